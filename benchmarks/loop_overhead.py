@@ -1,0 +1,134 @@
+"""What the loop adds to one experiment, beside a bare `git commit` + `python -c pass`.
+
+The arena's run and score do nothing, so all the time is overnight's own: checkout, candidate
+commit, two supervised stages, ledger, verdict, results.tsv. Target: at most 50 ms median over what
+the stages themselves need, and at most 100 ms with 100,000 experiments in the ledger.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from overnight import Campaign, Idea, Measurement, Outcome, Verdict
+from overnight.agents.base import Workbench
+from overnight.ledger import Closing, Ledger
+
+ARENA = """
+name = "empty"
+editable = ["value.txt"]
+[metric]
+name = "loss"
+direction = "minimize"
+[run]
+command = "true"
+budget = "10s"
+[score]
+command = "echo '{\\"loss\\": 1}'"
+"""
+GIT = ["git", "-c", "user.name=b", "-c", "user.email=b@localhost", "-c", "commit.gpgsign=false"]
+
+
+@dataclass
+class Counter:
+    """An agent that writes a number and costs nothing."""
+
+    name: str = "counter"
+
+    def propose(self, bench: Workbench) -> Idea:
+        (bench.folder / "value.txt").write_text(f"{bench.n}\n")
+        return Idea(f"value {bench.n}")
+
+
+def make_arena(folder: Path) -> Path:
+    """A committed arena whose run and score do nothing."""
+    folder.mkdir()
+    (folder / "arena.toml").write_text(ARENA)
+    (folder / "program.md").write_text("Count.\n")
+    (folder / "value.txt").write_text("0\n")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "empty"]):
+        subprocess.run([*GIT, *words], cwd=folder, check=True)
+    return folder
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Milliseconds of one call."""
+    begun = perf_counter()
+    act()
+    return (perf_counter() - begun) * 1000
+
+
+def reference(folder: Path, n: int) -> float:
+    """A bare `git commit` and a bare Python process, in the same repository's shape."""
+
+    def act() -> None:
+        (folder / "value.txt").write_text(f"reference {n}\n")
+        subprocess.run([*GIT, "commit", "-q", "-a", "-m", "x"], cwd=folder, check=True)
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+
+    return timed(act)
+
+
+def fill(campaign: Campaign, experiments: int) -> None:
+    """Finished experiments straight into the ledger, as a long campaign would have left them."""
+    ledger, tag = campaign.ledger, campaign.tag
+    base = campaign.incumbent.candidate
+    now = datetime.now(UTC)
+    for n in range(1, experiments + 1):
+        ledger.open_experiment(tag, n, "counter", base)
+        ledger.record_candidate(tag, n, base, Idea(f"value {n}"), ())
+        row = ledger.open_measurement(tag, n, base or "", 0)
+        ledger.close_measurement(row, Measurement(base or "", 0, now, Outcome.FINISHED, 1.0))
+        ledger.close_experiment(tag, n, Closing(Verdict.DISCARD, "no better", 1.0, 0.0))
+
+
+def measure_loop(folder: Path, rounds: int, before: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of each experiment, and of a reference taken in turn with it."""
+    agent = Counter()
+    with Campaign.open(folder, "bench") as campaign:
+        campaign.try_(agent)
+        if before:
+            fill(campaign, before)
+    other = make_arena(folder.with_name(folder.name + "-reference"))
+    loop, bare = [], []
+    with Campaign.open(folder, "bench") as campaign:
+        campaign.try_(agent)
+        for n in range(rounds):
+            loop.append(timed(lambda: campaign.try_(agent)))
+            bare.append(reference(other, n))
+    return loop, bare
+
+
+def row(name: str, values: list[float]) -> str:
+    """A line of the table: median and 95th percentile in milliseconds."""
+    ordered = sorted(values)
+    p95 = ordered[int(len(ordered) * 0.95)]
+    return f"{name:44} {statistics.median(values):9.1f} {p95:9.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--ledger", type=int, default=0, help="experiments already in the ledger")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        loop, bare = measure_loop(
+            make_arena(Path(folder) / "arena"), arguments.rounds, arguments.ledger
+        )
+    title = f"{arguments.ledger:,} experiments in the ledger"
+    print(f"{title:44} {'median ms':>9} {'p95 ms':>9}")
+    print(row("overnight, one experiment", loop))
+    print(row("git commit + python -c pass", bare))
+    print(f"ratio of the medians: {statistics.median(loop) / statistics.median(bare):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""overnight: write program.md in the evening, wake up to a better program, with proof.
+
+    from overnight import Arena, Campaign, Limits, agent_named
+
+    with Campaign.open("my-arena") as campaign:
+        stop = campaign.run(agent_named("tuner", campaign.arena), Limits(experiments=12))
+        print(stop.words, campaign.incumbent.score)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from overnight.agents.named import agent_named
+    from overnight.arena import Arena
+    from overnight.campaign import Campaign
+    from overnight.errors import OvernightError
+    from overnight.experiment import Experiment, Idea, Measurement, Outcome, Verdict
+    from overnight.stop import Limits, Stop
+
+_HOME = {
+    "Arena": "arena",
+    "Campaign": "campaign",
+    "Experiment": "experiment",
+    "Idea": "experiment",
+    "Limits": "stop",
+    "Measurement": "experiment",
+    "Outcome": "experiment",
+    "OvernightError": "errors",
+    "Stop": "stop",
+    "Verdict": "experiment",
+    "agent_named": "agents.named",
+}
+__all__ = [
+    "Arena",
+    "Campaign",
+    "Experiment",
+    "Idea",
+    "Limits",
+    "Measurement",
+    "Outcome",
+    "OvernightError",
+    "Stop",
+    "Verdict",
+    "agent_named",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use: `import overnight` must not pay for a database and a picture library.
+    if name in _HOME:
+        return getattr(import_module(f"overnight.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'overnight' has no attribute {name!r}")

@@ -1,0 +1,60 @@
+"""The whole interface of an agent: one method."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from overnight.arena import Arena
+from overnight.errors import AgentError
+from overnight.experiment import Experiment, Idea, Verdict
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything an agent gets for one proposal."""
+
+    arena: Arena
+    folder: Path
+    """The arena's folder in a private worktree of the incumbent: edit files here."""
+    brief: str
+    """What there is to know, as text (see brief.py)."""
+    n: int
+    """Number of the experiment that this proposal is for."""
+    incumbent: Experiment
+    history: Sequence[Experiment]
+    """Every finished experiment of this campaign, the baseline first."""
+    prior: Sequence[Experiment]
+    """Experiments of earlier campaigns in the same arena."""
+    transcript: Path
+    """File for whatever the agent program says; kept with the experiment's logs."""
+    family: str = ""
+    """Names the processes of this campaign, so that strays can be found and ended."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the campaign is being stopped at once: return soon."""
+
+
+class Agent(Protocol):
+    """Whatever proposes a change."""
+
+    name: str
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        """Change editable files below `bench.folder` and say what was done.
+
+        None means: nothing left to propose, the campaign ends.
+        Raises AgentError when this proposal failed; the next experiment asks again.
+        """
+        ...
+
+
+class Rejected(AgentError):
+    """A proposal that can be named but cannot become a candidate: a patch that no longer applies."""
+
+    def __init__(self, message: str, idea: Idea, verdict: Verdict = Verdict.STALE) -> None:
+        super().__init__(message)
+        self.idea = idea
+        self.verdict = verdict

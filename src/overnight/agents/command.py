@@ -1,0 +1,75 @@
+"""Any program as an agent: it reads the brief, edits files in the worktree, and exits."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from overnight.agents.base import Workbench
+from overnight.errors import AgentError
+from overnight.experiment import Idea
+from overnight.measure import overnight_home
+from overnight.message import one_line
+from overnight.stage import StageEnd, StageSpec, run_stage, tail
+
+IDEA_FILE = ".overnight-idea.md"
+"""Where the program may say what it did: a title line, then the hypothesis."""
+_MOST_IDEA_BYTES = 20_000
+
+
+@dataclass
+class CommandAgent:
+    """Runs a shell line for every proposal, within a time limit in seconds."""
+
+    name: str
+    command: str
+    timeout: float = 1800.0
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        brief = bench.transcript.with_name("brief.md")
+        line = self.command
+        if "{prompt}" in line:
+            line = line.replace("{prompt}", shlex.quote(bench.brief))
+        else:
+            line = f"( {line}\n) < {shlex.quote(str(brief))}"
+        spec = StageSpec(
+            line,
+            bench.folder,
+            self._environment(bench, brief),
+            bench.transcript,
+            bench.transcript,
+            self.timeout,
+            family=bench.family,
+        )
+        result = run_stage(spec, bench.stopping)
+        idea = _read_idea(bench.folder / IDEA_FILE)
+        if result.end is StageEnd.DEADLINE:
+            raise AgentError(f"{self.name} was still working after {self.timeout:g} s and was ended")
+        if result.exit_code != 0 and not bench.stopping.is_set():
+            words = tail(bench.transcript, 10)
+            raise AgentError(f"{self.name} ended with exit code {result.exit_code}\n{words}")
+        return idea or Idea(f"{self.name}, experiment {bench.n}")
+
+    def _environment(self, bench: Workbench, brief: Path) -> dict[str, str]:
+        """An agent is the person's own program: it gets the person's environment."""
+        return {
+            **{key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
+            "OVERNIGHT_HOME": str(overnight_home()),
+            "OVERNIGHT_BRIEF": str(brief),
+            "OVERNIGHT_EXPERIMENT": str(bench.n),
+            "OVERNIGHT_NOTES": str(bench.arena.state / "notes.md"),
+        }
+
+
+def _read_idea(path: Path) -> Idea | None:
+    """The idea file, removed once read. A link or anything but a plain file is ignored."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        text = file.read(_MOST_IDEA_BYTES).decode("utf-8", "replace")
+    path.unlink()
+    title, _, body = text.strip().partition("\n")
+    hypothesis = body.strip().removeprefix("Hypothesis:").strip()
+    return Idea(one_line(title.lstrip("# ")), hypothesis) if title.strip() else None

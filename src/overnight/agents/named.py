@@ -1,0 +1,48 @@
+"""From a name on the command line to an agent."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from overnight.agents.base import Agent
+from overnight.agents.command import CommandAgent
+from overnight.agents.patches import PatchesAgent
+from overnight.arena import Arena
+from overnight.errors import UsageError
+
+GROUP = "overnight.agents"
+"""The entry-point group through which other packages add agents: a name → a class whose
+constructor takes no arguments."""
+
+
+def agent_named(name: str, arena: Arena) -> Agent:
+    """`tuner`, a table [agents.NAME] of arena.toml, `patches:FOLDER`, `command:SHELL LINE`.
+
+    Raises UsageError for anything else, with the names there are.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "patches":
+        return PatchesAgent((Path.cwd() / rest).resolve())
+    if colon and kind == "command":
+        if not rest.strip():
+            raise UsageError("--agent command: names no program; write command:SHELL LINE")
+        return CommandAgent("command", rest)
+    if table := arena.agents.get(name):
+        return CommandAgent(name, table.command, table.timeout)
+    if name == "tuner":
+        from overnight.agents.tuner import Tuner
+
+        return Tuner()
+    plugins = {point.name: point for point in entry_points(group=GROUP)}
+    if point := plugins.get(name):
+        agent: Agent = point.load()()
+        return agent
+    known = ["tuner", *arena.agents, *plugins]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise UsageError(
+        f"--agent {name}: no such agent. {hint}Known here: {', '.join(known)}, "
+        "patches:FOLDER, command:SHELL LINE; add your own as [agents.NAME] in arena.toml."
+    )

@@ -1,0 +1,61 @@
+"""A folder of diffs as an agent: each is tried once, on whatever is the incumbent by then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from overnight.agents.base import Rejected, Workbench
+from overnight.errors import AgentError, UsageError, WorkspaceError
+from overnight.experiment import Idea
+from overnight.message import one_line
+from overnight.workspace import apply_patch
+
+_KEY = "patch"
+
+
+@dataclass
+class PatchesAgent:
+    """Proposes `*.patch` and `*.diff` files of a folder in the order of their names."""
+
+    folder: Path
+    name: str = "patches"
+    _tried: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise UsageError(f"--agent patches:{self.folder}: there is no such folder")
+        if not self._files():
+            raise UsageError(f"--agent patches:{self.folder}: it holds no *.patch or *.diff file")
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        self._tried |= {str(e.parameters[_KEY]) for e in bench.history if _KEY in e.parameters}
+        file = next((f for f in self._files() if f.name not in self._tried), None)
+        if file is None:
+            return None
+        self._tried.add(file.name)
+        idea = _idea(file)
+        try:
+            apply_patch(bench.folder, file.read_bytes())
+        except (WorkspaceError, OSError) as error:
+            raise Rejected(f"{file.name} does not apply to the incumbent: {error}", idea) from error
+        return idea
+
+    def _files(self) -> list[Path]:
+        return sorted(f for f in self.folder.iterdir() if f.suffix in (".patch", ".diff"))
+
+
+def _idea(file: Path) -> Idea:
+    """The words before the diff: `Subject:` of a mail-like patch or the first line, then the rest."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise AgentError(f"{file} cannot be read: {error}") from error
+    words = []
+    for line in lines:
+        if line.startswith(("diff ", "--- ", "index ")):
+            break
+        if line.strip() and not line.startswith(("From ", "From:", "Date:")):
+            words.append(line.removeprefix("Subject:").removeprefix(" [PATCH]").strip())
+    title = one_line(words[0]) if words else file.stem
+    return Idea(title, "\n".join(words[1:]), {_KEY: file.name})

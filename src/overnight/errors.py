@@ -1,0 +1,54 @@
+"""Every error that overnight raises on purpose.
+
+OvernightError
+├── UsageError                 what the person asked for cannot be done as asked
+│   ├── ArenaError             arena.toml or the arena's files are wrong
+│   └── WorkspaceError         the git repository is not in a state to work with
+├── CampaignBusy               another process is driving this campaign
+├── LedgerError                the record cannot be read or written
+├── MeasurementImpossible      nothing can be measured here (setup or baseline failed)
+└── AgentError                 an agent failed to propose anything
+
+Each message names the thing, what was found, what was expected and the next step;
+the command line prints it without a traceback. Anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+
+class OvernightError(Exception):
+    """Base of the family. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(OvernightError):
+    """What the person asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class ArenaError(UsageError):
+    """arena.toml, or the files it speaks of, are wrong."""
+
+
+class WorkspaceError(UsageError):
+    """The git repository is not in a state that overnight can work with."""
+
+
+class CampaignBusy(OvernightError):
+    """Another living process drives this campaign."""
+
+
+class LedgerError(OvernightError):
+    """The ledger cannot be opened, read or written."""
+
+
+class MeasurementImpossible(OvernightError):
+    """Not even the baseline can be measured."""
+
+    exit_code = 4
+
+
+class AgentError(OvernightError):
+    """An agent failed; its experiment is recorded as invalid and the campaign goes on."""

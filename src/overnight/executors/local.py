@@ -1,0 +1,29 @@
+"""Measurements on this machine, one thread a slot."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from overnight.arena import Arena
+from overnight.experiment import Measurement
+from overnight.measure import Task, failed_check, measure
+from overnight.workspace import Workspace
+
+
+class LocalExecutor:
+    """Runs up to `slots` measurements side by side as processes of this machine."""
+
+    def __init__(self, arena: Arena, workspace: Workspace, slots: int = 1) -> None:
+        self.slots = slots
+        self._arena = arena
+        self._workspace = workspace
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="measure")
+
+    def measure(self, task: Task) -> Future[Measurement | None]:
+        return self._threads.submit(measure, self._arena, self._workspace, task)
+
+    def check(self, task: Task) -> Future[str | None]:
+        return self._threads.submit(failed_check, self._arena, self._workspace, task)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,151 @@
+"""The record types: what was tried, what was measured, what was decided. All frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+Number = int | float
+Value = bool | int | float | str
+
+
+class Verdict(StrEnum):
+    """How an experiment ended."""
+
+    KEEP = "keep"
+    DISCARD = "discard"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    INVALID = "invalid"
+    STALE = "stale"
+
+
+class Outcome(StrEnum):
+    """How one measurement ended."""
+
+    FINISHED = "finished"
+    CRASHED = "crashed"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out of memory"
+    NO_METRIC = "no metric"
+    NOT_FINITE = "metric not finite"
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict that a measurement with this outcome forces; None: the judge decides."""
+        if self is Outcome.FINISHED:
+            return None
+        return Verdict.TIMEOUT if self is Outcome.TIMEOUT else Verdict.CRASH
+
+
+@dataclass(frozen=True)
+class Idea:
+    """What an agent says about its change."""
+
+    title: str
+    """One line: what was changed."""
+    hypothesis: str = ""
+    """Why it should help."""
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    """Named values of the candidate, for agents that search a space (`train.py:DEPTH` → 4)."""
+    cost: float | None = None
+    """US dollars that the proposal cost, if the agent knows."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run and one score of one candidate."""
+
+    candidate: str
+    """The commit that was measured."""
+    seed: int
+    started: datetime
+    outcome: Outcome
+    score: float | None = None
+    """The metric; None unless the outcome is finished."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What the referee printed beside the metric, and overnight's own meters."""
+    reported: Mapping[str, float] = field(default_factory=dict)
+    """`key: value` lines that the run printed: shown, never trusted."""
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall seconds of each stage: setup of the folder, run, score."""
+    detail: str = ""
+    """For a failure: what happened, in a sentence, with the last lines of output."""
+    log: str = ""
+    """Folder of the logs, relative to the state folder."""
+    device: str = ""
+    self_reported: bool = False
+    """True when the run printed its own score, because the arena has no referee."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One attempt: a candidate, its measurements and its verdict."""
+
+    n: int
+    """0 is the baseline; then 1, 2, … within the campaign."""
+    agent: str
+    started: datetime
+    parent: str | None = None
+    """The commit that was the incumbent when the agent began."""
+    candidate: str | None = None
+    """The commit under refs/overnight/<tag>/<n>; None while the agent still thinks."""
+    verdict: Verdict | None = None
+    """None while the experiment is under way."""
+    reason: str = ""
+    """Why this verdict, in a sentence."""
+    score: float | None = None
+    """The judge's estimate of the metric from all measurements."""
+    gain: float | None = None
+    """Improvement over the parent, positive is better, in units of the metric."""
+    interval: tuple[float, float] | None = None
+    """Confidence interval of the gain, where the judge's rule gives one."""
+    description: str = ""
+    hypothesis: str = ""
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    cost: float | None = None
+    dropped: tuple[str, ...] = ()
+    """Paths the agent changed that are not editable: not in the candidate."""
+    ended: datetime | None = None
+    measurements: tuple[Measurement, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall seconds from start to verdict; None while under way."""
+        return (self.ended - self.started).total_seconds() if self.ended else None
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The metric of every finished measurement, in the order they were taken."""
+        return tuple(m.score for m in self.measurements if m.score is not None)
+
+    @property
+    def kept(self) -> bool:
+        """True for the baseline and every win: the experiments that were once incumbent."""
+        return self.verdict is Verdict.KEEP
+
+
+@dataclass(frozen=True)
+class CampaignRecord:
+    """One search in one arena on one branch."""
+
+    tag: str
+    arena: str
+    """The arena's name."""
+    branch: str
+    base: str
+    """The commit the campaign started from: the source of every protected file."""
+    started: datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a campaign beside its experiments."""
+
+    id: int
+    kind: str
+    """start, stop, stop-request, steer, warning, setup."""
+    at: datetime
+    data: Mapping[str, Value | None]

@@ -1,0 +1,280 @@
+"""The ledger: the record of everything, in an SQLite file or, by URL, in PostgreSQL.
+
+Every method is one transaction, durable when it returns. A row is written before the act that it
+describes begins and closed after it ended, so that whoever resumes knows what was under way. Any
+number of processes may read and add events while one driver writes. It does not keep two drivers
+off one campaign: lock.py does.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from overnight.database import Database, CAMPAIGNS, EVENTS, EXPERIMENTS, measurements
+from overnight.errors import LedgerError
+from overnight.experiment import (
+    CampaignRecord,
+    Event,
+    Experiment,
+    Idea,
+    Measurement,
+    Outcome,
+    Value,
+    Verdict,
+)
+
+_EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
+_MEASUREMENT_FIELDS = {f.name for f in fields(Measurement)}
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What is written when an experiment ends."""
+
+    verdict: Verdict
+    reason: str
+    score: float | None = None
+    gain: float | None = None
+    interval: tuple[float, float] | None = None
+    candidate: str | None = None
+    """The commit that takes the measured one's place (same tree, final message), if any."""
+
+    def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
+        """The same numbers under another verdict."""
+        return replace(self, verdict=verdict, reason=reason, candidate=candidate)
+
+
+class Ledger:
+    """The record of one arena. Every method raises LedgerError when the database fails."""
+
+    def __init__(self, url: str | sa.URL, arena: str, create: bool = True) -> None:
+        """Open `sqlite:///PATH` or `postgresql://…`. `arena` names this arena's campaigns in a
+        ledger that several arenas share. Without `create`, it must exist already."""
+        self._arena = arena
+        self._database = Database(url, create)
+
+    @classmethod
+    def at(cls, place: Path | str, arena: str, create: bool = True) -> Ledger:
+        """The ledger in this file or at this URL."""
+        url = str(place)
+        if isinstance(place, Path) or "://" not in place:
+            return cls(sa.URL.create("sqlite", database=url), arena, create)
+        return cls(url, arena, create)
+
+    def close(self) -> None:
+        self._database.close()
+
+    # -- campaigns
+
+    def add_campaign(self, record: CampaignRecord) -> None:
+        with self._database.writing() as connection:
+            connection.execute(sa.insert(CAMPAIGNS).values(vars(record)))
+
+    def campaign(self, tag: str) -> CampaignRecord | None:
+        return next((record for record in self.campaigns() if record.tag == tag), None)
+
+    def campaigns(self) -> list[CampaignRecord]:
+        """Oldest first."""
+        query = sa.select(CAMPAIGNS).where(CAMPAIGNS.c.arena == self._arena)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(CAMPAIGNS.c.started)).mappings()
+            return [CampaignRecord(**row) for row in rows]
+
+    # -- experiments
+
+    def open_experiment(self, tag: str, n: int, agent: str, parent: str | None) -> None:
+        """The agent is about to be asked."""
+        row = self._key(tag) | {"n": n, "agent": agent, "parent": parent, "started": _now()}
+        with self._database.writing() as connection:
+            connection.execute(sa.insert(EXPERIMENTS).values(row))
+
+    def record_candidate(
+        self, tag: str, n: int, candidate: str | None, idea: Idea, dropped: tuple[str, ...]
+    ) -> Experiment:
+        """What the agent proposed; a candidate of None: nothing that could be committed."""
+        return self._change(
+            tag,
+            n,
+            candidate=candidate,
+            description=idea.title,
+            hypothesis=idea.hypothesis,
+            parameters=idea.parameters,
+            cost=idea.cost,
+            dropped=dropped,
+        )
+
+    def close_experiment(self, tag: str, n: int, closing: Closing) -> Experiment:
+        """The verdict stands. An experiment is closed once: a second closing is an error."""
+        values = vars(closing) | {"ended": _now()}
+        values["interval_low"], values["interval_high"] = values.pop("interval") or (None, None)
+        if closing.candidate is None:
+            del values["candidate"]
+        return self._change(tag, n, **values)
+
+    def revise_score(self, tag: str, n: int, score: float) -> Experiment:
+        """The estimate of a finished experiment after it was measured again."""
+        return self._change(tag, n, open_=False, score=score)
+
+    def drop_experiment(self, tag: str, n: int) -> None:
+        """Forget an experiment and its MEASUREMENTS, so that its number is free again."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n)))
+
+    def experiment(self, tag: str, n: int) -> Experiment | None:
+        with self._database.reading() as connection:
+            found = _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
+        return found[0] if found else None
+
+    def experiments(
+        self,
+        tag: str,
+        *,
+        after: int = -1,
+        first: int | None = None,
+        last: int | None = None,
+        verdict: Verdict | None = None,
+    ) -> list[Experiment]:
+        """Ordered by n, with their measurements: those numbered above `after`, of them the `first`
+        or the `last` so many."""
+        query = self._select(tag).where(EXPERIMENTS.c.n > after)
+        if verdict is not None:
+            query = query.where(EXPERIMENTS.c.verdict == verdict)
+        order = EXPERIMENTS.c.n if last is None else EXPERIMENTS.c.n.desc()
+        with self._database.reading() as connection:
+            found = _load(connection, query.order_by(order).limit(last if first is None else first))
+        return found if last is None else found[::-1]
+
+    def unfinished(self, tag: str) -> list[Experiment]:
+        """Experiments without a verdict: under way, or left by a dead driver."""
+        query = self._select(tag).where(EXPERIMENTS.c.verdict.is_(None))
+        with self._database.reading() as connection:
+            return _load(connection, query.order_by(EXPERIMENTS.c.n))
+
+    def incumbent(self, tag: str) -> Experiment | None:
+        """The keep with the largest number; the baseline is one."""
+        found = self.experiments(tag, last=1, verdict=Verdict.KEEP)
+        return found[0] if found else None
+
+    def counts(self, tag: str) -> dict[Verdict, int]:
+        """How many experiments ended with each verdict; verdicts that never were are absent."""
+        column = EXPERIMENTS.c.verdict
+        query = sa.select(column, sa.func.count()).group_by(column).where(column.is_not(None))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.where(self._of(EXPERIMENTS, tag)))
+            return {Verdict(verdict): number for verdict, number in rows}
+
+    # -- measurements
+
+    def open_measurement(self, tag: str, n: int, candidate: str, seed: int) -> int:
+        """A run of experiment n's candidate is about to begin; the id to close it with."""
+        row = {"n": n, "candidate": candidate, "seed": seed, "started": _now()}
+        with self._database.writing() as connection:
+            return _inserted(connection, MEASUREMENTS, self._key(tag) | row)
+
+    def close_measurement(self, id: int, measurement: Measurement) -> None:
+        """The run and the score are over."""
+        change = sa.update(MEASUREMENTS).values(vars(measurement))
+        open_ = sa.and_(MEASUREMENTS.c.id == id, MEASUREMENTS.c.outcome.is_(None))
+        with self._database.writing() as connection:
+            if not connection.execute(change.where(open_)).rowcount:
+                raise LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
+
+    def drop_open_measurements(self, tag: str) -> int:
+        """Forget what a dead driver was measuring; how many there were."""
+        open_ = sa.and_(self._of(MEASUREMENTS, tag), MEASUREMENTS.c.outcome.is_(None))
+        with self._database.writing() as connection:
+            return connection.execute(sa.delete(MEASUREMENTS).where(open_)).rowcount
+
+    # -- events
+
+    def add_event(self, tag: str, kind: str, **data: Value | None) -> int:
+        """Its id. Ids grow in the order in which events of a campaign become visible."""
+        row = self._key(tag) | {"kind": kind, "at": _now(), "data": data}
+        campaign = sa.select(CAMPAIGNS.c.tag).where(self._of(CAMPAIGNS, tag))
+        with self._database.writing() as connection:
+            # PostgreSQL deals out ids before the commit: without turns, a reader that asks for
+            # what came after id 8 would never see a 7 that was committed later.
+            connection.execute(campaign.with_for_update(key_share=True))
+            return _inserted(connection, EVENTS, row)
+
+    def events(self, tag: str, *kinds: str, after: int = 0) -> list[Event]:
+        """Oldest first: those with an id above `after`, of all kinds or of these."""
+        query = sa.select(EVENTS).where(self._of(EVENTS, tag), EVENTS.c.id > after)
+        if kinds:
+            query = query.where(EVENTS.c.kind.in_(kinds))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(EVENTS.c.id)).mappings()
+            return [Event(row["id"], row["kind"], row["at"], row["data"]) for row in rows]
+
+    # -- how
+
+    def _key(self, tag: str) -> dict[str, object]:
+        return {"arena": self._arena, "tag": tag}
+
+    def _of(self, table: sa.Table, tag: str, n: int | None = None) -> sa.ColumnElement[bool]:
+        mine = sa.and_(table.c.arena == self._arena, table.c.tag == tag)
+        return mine if n is None else sa.and_(mine, table.c.n == n)
+
+    def _select(self, tag: str) -> sa.Select[tuple[object, ...]]:
+        return sa.select(EXPERIMENTS).where(self._of(EXPERIMENTS, tag))
+
+    def _change(self, tag: str, n: int, open_: bool = True, **values: object) -> Experiment:
+        which = self._of(EXPERIMENTS, tag, n)
+        if open_:
+            which = sa.and_(which, EXPERIMENTS.c.verdict.is_(None))
+        with self._database.writing() as connection:
+            if not connection.execute(sa.update(EXPERIMENTS).where(which).values(values)).rowcount:
+                kind = "open experiment" if open_ else "experiment"
+                raise LedgerError(
+                    f"the ledger {self._database.place} has no {kind} {n} in campaign {tag}"
+                )
+            return _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n))[0]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, object]) -> int:
+    key = connection.execute(sa.insert(table).values(row)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _load(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> list[Experiment]:
+    """The experiments that the query selects, with their measurements: two queries in all."""
+    rows = connection.execute(query).mappings().all()
+    key = query.with_only_columns(*EXPERIMENTS.primary_key).subquery()
+    same = [MEASUREMENTS.c[column.name] == column for column in key.c]
+    finished = sa.select(MEASUREMENTS).join(key, sa.and_(*same)).order_by(MEASUREMENTS.c.id)
+    taken: defaultdict[int, list[Measurement]] = defaultdict(list)
+    if rows:
+        finished = finished.where(MEASUREMENTS.c.outcome.is_not(None))
+        for row in connection.execute(finished).mappings():
+            taken[row["n"]].append(_measurement(row))
+    return [_experiment(row, tuple(taken[row["n"]])) for row in rows]
+
+
+def _experiment(row: sa.RowMapping, taken: tuple[Measurement, ...]) -> Experiment:
+    low, high = row["interval_low"], row["interval_high"]
+    values = {name: row[name] for name in _EXPERIMENT_FIELDS} | {
+        "verdict": Verdict(row["verdict"]) if row["verdict"] else None,
+        "interval": None if low is None or high is None else (low, high),
+        "dropped": tuple(row["dropped"]),
+        "measurements": taken,
+    }
+    return Experiment(**values)
+
+
+def _measurement(row: sa.RowMapping) -> Measurement:
+    values = {name: row[name] for name in _MEASUREMENT_FIELDS}
+    values["outcome"] = Outcome(row["outcome"])
+    for name in ("numbers", "reported", "stage_seconds"):
+        values[name] = {key: float(number) for key, number in row[name].items()}
+    return Measurement(**values)

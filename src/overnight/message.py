@@ -1,0 +1,42 @@
+"""The commit messages of candidates. What an agent wrote is untrusted text: bounded and cleaned."""
+
+from __future__ import annotations
+
+import re
+
+from overnight.arena import Metric
+from overnight.experiment import Experiment, Idea
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """The text without control characters or line breaks, at most `most` characters long."""
+    line = " ".join(_UNPRINTABLE.sub(" ", text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def candidate_message(tag: str, n: int, idea: Idea) -> str:
+    """The message of a candidate that has not been measured yet."""
+    return _message(idea.title, idea.hypothesis, {"Experiment": f"{tag}/{n}"})
+
+
+def kept_message(tag: str, experiment: Experiment, metric: Metric, score: float, gain: float) -> str:
+    """The message of a win: the metric, the gain and the hypothesis as git trailers."""
+    trailers = {
+        "Experiment": f"{tag}/{experiment.n}",
+        "Metric": one_line(f"{metric.name} {score:.6g} {metric.unit}"),
+        "Gain": f"{gain:.6g}",
+        "Agent": one_line(experiment.agent),
+    }
+    if experiment.hypothesis:
+        trailers["Hypothesis"] = one_line(experiment.hypothesis, 1000)
+    return _message(experiment.description, "", trailers)
+
+
+def _message(title: str, body: str, trailers: dict[str, str]) -> str:
+    lines = [one_line(title) or "a change without a title"]
+    if body:
+        lines += ["", one_line(body, 2000)]
+    lines += ["", *(f"Overnight-{key}: {value}" for key, value in trailers.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,132 @@
+"""Begin a campaign, or find one and repair what a dead driver left half done."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from overnight.arena import FILE, Arena
+from overnight.errors import ArenaError, UsageError, WorkspaceError
+from overnight.experiment import CampaignRecord
+from overnight.ledger import Ledger
+from overnight.lock import CampaignLock
+from overnight.stage import end_strays
+from overnight.workspace import Workspace
+
+_TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}", re.IGNORECASE)
+
+
+def begin_or_find(
+    arena: Arena, workspace: Workspace, ledger: Ledger, tag: str | None
+) -> tuple[CampaignRecord, CampaignLock, list[str]]:
+    """The campaign's record, its lock, and what the person should know before it runs."""
+    _ignore_state(arena)
+    known = ledger.campaigns()
+    if tag is None:
+        tag = known[-1].tag if known else datetime.now().strftime("%b%d").lower()
+    if not _TAG.fullmatch(tag) or tag.endswith((".", ".lock")) or ".." in tag:
+        raise UsageError(f"--tag {tag!r} cannot name a branch: use letters, digits, - and _")
+    lock = CampaignLock(lock_path(arena, tag))
+    try:
+        record = ledger.campaign(tag)
+        if record is None:
+            return _begin(arena, workspace, ledger, tag, lock)
+        return record, lock, _changes_since(arena, workspace, record)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _begin(
+    arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, lock: CampaignLock
+) -> tuple[CampaignRecord, CampaignLock, list[str]]:
+    branch = f"overnight/{tag}"
+    if tip := workspace.branch(tag):
+        raise WorkspaceError(
+            f"branch {branch} exists already (at {tip[:10]}) but the ledger of {arena.root} knows "
+            f"no campaign {tag}. Choose another --tag, or delete it with `git branch -D {branch}`."
+        )
+    base = workspace.head()
+    record = CampaignRecord(tag, arena.name, branch, base, datetime.now(UTC))
+    base_arena(arena, workspace, record)
+    ledger.add_campaign(record)
+    dirty = workspace.uncommitted(lambda path: True)
+    warnings = list(workspace.warnings)
+    if dirty:
+        shown = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
+        warnings.append(
+            f"uncommitted changes are not part of this campaign ({shown}): "
+            f"it starts from the commit {base[:10]}"
+        )
+    return record, lock, warnings
+
+
+def base_arena(arena: Arena, workspace: Workspace, record: CampaignRecord) -> Arena:
+    """The contract as the campaign's base commit has it: what counts for the whole campaign."""
+    text = workspace.read(record.base, FILE)
+    if text is None:
+        raise ArenaError(f"{FILE} is not in the commit {record.base[:10]}: commit it first")
+    return Arena.parse(text.decode("utf-8", "replace"), arena.root)
+
+
+def _changes_since(arena: Arena, workspace: Workspace, record: CampaignRecord) -> list[str]:
+    if base_arena(arena, workspace, record) == arena:
+        return []
+    return [
+        f"{FILE} has changed since campaign {record.tag} began; the campaign goes on under its own "
+        "contract, since other scores would not compare. Start another with --tag for the new one."
+    ]
+
+
+def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> None:
+    """Bring processes, folders, rows, refs and the branch to what the ledger says is finished."""
+    tag = record.tag
+    end_strays(family_of(arena, tag))
+    workspace.remove(arena.state / "worktrees" / tag)
+    ledger.drop_open_measurements(tag)
+    for experiment in ledger.unfinished(tag):
+        if experiment.candidate is None:
+            ledger.drop_experiment(tag, experiment.n)
+    baseline = ledger.experiment(tag, 0)
+    if baseline is not None and baseline.verdict is not None and not baseline.kept:
+        ledger.drop_experiment(tag, 0)
+    _repair_refs(workspace, ledger, record)
+
+
+def _repair_refs(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> None:
+    tag = record.tag
+    newest = ledger.experiments(tag, last=1)
+    for n in workspace.recorded(tag):
+        if not newest or n > newest[-1].n:
+            workspace.forget(tag, n)
+    incumbent = ledger.incumbent(tag)
+    wanted = incumbent.candidate if incumbent and incumbent.candidate else record.base
+    tip = workspace.branch(tag)
+    if tip == wanted:
+        return
+    if tip is not None and not workspace.is_ancestor(tip, wanted):
+        raise WorkspaceError(
+            f"branch {record.branch} is at {tip[:10]}, which the campaign did not put there; it "
+            f"expected {wanted[:10]}. Save it under another name with "
+            f"`git branch -m {record.branch} my-{tag}` and run again."
+        )
+    workspace.move_branch(tag, wanted, tip)
+
+
+def family_of(arena: Arena, tag: str) -> str:
+    """What marks every process of this campaign."""
+    return f"{arena.root}:{tag}"
+
+
+def lock_path(arena: Arena, tag: str) -> Path:
+    """The file whose lock the campaign's driver holds."""
+    return arena.state / "locks" / tag
+
+
+def _ignore_state(arena: Arena) -> None:
+    """The state folder ignores itself, so that nobody's .gitignore has to change."""
+    arena.state.mkdir(exist_ok=True)
+    ignore = arena.state / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")

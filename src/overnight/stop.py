@@ -1,0 +1,103 @@
+"""When a campaign ends, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from overnight.arena import Metric
+from overnight.experiment import Event, Experiment
+from overnight.ledger import Ledger
+from overnight.quantity import format_duration
+
+FAILURES_IN_A_ROW = 10
+"""Proposals that fail one after another before the agent counts as broken."""
+
+
+class StopKind(StrEnum):
+    """What ended a stretch of a campaign."""
+
+    EXPERIMENTS = "experiments"
+    HOURS = "hours"
+    TARGET = "target"
+    PLATEAU = "plateau"
+    ASKED = "asked"
+    EXHAUSTED = "exhausted"
+    AGENT = "agent"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+
+    @property
+    def exit_code(self) -> int:
+        """What `overnight run` ends with."""
+        return {self.INTERRUPTED: 130, self.AGENT: 1, self.ERROR: 1}.get(self, 0)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a stretch ended; `words` is a sentence for the person."""
+
+    kind: StopKind
+    words: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one call of `run` may use. None: no limit."""
+
+    experiments: int | None = None
+    hours: float | None = None
+    target: float | None = None
+    """Stop when the incumbent's score is at least this good."""
+    plateau: int | None = None
+    """Stop after this many experiments without a keep."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """From one `run` to its stop. A stretch that died without one is taken up again: its
+    experiments and its hours go on counting from where it began."""
+
+    began: datetime
+    first: int
+    """Number of the stretch's first experiment."""
+    event: int
+    """Id of the ledger's start event."""
+
+    @classmethod
+    def begin(cls, ledger: Ledger, tag: str, limits: Limits) -> Stretch:
+        """Take up the stretch that died, or open a new one."""
+        last = ledger.events(tag, "start", "stop")[-1:]
+        if last and last[0].kind == "start":
+            return cls._of(last[0])
+        experiments = ledger.experiments(tag, last=1)
+        first = experiments[-1].n + 1 if experiments else 1
+        ledger.add_event(tag, "start", first=max(first, 1), **asdict(limits))
+        return cls._of(ledger.events(tag, "start")[-1])
+
+    @classmethod
+    def _of(cls, event: Event) -> Stretch:
+        return cls(event.at, int(event.data["first"] or 1), event.id)
+
+    def over(
+        self, limits: Limits, metric: Metric, incumbent: Experiment, latest: Experiment
+    ) -> Stop | None:
+        """The limit that has been reached, if any. `latest` is the newest finished experiment."""
+        done = latest.n - self.first + 1
+        if limits.experiments is not None and done >= limits.experiments:
+            return Stop(StopKind.EXPERIMENTS, f"all {limits.experiments} experiments are done")
+        if limits.hours is not None:
+            spent = datetime.now(UTC) - self.began
+            if spent >= timedelta(hours=limits.hours):
+                words = f"the {format_duration(limits.hours * 3600)} are over"
+                return Stop(StopKind.HOURS, words)
+        if limits.target is not None and incumbent.score is not None:
+            target = metric.orient(limits.target)
+            if metric.orient(incumbent.score) >= target:
+                words = f"{metric.name} {incumbent.score:.6g} reached the target {limits.target:g}"
+                return Stop(StopKind.TARGET, words)
+        since = latest.n - max(incumbent.n, self.first - 1)
+        if limits.plateau is not None and since >= limits.plateau:
+            return Stop(StopKind.PLATEAU, f"no win in the last {since} experiments")
+        return None

@@ -1,0 +1,370 @@
+"""The process between overnight and one command: keeps its clock, its meters and its log, ends it.
+
+stage.py starts it for every stage; nothing imports it. Its start is part of what a measurement
+costs, so it imports only processes.py and modules that load in well under a millisecond: `_signal`
+(`signal` loads `enum`), marshal (`json` loads `re`).
+
+It makes itself the subreaper of everything it starts (Linux), so whatever forks twice, opens its
+own session or ignores signals stays its descendant and is found. On macOS, which has no
+subreaper, a daemon that left both its parent and its process group is missed.
+"""
+
+import fcntl
+import marshal
+import os
+import select
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+
+    from overnight.processes import LINUX, SHORTEST_POLL, Meter, below, children, read, send
+else:
+    import _signal
+
+    from processes import LINUX, SHORTEST_POLL, Meter, below, children, read, send
+
+LIFELINE = 0
+REPORT = 1
+SIGNALS = [n for n in range(1, 32) if n not in (_signal.SIGKILL, _signal.SIGSTOP)]
+TAIL_BYTES = 256 * 1024
+PIPE_BYTES = 1024 * 1024
+_PR_SET_CHILD_SUBREAPER = 36
+_F_SETPIPE_SZ = 1031
+_MOST_LEFT_READS = 1000
+
+
+class Order:
+    """What to run and within which limits: the fields that stage.py sends as one dict."""
+
+    command: str
+    cwd: str
+    env: dict[str, str]
+    stdout: str
+    stderr: str
+    wall_limit: float
+    cpu_limit: float | None
+    memory_bytes: int | None
+    output_bytes: int
+    grace_seconds: float
+    kill_seconds: float
+    driver: int
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        self.__dict__.update(fields)
+
+
+class Log:
+    """A file of bounded size for output without bound: its beginning and its end."""
+
+    def __init__(self, path: str, limit: int) -> None:
+        self.error = ""
+        self._keep = min(TAIL_BYTES, limit // 2)
+        self._head = limit - limit // 2
+        self._ring = bytearray()
+        self._left_out = 0
+        self._fd = -1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        try:
+            self._fd = os.open(path, flags, 0o644)
+        except OSError as error:
+            self._fail(error)
+
+    def add(self, data: memoryview) -> None:
+        """Take output; never fails, never blocks longer than the disk."""
+        now = min(len(data), self._head)
+        if now:
+            self._head -= now
+            self._write(data[:now])
+        self._ring += data[now:]
+        if len(self._ring) > 4 * self._keep:
+            self._trim()
+
+    def close(self) -> None:
+        """Write the end of the output and close the file."""
+        self._trim()
+        if self._left_out:
+            self._write(b"\n[... %s bytes left out ...]\n" % f"{self._left_out:,}".encode())
+        self._write(self._ring)
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def _trim(self) -> None:
+        surplus = max(0, len(self._ring) - self._keep)
+        self._left_out += surplus
+        del self._ring[:surplus]
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        rest = memoryview(data)
+        try:
+            while rest and self._fd >= 0:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            self._fail(error)
+        self._left_out += len(rest)
+
+    def _fail(self, error: OSError) -> None:
+        # What comes next may still fit at the end, when others have made room.
+        self._head = 0
+        self.error = self.error or str(error)
+
+
+class Supervisor:
+    """One command from its start to the end of everything it started."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.meter = Meter(order.memory_bytes)
+        self.exit_code: int | None = None
+        self.started = 0.0
+        self.main = 0
+        self._ended = 0.0
+        self._empty = False
+        self._stop = False
+        self._next_sample = 0.0
+        self._logs: dict[int, Log] = {}
+        self._buffer = memoryview(bytearray(PIPE_BYTES))
+        self._poll = select.poll()
+        self._poll.register(LIFELINE, select.POLLIN)
+        self._wake = self._wake_on_signals()
+
+    def _wake_on_signals(self) -> int:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+            _signal.signal(number, lambda *_: None)
+        self._poll.register(reader, select.POLLIN)
+        return reader
+
+    def run(self) -> dict[str, object]:
+        """Start the command, wait, end everything; returns the report."""
+        kills = _oom_kills()
+        self._start()
+        report({"started": self.started})
+        survivors = 0
+        try:
+            end = self._watch()
+            if end == "deadline":
+                self._ask_politely()
+        finally:
+            survivors = self._end_everything()
+        self.meter.finish()
+        if end == "exited" and self._over_memory(self.meter.peak):
+            end = "memory"
+        now = time.monotonic()
+        return {
+            "end": end,
+            "exit_code": self.exit_code,
+            "wall_seconds": (self._ended if end == "exited" else now) - self.started,
+            "cpu_seconds": self.meter.cpu,
+            "peak_memory_bytes": self.meter.peak,
+            "oom_killed": end == "exited" and self.exit_code in (-9, 137) and _oom_kills() > kills,
+            "log_error": self._close_logs(),
+            "survivors": survivors,
+        }
+
+    def _start(self) -> None:
+        order = self.order
+        os.chdir(order.cwd)
+        os.umask(0o022)
+        out = self._open_log(order.stdout)
+        err = out if order.stderr == order.stdout else self._open_log(order.stderr)
+        # Every other descriptor is closed by exec: Python opens them so.
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, out, 1),
+            (os.POSIX_SPAWN_DUP2, err, 2),
+        ]
+        argv = ["/bin/sh", "-c", order.command]
+        own_score = _prefer_to_oom_killer()
+        self.started = time.monotonic()
+        self.main = os.posix_spawn(
+            argv[0],
+            argv,
+            {**order.env, "OVERNIGHT_STARTED": str(self.started)},
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=SIGNALS,
+        )
+        _set_oom_score(own_score)
+        self._next_sample = self.started + SHORTEST_POLL
+        for writer in {out, err}:
+            os.close(writer)
+
+    def _open_log(self, path: str) -> int:
+        reader, writer = os.pipe()
+        if LINUX:
+            _enlarge(writer)
+        os.set_blocking(reader, False)
+        self._logs[reader] = Log(path, self.order.output_bytes)
+        self._poll.register(reader, select.POLLIN)
+        return writer
+
+    def _watch(self) -> str:
+        while not (end := self._why_over()):
+            self._step(self.started + self.order.wall_limit)
+        return end
+
+    def _why_over(self) -> str:
+        exited = self.exit_code is not None
+        if exited:
+            self.meter.sample()
+        wall = (self._ended if exited else time.monotonic()) - self.started
+        # A budget overdrawn is a deadline even if the command has just ended by itself:
+        # else stopping this process for a while would buy time.
+        if wall >= self.order.wall_limit or self._cpu_left() <= 0:
+            return "deadline"
+        if self._over_memory(self.meter.memory):
+            return "memory"
+        if exited:
+            return "exited"
+        return "stopped" if self._stop else ""
+
+    def _over_memory(self, amount: int) -> bool:
+        limit = self.order.memory_bytes
+        return limit is not None and amount > limit
+
+    def _cpu_left(self) -> float:
+        limit = self.order.cpu_limit
+        return float("inf") if limit is None else limit - self.meter.cpu
+
+    def _step(self, until: float) -> None:
+        """Wait for something to happen, until then at the latest, and deal with it."""
+        wait = min(until, self._next_sample) - time.monotonic()
+        for fd, _ in self._poll.poll(max(0.0, wait) * 1000):
+            if fd == LIFELINE:
+                self._stop = True
+                self._poll.unregister(fd)
+            elif fd == self._wake:
+                self._stop = self._stop or any(n != _signal.SIGCHLD for n in os.read(fd, 4096))
+            elif self._pump(fd) == 0:
+                self._poll.unregister(fd)
+        self._reap()
+        if time.monotonic() >= self._next_sample:
+            pause = min(self.meter.sample(), self._cpu_left() / (os.cpu_count() or 1))
+            self._next_sample = time.monotonic() + max(pause, SHORTEST_POLL)
+            self._stop = self._stop or os.getppid() != self.order.driver
+
+    def _pump(self, fd: int) -> int:
+        """Move what a pipe holds to its log; returns the bytes moved, 0 at the end, -1 for now."""
+        try:
+            count = os.readv(fd, [self._buffer])
+        except BlockingIOError:
+            return -1
+        self._logs[fd].add(self._buffer[:count])
+        return count
+
+    def _reap(self) -> None:
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self.main:
+                    self._ended = time.monotonic()
+                    self.exit_code = os.waitstatus_to_exitcode(ended[1])
+        except ChildProcessError:
+            self._empty = True
+
+    def _ask_politely(self) -> None:
+        pids = below(os.getpid())
+        send(pids, _signal.SIGTERM)
+        send(pids, _signal.SIGCONT)
+        until = time.monotonic() + self.order.grace_seconds
+        while not (self._empty or self._stop) and time.monotonic() < until:
+            self._step(until)
+
+    def _end_everything(self) -> int:
+        """Kill all descendants; returns how many the kernel could not end in time.
+
+        The children of a killed child become children of this process, so killing these,
+        again and again, reaches all. A look at the whole tree would be too slow to catch
+        processes that do nothing but fork and exit, while they take most of the processor;
+        it is for the descendants of what does not die.
+        """
+        me = os.getpid()
+        give_up = time.monotonic() + self.order.kill_seconds
+        seen: set[int] = set()
+        while not self._empty and time.monotonic() < give_up:
+            found = set(children(me))
+            send(found, _signal.SIGKILL)
+            if found <= seen:
+                send([*below(me), *([] if LINUX else [-self.main])], _signal.SIGKILL)
+                self._step(time.monotonic() + SHORTEST_POLL)
+            seen = found
+            self._reap()
+        return 0 if self._empty else len(below(me))
+
+    def _close_logs(self) -> str:
+        for fd, log in self._logs.items():
+            # Not until end of file: a process outside the tree may have got hold of the pipe.
+            for _ in range(_MOST_LEFT_READS):
+                if self._pump(fd) <= 0:
+                    break
+            log.close()
+        return next((log.error for log in self._logs.values() if log.error), "")
+
+
+def _enlarge(pipe: int) -> None:
+    try:
+        fcntl.fcntl(pipe, _F_SETPIPE_SZ, PIPE_BYTES)
+    except PermissionError:
+        return  # this user has many large pipes already; the usual size works too
+
+
+def _prefer_to_oom_killer() -> bytes:
+    """Make the kernel take the command before overnight; returns our own score."""
+    own = read("/proc/self/oom_score_adj")
+    if own:
+        _set_oom_score(b"%d" % min(1000, int(own) + 500))
+    return own
+
+
+def _set_oom_score(score: bytes) -> None:
+    if score:
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(score)
+
+
+def _oom_kills() -> int:
+    for line in read("/proc/vmstat").splitlines():
+        if line.startswith(b"oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
+def become_subreaper() -> None:
+    """From now on orphans below this process become its children."""
+    if not LINUX:
+        return
+    # The bare core of ctypes: all of ctypes would be a third of this program's start.
+    import _ctypes
+
+    class Function(_ctypes.CFuncPtr):
+        _flags_ = _ctypes.FUNCFLAG_CDECL
+
+    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: what is loaded already
+    prctl = Function(_ctypes.dlsym(program, "prctl"))
+    if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError("prctl(PR_SET_CHILD_SUBREAPER) is refused here")
+
+
+def report(fields: dict[str, object]) -> None:
+    """Tell the driver, as one line that ast.literal_eval reads."""
+    try:
+        os.write(REPORT, ascii(fields).encode() + b"\n")
+    except BrokenPipeError:
+        return  # the driver is gone; what is left to do here is to end the tree
+
+
+def main() -> None:
+    """Read the order from the lifeline, carry it out, report."""
+    order = Order(marshal.load(sys.stdin.buffer))
+    try:
+        become_subreaper()
+        report(Supervisor(order).run())
+    except (OSError, ValueError) as error:
+        report({"error": str(error)})
+    os._exit(0)

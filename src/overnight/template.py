@@ -1,0 +1,142 @@
+"""Ready arenas that `overnight new` copies, and an arena.toml for a repository as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from overnight.arena import FILE, PROGRAM, Arena
+from overnight.errors import UsageError
+from overnight.workspace import Workspace, is_in_repository
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+def template_names() -> list[str]:
+    """The templates that `overnight new` knows."""
+    return sorted(folder.name for folder in _TEMPLATES.iterdir() if (folder / FILE).is_file())
+
+
+def make_arena(template: str, folder: Path) -> bool:
+    """Copy a template into a new or empty folder. In no repository, one is made and everything
+    committed; True then. Raises UsageError, and changes nothing, when the folder is in use."""
+    if template not in template_names():
+        known = ", ".join(template_names())
+        raise UsageError(f"there is no template {template!r}; there is: {known}")
+    _copy(template, folder)
+    if is_in_repository(folder):
+        return False
+    Workspace.create_repository(folder)
+    return True
+
+
+def _copy(template: str, folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not empty; name a new folder")
+    shutil.copytree(_TEMPLATES / template, folder, ignore=_LEFT_OUT, dirs_exist_ok=True)
+
+
+def make_demo(folder: Path) -> None:
+    """The nanogpt arena with a budget so short that a dozen experiments take minutes; a demo that
+    was begun in this folder before is left as it is, to be gone on with."""
+    if (folder / FILE).is_file():
+        return
+    _copy("nanogpt", folder)
+    contract = folder / FILE
+    text = contract.read_text()
+    contract.write_text(re.sub(r'^budget = "[^"]*"', 'budget = "15s"', text, flags=re.MULTILINE))
+    # Its own repository even inside another one: a demo must not add to somebody's history.
+    Workspace.create_repository(folder)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What `overnight init` writes; None where nothing could be guessed or was said."""
+
+    run: str | None = None
+    metric: str | None = None
+    direction: str | None = None
+    editable: tuple[str, ...] = ()
+    budget: str | None = None
+    setup: str | None = None
+
+    def or_(self, other: Guess) -> Guess:
+        """This guess, with the gaps filled from another."""
+        merged = {key: getattr(self, key) or getattr(other, key) for key in vars(self)}
+        return Guess(**merged)
+
+    def missing(self) -> list[str]:
+        """Options of `overnight init` that are still needed."""
+        needed = ("run", "metric", "direction", "editable", "budget")
+        return [f"--{key}" for key in needed if not getattr(self, key)]
+
+
+def guess(folder: Path) -> Guess:
+    """What a repository of karpathy/autoresearch's shape says of itself: prepare.py, train.py that
+    prints `val_bpb:`, a training time in seconds as TIME_BUDGET."""
+    train, prepare = folder / "train.py", folder / "prepare.py"
+    if not (train.is_file() and "val_bpb" in train.read_text(errors="replace")):
+        return Guess()
+    start = "uv run " if (folder / "uv.lock").is_file() and shutil.which("uv") else "python "
+    sources = [f.read_text(errors="replace") for f in (prepare, train) if f.is_file()]
+    budgets = [re.search(r"^TIME_BUDGET\s*=\s*(\d+)", text, re.MULTILINE) for text in sources]
+    seconds = next((int(match[1]) for match in budgets if match), 300)
+    return Guess(
+        run=f"{start}train.py",
+        metric="val_bpb",
+        direction="minimize",
+        editable=("train.py",),
+        # The program keeps its own training time; start-up and evaluation come on top of it.
+        budget=f"{2 * seconds}s",
+        setup=f"{start}prepare.py" if prepare.is_file() else None,
+    )
+
+
+def init_arena(folder: Path, said: Guess) -> list[Path]:
+    """Write arena.toml, and program.md where there is none, for a repository as it is.
+
+    Returns the files written. Raises UsageError when something can neither be guessed nor was
+    said, or when there is an arena already.
+    """
+    if (folder / FILE).exists():
+        raise UsageError(f"{folder / FILE} exists already; edit it, then `overnight run`")
+    known = said.or_(guess(folder))
+    if missing := known.missing():
+        raise UsageError(
+            f"{folder} is not of a shape that overnight knows; please say {', '.join(missing)}. "
+            'For example: overnight init --run "python main.py" --metric loss '
+            "--direction minimize --editable main.py --budget 5m"
+        )
+    text = _arena_text(folder, known)
+    Arena.parse(text, folder)
+    written = [folder / FILE]
+    (folder / FILE).write_text(text)
+    if not (folder / PROGRAM).exists():
+        (folder / PROGRAM).write_text(
+            f"# Strategy\n\n{known.direction} {known.metric} by changing "
+            f"{', '.join(known.editable)}.\n"
+        )
+        written.append(folder / PROGRAM)
+    return written
+
+
+def _arena_text(folder: Path, known: Guess) -> str:
+    quoted = json.dumps  # a JSON string is a TOML string
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "arena"
+    setup = f"\n[setup]\ncommand = {quoted(known.setup)}\n" if known.setup else ""
+    return (
+        f"name = {quoted(name)}\n"
+        f"editable = {quoted(list(known.editable))}\n\n"
+        f"[metric]\nname = {quoted(known.metric)}\ndirection = {quoted(known.direction)}\n"
+        f"{setup}\n"
+        f"[run]\ncommand = {quoted(known.run)}\nbudget = {quoted(known.budget)}\n"
+        "network = false\n\n"
+        "# Without a [score] table the score is the run's own word: `KEY: NUMBER` in its output.\n"
+        "# To measure it out of the candidate's reach, add a referee:\n"
+        '# [score]\n# command = "python score.py"\n\n'
+        '[judge]\nrule = "greedy"\n'
+    )

@@ -1,0 +1,1 @@
+"""Contract suites: every implementation of an interface, and every plug-in, passes the same one."""

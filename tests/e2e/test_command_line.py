@@ -1,0 +1,217 @@
+"""The installed command, as a person and as a script use it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from toy import ARENA, git, make_toy, overnight, write_patches, write_toy
+
+
+@pytest.fixture
+def toy(hostile_folder: Path) -> Path:
+    return make_toy(hostile_folder / "arena")
+
+
+@pytest.fixture
+def done(toy: Path) -> Path:
+    """The toy after a campaign: a win, a discard, a crash."""
+    folder = write_patches(toy.parent / "patches", ["X=12", "oops(", "X=5"])
+    finished = overnight(toy, "run", "--tag", "t", "--agent", f"patches:{folder}")
+    assert finished.returncode == 0, finished.stderr
+    return toy
+
+
+def document(folder: Path, *words: str) -> object:
+    finished = overnight(folder, *words, "--json")
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def test_a_run_without_a_terminal_prints_a_line_per_experiment_and_where_to_look(
+    toy: Path,
+) -> None:
+    folder = write_patches(toy.parent / "patches", ["X=12", "X=5"])
+    finished = overnight(toy, "run", "--agent", f"patches:{folder}")
+    assert finished.returncode == 0
+    for words in ("#0", "#1", "#2", "discard", "keep", "report.md", "overnight/", "git merge"):
+        assert words in finished.stdout
+    assert "\x1b" not in finished.stdout
+
+
+def test_status_log_and_show_are_stable_documents(done: Path) -> None:
+    status = document(done, "status")
+    assert isinstance(status, dict)
+    keys = "tag branch arena metric direction baseline incumbent experiments verdicts running"
+    assert {*keys.split(), "stop_reason", "noise", "cost"} <= set(status)
+    assert status["experiments"] == 3 and status["running"] is None
+    assert status["verdicts"]["discard"] == status["verdicts"]["crash"] == 1
+    log = document(done, "log")
+    assert isinstance(log, list) and [e["n"] for e in log] == [0, 1, 2, 3]
+    keys = "n verdict score gain interval candidate parent agent description hypothesis started"
+    assert {*keys.split(), "seconds", "measurements"} <= set(log[1])
+    keys = "stage_seconds seed score outcome numbers reported device"
+    assert set(keys.split()) <= set(log[1]["measurements"][0])
+    assert log[2]["verdict"] == "crash" and log[2]["score"] is None
+    assert document(done, "show", "3") == log[3]
+
+
+def test_every_read_command_has_words_for_a_person(done: Path) -> None:
+    assert "5" in overnight(done, "status").stdout
+    assert "crash" in overnight(done, "log").stdout
+    assert "set X=5" in overnight(done, "show", "3").stdout
+    assert "+X=5" in overnight(done, "diff", "3").stdout
+    for command in ("plot", "report"):
+        (path,) = overnight(done, command).stdout.split("\n")[:1]
+        assert Path(path).stat().st_size > 100
+
+
+def test_a_diff_can_be_applied(done: Path) -> None:
+    patch = overnight(done, "diff", "3").stdout
+    subprocess.run(["git", "apply"], input=patch, cwd=done, text=True, check=True)
+    assert (done / "value.py").read_text() == "X=5\n"
+
+
+def test_try_measures_the_working_copy_and_its_exit_code_says_the_verdict(toy: Path) -> None:
+    results = []
+    for value in ("X=4\n", "X=9\n", "oops(\n"):
+        (toy / "value.py").write_text(value)
+        before = git(toy, "status", "--porcelain")
+        results.append(overnight(toy, "try", "-m", f"set {value.strip()}", "--tag", "t", "--json"))
+        assert git(toy, "status", "--porcelain") == before
+    assert [r.returncode for r in results] == [0, 10, 11], [r.stderr for r in results]
+    kept = json.loads(results[0].stdout)
+    assert (kept["verdict"], kept["score"], kept["agent"]) == ("keep", 1.0, "person")
+    assert git(toy, "show", "overnight/t:value.py") == "X=4\n"
+
+
+def test_try_without_a_change_is_invalid(toy: Path) -> None:
+    finished = overnight(toy, "try", "-m", "nothing")
+    assert finished.returncode == 13 and "nothing editable was changed" in finished.stdout
+
+
+def test_try_puts_a_change_on_top_of_the_wins_or_is_stale(tmp_path: Path) -> None:
+    value = "X=10\n# one\n# two\n# three\n# four\n# five\nY=1\n"
+    toy = make_toy(tmp_path / "arena", value=value)
+    agent = "command:sed -i s/X=10/X=5/ value.py"
+    overnight(toy, "run", "--tag", "t", "--experiments", "1", "--agent", agent)
+    (toy / "value.py").write_text(value.replace("Y=1", "Y=2"))
+    finished = overnight(toy, "try", "-m", "other line", "--tag", "t", "--json")
+    assert json.loads(finished.stdout)["score"] == 2.0, "the win X=5 is in the candidate"
+    (toy / "value.py").write_text(value.replace("X=10", "X=6"))
+    finished = overnight(toy, "try", "-m", "the same line", "--tag", "t", "--json")
+    assert json.loads(finished.stdout)["verdict"] == "stale" and finished.returncode == 13
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["status"], 2, "no campaign yet"),
+        (["run", "--agent", "nobody"], 2, "no such agent"),
+        (["run", "--tag", "../x"], 2, "cannot name a branch"),
+        (["run", "--experiments", "0"], 2, "--experiments"),
+        (["log", "--verdict", "good"], 2, "expected one of keep"),
+        (["new", "nonsense", "x"], 2, "there is no template 'nonsense'"),
+        (["-C", "nowhere"], 2, "-C"),
+        (["status", "-C", "nowhere"], 2, "nowhere is not a folder"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_wrong_input_is_a_sentence_and_exit_code_2(
+    toy: Path, words: list[str], code: int, said: str
+) -> None:
+    finished = overnight(toy, *words)
+    assert finished.returncode == code and said in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_no_such_experiment_says_which_there_are(done: Path) -> None:
+    assert "it has 0 to 3" in overnight(done, "show", "99").stderr
+
+
+def test_outside_any_arena_it_says_how_to_make_one(tmp_path: Path) -> None:
+    finished = overnight(tmp_path, "run")
+    assert finished.returncode == 2 and "overnight new" in finished.stderr
+
+
+def test_outside_any_repository_git_init_is_what_to_do(tmp_path: Path) -> None:
+    finished = overnight(write_toy(tmp_path / "arena"), "run")
+    assert finished.returncode == 2 and "git init" in finished.stderr
+
+
+def test_a_repository_without_a_commit_says_to_commit(tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "arena")
+    git(toy, "init", "--quiet")
+    finished = overnight(toy, "run")
+    assert finished.returncode == 2 and "git commit" in finished.stderr
+
+
+def test_a_detached_head_is_fine(toy: Path) -> None:
+    git(toy, "checkout", "--quiet", "--detach")
+    finished = overnight(toy, "run", "--experiments", "1", "--agent", "command:echo X=5 > value.py")
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_stop_when_nothing_runs_says_so(done: Path) -> None:
+    finished = overnight(done, "stop")
+    assert finished.returncode == 2 and "not running" in finished.stderr
+
+
+def test_no_command_touches_the_users_repository(done: Path) -> None:
+    before = git(done, "for-each-ref", "refs/heads/main", "refs/stash"), git(done, "status", "--short")
+    for words in (["status"], ["log"], ["show", "1"], ["report"], ["plot"], ["steer", "slowly"]):
+        assert overnight(done, *words).returncode == 0
+    after = git(done, "for-each-ref", "refs/heads/main", "refs/stash"), git(done, "status", "--short")
+    assert before == after == (before[0], "")
+
+
+KARPATHY_TRAIN = '''"""Trains, and says how well."""
+from prepare import TIME_BUDGET
+
+LR = 0.5  # 0.01..10 log
+
+if __name__ == "__main__":
+    print("step 00001 | loss: 5.1\\rstep 00002 | loss: 4.2")
+    print("---")
+    print(f"val_bpb:          {1 + (LR - 0.05) ** 2:.6f}")
+    print(f"training_seconds: {TIME_BUDGET}")
+    print("peak_vram_mb:     45060.2")
+'''
+
+
+def test_a_repository_of_karpathys_shape_runs_unmodified(tmp_path: Path) -> None:
+    repo = tmp_path / "autoresearch"
+    repo.mkdir()
+    (repo / "program.md").write_text("# autoresearch\nLowest val_bpb wins.\n")
+    (repo / "prepare.py").write_text("TIME_BUDGET = 3\nif __name__ == '__main__': print('ready')\n")
+    (repo / "train.py").write_text(KARPATHY_TRAIN)
+    git(repo, "init", "--quiet", "--initial-branch=main")
+    git(repo, "add", "--all")
+    git(repo, "commit", "--quiet", "-m", "as it is")
+    assert overnight(repo, "init").returncode == 0
+    text = (repo / "arena.toml").read_text()
+    assert 'budget = "6s"' in text and 'name = "val_bpb"' in text and "[score]" in text
+    assert (repo / "program.md").read_text().startswith("# autoresearch")
+    git(repo, "add", "--all")
+    git(repo, "commit", "--quiet", "-m", "An arena")
+    finished = overnight(repo, "run", "--experiments", "5", "--tag", "t")
+    assert finished.returncode == 0, finished.stderr
+    assert "self-reported" in finished.stdout
+    log = document(repo, "log")
+    assert isinstance(log, list) and len(log) == 6
+    assert log[0]["score"] == 1.2025 and log[0]["measurements"][0]["reported"]["peak_vram_mb"]
+    wins = [e for e in log[1:] if e["verdict"] == "keep"]
+    assert wins and wins[-1]["score"] < 1.2025
+    assert git(repo, "diff", "--name-only", "main", "overnight/t").split() == ["train.py"]
+
+
+def test_init_says_what_it_cannot_guess_and_refuses_to_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("print('loss: 1')\n")
+    finished = overnight(tmp_path, "init", "--metric", "loss")
+    assert finished.returncode == 2
+    assert all(word in finished.stderr for word in ("--run", "--direction", "--editable"))
+    (tmp_path / "arena.toml").write_text(ARENA)
+    finished = overnight(tmp_path, "init")
+    assert finished.returncode == 2 and "exists already" in finished.stderr

@@ -1,0 +1,149 @@
+"""arena.toml: what is accepted, and what every mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from overnight.arena import Arena
+from overnight.errors import ArenaError
+
+GOOD = """
+name = "toy"
+editable = ["train.py", "src/**/*.py"]
+
+[metric]
+name = "loss"
+direction = "minimize"
+
+[run]
+command = "python train.py"
+budget = "1m30s"
+
+[score]
+command = "python score.py"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "ein Ordner – ü"
+    root.mkdir()
+    (root / "arena.toml").write_text(GOOD)
+    for name in ("program.md", "train.py", "score.py"):
+        (root / name).write_text("")
+    return root
+
+
+def mistakes(folder: Path, text: str) -> str:
+    (folder / "arena.toml").write_text(text)
+    with pytest.raises(ArenaError) as caught:
+        Arena.load(folder)
+    return str(caught.value)
+
+
+def test_a_good_arena_is_read_with_its_units_and_defaults(folder: Path) -> None:
+    arena = Arena.load(folder)
+    assert arena.run.budget == 90.0
+    assert arena.score is not None and arena.score.timeout == 120.0
+    assert arena.judge.rule == "greedy"
+    assert arena.metric.orient(2.0) == -2.0
+
+
+def test_an_arena_is_frozen(folder: Path) -> None:
+    with pytest.raises(Exception, match="frozen"):
+        Arena.load(folder).name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('direction = "minimize"', "", ["metric.direction", "missing", "maximize"]),
+        ('direction = "minimize"', 'direction = "down"', ["metric.direction", "down", "minimize"]),
+        ('budget = "1m30s"', 'budget = "90"', ["run.budget", "'90'", "5m"]),
+        ('budget = "1m30s"', "budget = 90", ["run.budget", "90", "unit"]),
+        ('budget = "1m30s"', 'budget = "1m 30 parsecs"', ["run.budget", "parsecs"]),
+        ('budget = "1m30s"', 'budget = "0s"', ["run.budget", "above zero"]),
+        ('budget = "1m30s"', 'budgte = "5m"', ["run.budgte", "did you mean `budget`"]),
+        ('budget = "1m30s"', "", ["run.budget", "missing"]),
+        ('name = "toy"', 'name = "../toy"', ["name", "'../toy'"]),
+        ('["train.py", "src/**/*.py"]', "[]", ["editable"]),
+        ('["train.py", "src/**/*.py"]', '["../train.py"]', ["editable", "leaves the arena"]),
+        ('["train.py", "src/**/*.py"]', '["/etc/*"]', ["editable", "leaves the arena"]),
+        ('["train.py", "src/**/*.py"]', '["a/../../b"]', ["editable", "leaves the arena"]),
+        ('["train.py", "src/**/*.py"]', '["**"]', ["arena.toml", "protected"]),
+        ('["train.py", "src/**/*.py"]', '["*.md", "train.py"]', ["program.md", "protected"]),
+        ('["train.py", "src/**/*.py"]', '["*.py"]', ["score.py", "score.command", "protected"]),
+        ('["train.py", "src/**/*.py"]', '[".overnight/*"]', ["reaches into .overnight"]),
+        ('["train.py", "src/**/*.py"]', '["x/.git/hooks/*"]', ["no experiment may touch"]),
+        ('["train.py", "src/**/*.py"]', '["nothing.py"]', ["nothing in the arena matches"]),
+        ('"python train.py"', '"pythn0 train.py"', ["run.command", "pythn0", "PATH"]),
+        ('"python train.py"', '"python tarin.py"', ["run.command", "tarin.py", "missing"]),
+        ('"python score.py"', '"python score.py \'"', ["score.command", "not a command line"]),
+        ("[run]", '[judge]\nrule = "luck"\n[run]', ["judge.rule", "luck", "greedy"]),
+        ("[run]", '[run]\nmemory = "8 apples"', ["run.memory", "8 apples", "8GB"]),
+        ("[run]", '[run]\nnetwork = "yes"', ["run.network", "'yes'"]),
+        ("[run]", "[constraints]\nx = { mx = 1 }\n[run]", ["constraints.x.mx", "max"]),
+        ("[run]", "[metrics]\n[run]", ["metrics", "did you mean `metric`"]),
+        ("[run]", "[run", ["not valid TOML", "line"]),
+        ("[metric]", "[metric]\nmin_gain = nan", ["metric.min_gain"]),
+        ("[metric]", "[metric]\nmin_gain = -1.0", ["metric.min_gain"]),
+    ],
+)
+def test_every_mistake_names_the_file_the_key_and_what_to_do(
+    folder: Path, old: str, new: str, words: list[str]
+) -> None:
+    assert old in GOOD
+    message = mistakes(folder, GOOD.replace(old, new, 1))
+    for word in [str(folder / "arena.toml"), *words]:
+        assert word in message
+
+
+def test_all_mistakes_are_told_at_once(folder: Path) -> None:
+    text = GOOD.replace('"1m30s"', '"soon"').replace('direction = "minimize"', "")
+    message = mistakes(folder, text)
+    assert "2 mistakes" in message and "run.budget" in message and "metric.direction" in message
+
+
+def test_a_missing_program_md_is_told(folder: Path) -> None:
+    (folder / "program.md").unlink()
+    assert "program.md is missing" in mistakes(folder, GOOD)
+
+
+def test_an_arena_is_found_from_a_folder_below_it(folder: Path) -> None:
+    below = folder / "src" / "deep"
+    below.mkdir(parents=True)
+    assert Arena.find(below) == folder
+
+
+def test_no_arena_at_all_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ArenaError, match="overnight new"):
+        Arena.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "editable"),
+    [
+        ("train.py", True),
+        ("src/a.py", True),
+        ("src/deep/er/a.py", True),
+        ("src/a.txt", False),
+        ("xtrain.py", False),
+        ("train.py/x", False),
+        ("train.py\n", False),
+        ("other/train.py", False),
+        ("arena.toml", False),
+    ],
+)
+def test_globs_match_as_people_expect(folder: Path, path: str, editable: bool) -> None:
+    assert Arena.load(folder).is_editable(path) is editable
+
+
+def test_a_module_run_by_the_scorer_is_protected_too(folder: Path) -> None:
+    (folder / "referee").mkdir()
+    (folder / "referee" / "__main__.py").write_text("")
+    text = GOOD.replace("python score.py", "python -m referee").replace(
+        '"src/**/*.py"', '"referee/**"'
+    )
+    assert "referee/__main__.py is what score.command runs" in mistakes(folder, text)
