@@ -17,36 +17,35 @@ from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import (
-    ArgumentError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from overnight.errors import LedgerError
 
-SCHEMA = 1
+VERSION = 1
 """Version of the tables below; a ledger with a larger one is refused."""
 BUSY_SECONDS = 30
 """How long a write waits for another process that is writing to the same SQLite file."""
 _CREATION = 0x6F7665726E  # the key of PostgreSQL's lock under which one client makes the tables
 _URLS = "expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 _NO_CAMPAIGN = "{} holds no campaign yet; start one with `overnight run`"
+_FULL = "has no room left on its disk: free some and run again; all before is safe"
+_CONTRADICTION = "refuses a row that contradicts another: is a second driver at work?"
 _FAULTS = {
+    # SQLite's names
     "SQLITE_NOTADB": "is not an SQLite database: move the file away, or name another ledger",
     "SQLITE_CORRUPT": "is damaged: move it away, or restore it from a copy",
-    "SQLITE_FULL": "has no room left on its disk: free some and run again; all before is safe",
-    "SQLITE_IOERR": "cannot be read or written, its disk fails or is full",
+    "SQLITE_FULL": _FULL,
+    "SQLITE_IOERR": "cannot be read or written: its disk fails or is full",
     "SQLITE_CANTOPEN": "cannot be opened: it must be a file in a folder that you may write to",
     "SQLITE_READONLY": "may not be written by you: see the permissions of the file and its folder",
     "SQLITE_BUSY": f"was held by another process for {BUSY_SECONDS} s: end that one and run again",
-    "SQLITE_CONSTRAINT": "refuses a row that contradicts another: is a second driver at work?",
-    "connection": "cannot be reached: see that the server is up, then run again; all before is safe",
-    "constraint": "refuses a row that contradicts another: is a second driver at work?",
+    "SQLITE_CONSTRAINT": _CONTRADICTION,
+    # PostgreSQL's classes of SQLSTATE
+    "23": _CONTRADICTION,
+    "53100": _FULL,
     "": "failed",
 }
+_UNREACHABLE = "cannot be reached: see its URL and its server, then run again; all before is safe"
 
 _json = partial(json.dumps, ensure_ascii=False)
 
@@ -97,7 +96,7 @@ class _Utc(sa.TypeDecorator[datetime]):
 
 
 _METADATA = sa.MetaData()
-_SCHEMA = sa.Table("overnight_schema", metadata, sa.Column("version", sa.Integer, nullable=False))
+_SCHEMA = sa.Table("overnight_schema", _METADATA, sa.Column("version", sa.Integer, nullable=False))
 CAMPAIGNS = sa.Table(
     "campaigns",
     _METADATA,
@@ -219,14 +218,13 @@ class Database:
             yield
         except (SQLAlchemyError, OverflowError) as error:
             cause = getattr(error, "orig", None) or error
-            words = next(_FAULTS[start] for start in _FAULTS if _kind(error).startswith(start))
-            raise LedgerError(f"the ledger {self.place} {words} ({_first_line(cause)})") from error
+            raise LedgerError(f"the ledger {self.place} {_words(error, cause)}") from error
 
     def _found(self) -> tuple[int, int] | None:
         """What makes the file this very file; None for a server."""
         try:
             status = self._file.stat() if self._file else None
-        except FileNotFoundError:
+        except OSError:
             return (0, 0)
         return (status.st_dev, status.st_ino) if status else None
 
@@ -237,10 +235,10 @@ class Database:
             if not create:
                 raise LedgerError(_NO_CAMPAIGN.format(self.place))
             version = self._make_tables()
-        if version > SCHEMA:
+        if version > VERSION:
             raise LedgerError(
                 f"the ledger {self.place} was written by a newer overnight: its schema is "
-                f"{version}, this one knows {SCHEMA}; pip install --upgrade overnight"
+                f"{version}, this one knows {VERSION}; pip install --upgrade overnight"
             )
 
     def _make_tables(self) -> int:
@@ -249,7 +247,7 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION)))
             version = _version(connection)
             if version is None:
-                version = SCHEMA
+                version = VERSION
                 _METADATA.create_all(connection, checkfirst=False)
                 connection.execute(sa.insert(_SCHEMA).values(version=version))
             return version
@@ -289,7 +287,7 @@ def _sqlite(file: Path, create: bool) -> sa.Engine:
             raise LedgerError(
                 f"the ledger's folder {file.parent} cannot be made ({error.strerror})"
             ) from error
-    elif not file.exists():
+    elif not os.path.exists(file):
         raise LedgerError(_NO_CAMPAIGN.format(file))
     uri = f"{file.absolute().as_uri()}?mode={_mode(file, create)}"
     engine = sa.create_engine(
@@ -330,15 +328,9 @@ def _version(connection: sa.Connection) -> int | None:
     return connection.scalar(sa.select(_SCHEMA.c.version))
 
 
-def _kind(error: Exception) -> str:
-    """The key of _FAULTS: SQLite's own name for it, or what PostgreSQL's driver makes of it."""
-    cause = getattr(error, "orig", None)
-    if name := getattr(cause, "sqlite_errorname", None):
-        return str(name)
-    if isinstance(error, IntegrityError):
-        return "constraint"
-    return "connection" if isinstance(error, (OperationalError, InterfaceError)) else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+def _words(error: Exception, cause: BaseException) -> str:
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None)
+    words = next(_FAULTS[start] for start in _FAULTS if (code or "").startswith(start))
+    if code is None and isinstance(error, OperationalError):
+        words = _UNREACHABLE
+    return f"{words} ({str(cause).strip().partition(chr(10))[0]})"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from overnight.database import Database, CAMPAIGNS, EVENTS, EXPERIMENTS, measurements
+from overnight.database import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, Database
 from overnight.errors import LedgerError
 from overnight.experiment import (
     CampaignRecord,
@@ -122,7 +122,7 @@ class Ledger:
         return self._change(tag, n, open_=False, score=score)
 
     def drop_experiment(self, tag: str, n: int) -> None:
-        """Forget an experiment and its MEASUREMENTS, so that its number is free again."""
+        """Forget an experiment and its measurements, so that its number is free again."""
         with self._database.writing() as connection:
             connection.execute(sa.delete(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n)))
 
@@ -147,7 +147,7 @@ class Ledger:
             query = query.where(EXPERIMENTS.c.verdict == verdict)
         order = EXPERIMENTS.c.n if last is None else EXPERIMENTS.c.n.desc()
         with self._database.reading() as connection:
-            found = _load(connection, query.order_by(order).limit(last if first is None else first))
+            found = _load(connection, query.order_by(order).limit(first if last is None else last))
         return found if last is None else found[::-1]
 
     def unfinished(self, tag: str) -> list[Experiment]:
@@ -250,14 +250,18 @@ def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, obje
 def _load(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> list[Experiment]:
     """The experiments that the query selects, with their measurements: two queries in all."""
     rows = connection.execute(query).mappings().all()
-    key = query.with_only_columns(*EXPERIMENTS.primary_key).subquery()
-    same = [MEASUREMENTS.c[column.name] == column for column in key.c]
-    finished = sa.select(MEASUREMENTS).join(key, sa.and_(*same)).order_by(MEASUREMENTS.c.id)
+    if not rows:
+        return []
     taken: defaultdict[int, list[Measurement]] = defaultdict(list)
-    if rows:
-        finished = finished.where(MEASUREMENTS.c.outcome.is_not(None))
-        for row in connection.execute(finished).mappings():
-            taken[row["n"]].append(_measurement(row))
+    table = MEASUREMENTS.c
+    finished = (
+        sa.select(MEASUREMENTS)
+        .where(table.arena == rows[0]["arena"], table.tag == rows[0]["tag"])
+        .where(table.n.in_(query.with_only_columns(EXPERIMENTS.c.n)), table.outcome.is_not(None))
+        .order_by(table.n, table.id)
+    )
+    for row in connection.execute(finished).mappings():
+        taken[row["n"]].append(_measurement(row))
     return [_experiment(row, tuple(taken[row["n"]])) for row in rows]
 
 
