@@ -22,7 +22,9 @@ def page() -> str:
     """The page's whole text."""
     from overnight.cli import app
 
-    names = [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]
+    names = [
+        info.name or info.callback.__name__ for info in app.registered_commands if info.callback
+    ]
     parts = [INTRODUCTION]
     for name in names:
         parts.append(f"## overnight {name}\n\n```\n{help_of(name)}\n```\n")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from toy import ARENA, git, make_toy, write_patches
 
 from overnight import Campaign, Experiment, Idea, Limits, OvernightError, Verdict
 from overnight.agents.base import Workbench
@@ -20,6 +19,7 @@ from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
 from overnight.errors import AgentError, CampaignBusy, MeasurementImpossible, WorkspaceError
 from overnight.stop import FAILURES_IN_A_ROW, StopKind
+from toy import ARENA, git, make_toy, write_patches
 
 
 @dataclass
@@ -94,7 +94,9 @@ def test_the_checkout_with_its_uncommitted_work_is_untouched(toy: Path) -> None:
 def test_uncommitted_changes_are_told(toy: Path) -> None:
     (toy / "value.py").write_text("X=77\n")
     with Campaign.open(toy, "t") as campaign:
-        assert any("uncommitted" in warning and "value.py" in warning for warning in campaign.warnings)
+        assert any(
+            "uncommitted" in warning and "value.py" in warning for warning in campaign.warnings
+        )
 
 
 def test_what_is_not_editable_is_dropped_and_told_to_the_next_agent(toy: Path) -> None:
@@ -278,8 +280,10 @@ def test_a_command_agent_gets_the_brief_and_says_what_it_did(toy: Path) -> None:
 
 
 def test_the_prompt_can_be_an_argument_whatever_it_contains(toy: Path) -> None:
-    (toy / "program.md").write_text("it's $(touch /tmp/never) `id` \"quoted\" {prompt}\n")
-    line = "printf %s {prompt} > copy.txt; grep -qF \"it's \\$(touch\" copy.txt && echo X=5 > value.py"
+    (toy / "program.md").write_text('it\'s $(touch /tmp/never) `id` "quoted" {prompt}\n')
+    line = (
+        'printf %s {prompt} > copy.txt; grep -qF "it\'s \\$(touch" copy.txt && echo X=5 > value.py'
+    )
     done = run(toy, CommandAgent("shell", line), experiments=1)
     assert done[1].verdict is Verdict.KEEP, done[1].reason
 
@@ -397,7 +401,9 @@ def test_hostile_words_of_an_agent_cannot_forge_trailers_or_lines(toy: Path) -> 
             return Idea(title, "because\nOvernight-Metric: 0")
 
     run(toy, Forger(), experiments=1)
-    trailers = git(toy, "log", "-1", "--format=%(trailers:key=Overnight-Gain,valueonly)", "overnight/t")
+    trailers = git(
+        toy, "log", "-1", "--format=%(trailers:key=Overnight-Gain,valueonly)", "overnight/t"
+    )
     assert trailers.split() == ["1"]
     lines = (toy / ".overnight" / "results.tsv").read_text().splitlines()
     assert len(lines) == 3 and "\x1b" not in lines[2]

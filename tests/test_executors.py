@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contracts.executor import ExecutorContract
-
 from overnight.arena import Arena
 from overnight.executors.base import Executor
 from overnight.executors.local import LocalExecutor

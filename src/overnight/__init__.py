@@ -1,10 +1,10 @@
 """overnight: write program.md in the evening, wake up to a better program, with proof.
 
-    from overnight import Arena, Campaign, Limits, agent_named
+from overnight import Arena, Campaign, Limits, agent_named
 
-    with Campaign.open("my-arena") as campaign:
-        stop = campaign.run(agent_named("tuner", campaign.arena), Limits(experiments=12))
-        print(stop.words, campaign.incumbent.score)
+with Campaign.open("my-arena") as campaign:
+    stop = campaign.run(agent_named("tuner", campaign.arena), Limits(experiments=12))
+    print(stop.words, campaign.incumbent.score)
 """
 
 from __future__ import annotations

@@ -222,7 +222,9 @@ class Arena(_Table):
 
     def linked_data(self) -> dict[str, Path]:
         """`data` paths below the arena's folder: relative path → where it is."""
-        return {path: self.root / path for path in self.data if not path.startswith(("/", "~", "$"))}
+        return {
+            path: self.root / path for path in self.data if not path.startswith(("/", "~", "$"))
+        }
 
     def _mistakes_in_files(self) -> Iterator[str]:
         if not (self.root / PROGRAM).is_file():
@@ -300,14 +302,18 @@ def _named_files(words: list[str], root: Path) -> Iterator[str]:
             yield word
         elif before == "-m" and re.fullmatch(r"[\w.]+", word):
             module = word.replace(".", "/")
-            yield from (f for f in (f"{module}.py", f"{module}/__main__.py") if (root / f).is_file())
+            yield from (
+                f for f in (f"{module}.py", f"{module}/__main__.py") if (root / f).is_file()
+            )
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     """The keys that arena.toml may have in the table at this location."""
     model: type[BaseModel] = Arena
     for part in location:
-        annotation = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        annotation = (
+            model.model_fields[str(part)].annotation if part in model.model_fields else None
+        )
         kinds = [annotation, *get_args(annotation)]
         tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if tables:

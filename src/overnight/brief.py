@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from overnight.arena import PROGRAM, Arena
 from overnight.experiment import Event, Experiment, Verdict
@@ -41,7 +42,7 @@ class _Section:
 def write_brief(arena: Arena, history: History, steers: Sequence[Event]) -> str:
     """The brief for the next experiment, at most MOST_CHARACTERS long."""
     sections = [
-        _Section("Strategy", _file_lines(arena, arena.root / PROGRAM), 9, keep=400),
+        _Section("Strategy", _file_lines(arena.root / PROGRAM), 9, keep=400),
         _Section("The person says", _steers(steers), 8),
         _Section("Contract", _contract(arena), 10, keep=100),
         _Section("Incumbent", _incumbent(arena, history), 10, keep=10),
@@ -49,7 +50,7 @@ def write_brief(arena: Arena, history: History, steers: Sequence[Event]) -> str:
         _Section("Latest results, newest first", _results(_latest(history)), 5, keep=5),
         _Section("Near misses, best first", _results(_near_misses(history)), 4),
         _Section("Failed, newest first", _results(_failures(history)), 3),
-        _Section("Notes of earlier agents", _file_lines(arena, arena.state / "notes.md"), 2),
+        _Section("Notes of earlier agents", _file_lines(arena.state / "notes.md"), 2),
     ]
     return _fitted(sections)
 
@@ -63,9 +64,10 @@ def _fitted(sections: list[_Section]) -> str:
     return text[:MOST_CHARACTERS] + "\n"
 
 
-def _file_lines(arena: Arena, path: object) -> list[str]:
+def _file_lines(path: Path) -> list[str]:
     try:
-        text = open(str(path), encoding="utf-8", errors="replace").read(MOST_CHARACTERS)
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MOST_CHARACTERS)
     except OSError:
         return []
     return [line[:2000] for line in text.splitlines()]
@@ -75,7 +77,8 @@ def _contract(arena: Arena) -> list[str]:
     metric, run = arena.metric, arena.run
     lines = [
         f"- Change only: {', '.join(arena.editable)}. Anything else you change is dropped.",
-        f"- Goal: {metric.direction} {metric.name}" + (f" ({metric.unit})." if metric.unit else "."),
+        f"- Goal: {metric.direction} {metric.name}"
+        + (f" ({metric.unit})." if metric.unit else "."),
         f"- Your change is run as `{run.command}` with {arena.budget_text}; at the deadline it is "
         "killed and counts as a timeout.",
         f"- Network during the run: {'allowed' if run.network else 'not allowed'}.",
@@ -90,7 +93,9 @@ def _contract(arena: Arena) -> list[str]:
         lines.append(f"- A gain below {metric.min_gain:g} is not worth keeping.")
     lines += [f"- Must pass: `{command}`." for command in arena.checks.values()]
     for name, bounds in arena.constraints.items():
-        limits = [f"{k} {v:g}" for k, v in (("min", bounds.min), ("max", bounds.max)) if v is not None]
+        limits = [
+            f"{k} {v:g}" for k, v in (("min", bounds.min), ("max", bounds.max)) if v is not None
+        ]
         lines.append(f"- Constraint on {name}: {', '.join(limits)}.")
     return [
         *lines,

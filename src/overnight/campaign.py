@@ -19,7 +19,13 @@ from overnight import results
 from overnight.agents.base import Agent, Rejected, Workbench
 from overnight.arena import Arena
 from overnight.brief import write_brief
-from overnight.errors import AgentError, LedgerError, MeasurementImpossible, OvernightError
+from overnight.errors import (
+    AgentError,
+    LedgerError,
+    MeasurementImpossible,
+    OvernightError,
+    WorkspaceError,
+)
 from overnight.executors.base import Executor
 from overnight.executors.local import LocalExecutor
 from overnight.experiment import Event, Experiment, Idea, Measurement, Verdict
@@ -32,7 +38,7 @@ from overnight.message import candidate_message, kept_message
 from overnight.resume import base_arena, begin_or_find, family_of, repair
 from overnight.setup import run_setup
 from overnight.stop import FAILURES_IN_A_ROW, Limits, Stop, StopKind, Stretch
-from overnight.workspace import Workspace, WorkspaceError
+from overnight.workspace import Workspace
 
 T = TypeVar("T")
 Observer = Callable[[Experiment], None]
@@ -161,7 +167,7 @@ class Campaign:
         if not self.history.finished:
             self.ledger.open_experiment(self.tag, 0, "baseline", None)
             idea = Idea("baseline")
-            self.workspace.record(self.tag, 0, self.base)
+            self.workspace.refs.record(self.tag, 0, self.base)
             self.ledger.record_candidate(self.tag, 0, self.base, idea, ())
         for experiment in self.ledger.unfinished(self.tag):
             finished = self._conclude(experiment)
@@ -208,7 +214,7 @@ class Campaign:
             words = "nothing editable was changed"
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
         self._failures = 0
-        self.workspace.record(self.tag, n, made.commit)
+        self.workspace.refs.record(self.tag, n, made.commit)
         return self.ledger.record_candidate(self.tag, n, made.commit, idea, made.dropped)
 
     def _refuse(
@@ -293,7 +299,7 @@ class Campaign:
         if experiment.n > 0:
             message = kept_message(self.tag, experiment, self.arena.metric, score, decision.gain)
             commit = self.workspace.reword(commit, message)
-            self.workspace.record(self.tag, experiment.n, commit)
+            self.workspace.refs.record(self.tag, experiment.n, commit)
         kept = self._close(experiment, closing.as_(Verdict.KEEP, decision.reason, commit))
         self._move_branch(commit, experiment.parent)
         return kept
@@ -303,10 +309,10 @@ class Campaign:
 
     def _move_branch(self, commit: str, expected: str | None) -> None:
         """A keep moves the branch; when the person holds it, the ledger remembers for later."""
-        if self.workspace.branch(self.tag) == commit:
+        if self.workspace.refs.branch(self.tag) == commit:
             return
         try:
-            self.workspace.move_branch(self.tag, commit, expected)
+            self.workspace.refs.move_branch(self.tag, commit, expected)
         except WorkspaceError as error:
             self.warnings.append(str(error))
             self.ledger.add_event(self.tag, "warning", words=str(error))

@@ -111,7 +111,9 @@ def init(
 
 @app.command(epilog="Example: overnight run --hours 8")
 def run(
-    agent: Annotated[str, typer.Option(help="tuner, NAME, patches:FOLDER, command:LINE.")] = "tuner",
+    agent: Annotated[
+        str, typer.Option(help="tuner, NAME, patches:FOLDER, command:LINE.")
+    ] = "tuner",
     experiments: Experiments = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Stop after this many hours.")] = None,
     target: Annotated[float | None, typer.Option(help="Stop when the metric is this good.")] = None,
@@ -143,7 +145,9 @@ def _drive(folder: Path, tag: str | None, agent: str, limits: Limits) -> int:
             stop = campaign.run(proposer, limits, view.observe)
         record = _Record(campaign.arena, campaign.ledger, campaign.tag)
         summary = summarize(campaign.arena, campaign.ledger, campaign.tag)
-        last_screen(summary, campaign.arena, [_report(record), _draw(record), campaign.results], out)
+        last_screen(
+            summary, campaign.arena, [_report(record), _draw(record), campaign.results], out
+        )
     return stop.kind.exit_code
 
 
@@ -289,7 +293,9 @@ def report(tag: Tag = None, folder: Folder = HERE) -> None:
 
 @app.command(epilog="Example: overnight demo my-demo --experiments 20")
 def demo(
-    folder: Annotated[Path, typer.Argument(help="A new folder for the demo's arena.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(help="A new folder for the demo's arena.")] = Path(
+        "demo"
+    ),
     experiments: Annotated[int, typer.Option(min=1, help="How many to run.")] = 12,
 ) -> None:
     """A small language model gets better while you watch: minutes, no key, no network."""

@@ -27,9 +27,20 @@ from overnight.experiment import Measurement, Outcome
 from overnight.stage import StageEnd, StageResult, StageSpec, exception_line, run_stage, tail
 from overnight.workspace import Workspace
 
-_INHERITED = (
-    "PATH HOME USER LOGNAME SHELL LANG LC_ALL LC_CTYPE TZ VIRTUAL_ENV CONDA_PREFIX LD_LIBRARY_PATH"
-).split()
+_INHERITED = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "LD_LIBRARY_PATH",
+]
 _REPORTED = re.compile(rb"\s*([A-Za-z_][\w./ -]{0,63}?)\s*[:=]\s*([-+]?[\w.+-]{1,40})%?\s*")
 _MOST_REPORTED = 100
 _LONGEST_LINE = 4096

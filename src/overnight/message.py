@@ -21,7 +21,9 @@ def candidate_message(tag: str, n: int, idea: Idea) -> str:
     return _message(idea.title, idea.hypothesis, {"Experiment": f"{tag}/{n}"})
 
 
-def kept_message(tag: str, experiment: Experiment, metric: Metric, score: float, gain: float) -> str:
+def kept_message(
+    tag: str, experiment: Experiment, metric: Metric, score: float, gain: float
+) -> str:
     """The message of a win: the metric, the gain and the hypothesis as git trailers."""
     trailers = {
         "Experiment": f"{tag}/{experiment.n}",

@@ -42,7 +42,7 @@ def _begin(
     arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, lock: CampaignLock
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
     branch = f"overnight/{tag}"
-    if tip := workspace.branch(tag):
+    if tip := workspace.refs.branch(tag):
         raise WorkspaceError(
             f"branch {branch} exists already (at {tip[:10]}) but the ledger of {arena.root} knows "
             f"no campaign {tag}. Choose another --tag, or delete it with `git branch -D {branch}`."
@@ -97,12 +97,12 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
 def _repair_refs(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> None:
     tag = record.tag
     newest = ledger.experiments(tag, last=1)
-    for n in workspace.recorded(tag):
+    for n in workspace.refs.recorded(tag):
         if not newest or n > newest[-1].n:
-            workspace.forget(tag, n)
+            workspace.refs.forget(tag, n)
     incumbent = ledger.incumbent(tag)
     wanted = incumbent.candidate if incumbent and incumbent.candidate else record.base
-    tip = workspace.branch(tag)
+    tip = workspace.refs.branch(tag)
     if tip == wanted:
         return
     if tip is not None and not workspace.is_ancestor(tip, wanted):
@@ -111,7 +111,7 @@ def _repair_refs(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -
             f"expected {wanted[:10]}. Save it under another name with "
             f"`git branch -m {record.branch} my-{tag}` and run again."
         )
-    workspace.move_branch(tag, wanted, tip)
+    workspace.refs.move_branch(tag, wanted, tip)
 
 
 def family_of(arena: Arena, tag: str) -> str:

@@ -126,6 +126,8 @@ def run_stage(
             if started:
                 started(answer["started"])
             answer = answers.next()
+    if answer.get("survivors"):
+        answer["survivors"] = len(_end_marked(mark)[1])
     if "end" in answer:
         return _result(answer)
     if "error" not in answer and (process.returncode < 0 or answers.count):
@@ -316,13 +318,9 @@ def _end_marked(prefix: str) -> tuple[set[int], set[int]]:
     seen: set[int] = set()
     give_up = time.monotonic() + KILL_SECONDS
     while (found := _marked(os.fsencode(prefix))) and time.monotonic() < give_up:
-        if found <= seen:
-            send(found, signal.SIGKILL)
-            time.sleep(0.005)
-        else:
-            # Frozen first, so that nothing forks faster than it is killed.
-            send(found, signal.SIGSTOP)
+        send(found, signal.SIGKILL)
         seen |= found
+        time.sleep(0.005)
     return seen, found
 
 

@@ -34,7 +34,7 @@ PIPE_BYTES = 1024 * 1024
 _PR_SET_CHILD_SUBREAPER = 36
 _F_SETPIPE_SZ = 1031
 _MOST_LEFT_READS = 1000
-_MOST_REAPED = 256
+_MOST_REAPED = 10_000
 
 
 class Order:
@@ -193,7 +193,6 @@ class Supervisor:
             setsigdef=SIGNALS,
         )
         _set_oom_score(own_score)
-        _take_precedence()
         self._next_sample = self.started + SHORTEST_POLL
         for writer in {out, err}:
             os.close(writer)
@@ -263,7 +262,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         try:
-            # Not until none is left: children may end faster than they can be waited for.
+            # Bounded: children may end faster than they can be waited for.
             for _ in range(_MOST_REAPED):
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
@@ -326,14 +325,6 @@ def _prefer_to_oom_killer() -> bytes:
     if own:
         _set_oom_score(b"%d" % min(1000, int(own) + 500))
     return own
-
-
-def _take_precedence() -> None:
-    """Where it is allowed (root), be served before a command that hogs the processors."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, -20)
-    except PermissionError:
-        return
 
 
 def _set_oom_score(score: bytes) -> None:

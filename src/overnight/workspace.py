@@ -1,4 +1,4 @@
-"""All of git: checkouts, candidates, refs and the campaign's branch.
+"""Checkouts and candidates: every tree that overnight makes.
 
 Trees are made in a private git directory below the state folder, which has no hooks, no filters
 and none of the person's configuration; its objects go straight into the person's repository,
@@ -12,14 +12,13 @@ import hashlib
 import os
 import shutil
 import stat
-import subprocess
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.errors import WorkspaceError
 from overnight.git import OLDEST, git, person_environment, quiet_environment, version
+from overnight.refs import Refs
 
 MOST_FILE_BYTES = 50_000_000
 """A larger file is refused in a candidate: it would stay in the repository for ever."""
@@ -78,7 +77,8 @@ class Workspace:
         self._objects = common / "objects"
         self._common = common
         self._hashing = hashing
-        self._refs = threading.Lock()
+        self.refs = Refs(top, hashing)
+        self._trees: dict[str, str] = {}
 
     @classmethod
     def open(cls, root: Path, state: Path) -> Workspace:
@@ -192,7 +192,9 @@ class Workspace:
         tree = self._tree_with(folder, taken)
         if tree == self._tree(parent):
             return Candidate(None, dropped)
-        return Candidate(self._commit_tree(tree, parent, message), dropped)
+        commit = self._commit_tree(tree, parent, message)
+        self._trees = {parent: self._tree(parent), commit: tree}
+        return Candidate(commit, dropped)
 
     def adopt(self, caller: Path, folder: Path, parent: str, editable: Predicate) -> None:
         """Bring what differs from HEAD in the editable files of another checkout of this
@@ -238,41 +240,6 @@ class Workspace:
         elif folder.exists():
             shutil.rmtree(folder, onerror=_unlock)
 
-    # -- refs of the person's repository
-
-    def record(self, tag: str, n: int, commit: str) -> None:
-        """refs/overnight/<tag>/<n>: what keeps a candidate reachable."""
-        self._update_ref(f"refs/overnight/{tag}/{n}", commit)
-
-    def recorded(self, tag: str) -> dict[int, str]:
-        """Number → commit of the campaign's candidates."""
-        words = ["for-each-ref", "--format=%(refname:lstrip=3) %(objectname)"]
-        output = self._in_repository(*words, f"refs/overnight/{tag}/").stdout.decode()
-        pairs = (line.split(" ") for line in output.splitlines())
-        return {int(n): commit for n, commit in pairs if n.isdigit()}
-
-    def forget(self, tag: str, n: int) -> None:
-        """Let go of a candidate that the ledger does not know."""
-        self._update_ref(f"refs/overnight/{tag}/{n}")
-
-    def branch(self, tag: str) -> str | None:
-        """The tip of overnight/<tag>, or None."""
-        words = ["rev-parse", "--verify", "--quiet", f"refs/heads/overnight/{tag}"]
-        done = git(words, self.top, self._ref_environment(), accepted=(0, 1))
-        return done.stdout.decode().strip() or None
-
-    def move_branch(self, tag: str, to: str, expected: str | None) -> None:
-        """Move overnight/<tag>, made when `expected` is None. Raises WorkspaceError, and leaves
-        it, when it is not where it was expected or is checked out somewhere."""
-        name = f"refs/heads/overnight/{tag}"
-        listing = self._in_repository("worktree", "list", "--porcelain").stdout.decode()
-        if f"branch {name}\n" in listing:
-            raise WorkspaceError(
-                f"branch overnight/{tag} is checked out; moving it would disturb that checkout. "
-                f"It should be at {to[:10]}: switch to another branch, and the next run moves it."
-            )
-        self._update_ref(name, to, expected or "0" * (64 if self._hashing == "sha256" else 40))
-
     # -- the private side
 
     def _make_private(self) -> None:
@@ -311,6 +278,8 @@ class Workspace:
         return git(["write-tree"], folder, self._env(folder)).stdout.decode().strip()
 
     def _tree(self, commit: str) -> str:
+        if commit in self._trees:
+            return self._trees[commit]
         words = ["rev-parse", f"{commit}^{{tree}}"]
         return git(words, self.top, self._plumbing()).stdout.decode().strip()
 
@@ -345,19 +314,6 @@ class Workspace:
         if (self._common / "shallow").exists():
             shutil.copyfile(self._common / "shallow", own / "shallow")
 
-    def _ref_environment(self) -> dict[str, str]:
-        # Whether this repository is to be trusted was asked when it was opened.
-        count = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory"}
-        return quiet_environment(GIT_CONFIG_VALUE_0="*", **count)
-
-    def _in_repository(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        return git(words, self.top, self._ref_environment())
-
-    def _update_ref(self, name: str, to: str | None = None, expected: str | None = None) -> None:
-        words = ["update-ref", name, to] if to else ["update-ref", "-d", name]
-        with self._refs:
-            self._in_repository(*words, *([expected] if expected else []))
-
     def _entries(self, commit: str) -> Iterator[tuple[str, str, str]]:
         """Path, mode and object of everything of the arena in a commit."""
         words = ["ls-tree", "-r", "-z", "--full-tree", commit]
@@ -377,9 +333,10 @@ class Workspace:
         for path, mode, _ in self._entries(self.head()):
             if mode == _GITLINK:
                 yield f"{path} is a submodule: its folder is empty in every checkout"
-            elif path.endswith(".gitattributes"):
-                if b"filter=lfs" in (self.read(self.head(), path) or b""):
-                    yield f"{path} uses git-lfs: no filter runs, checkouts hold pointer files"
+            elif path.endswith(".gitattributes") and b"filter=lfs" in (
+                self.read(self.head(), path) or b""
+            ):
+                yield f"{path} uses git-lfs: no filter runs, checkouts hold pointer files"
 
 
 def _records(output: bytes) -> list[str]:

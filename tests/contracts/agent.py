@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from toy import ARENA, git, make_toy
 
 from overnight import Campaign, Experiment, Limits
 from overnight.agents.base import Agent
+from toy import ARENA, git, make_toy
 
 VALUE = "X=10  # -20..20\n"
 

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from toy import ARENA, make_toy
 
 from overnight.arena import Arena
 from overnight.executors.base import Executor
 from overnight.experiment import Outcome
 from overnight.measure import Task
 from overnight.workspace import Workspace
+from toy import ARENA, make_toy
 
 RUN = 'echo "seed: $OVERNIGHT_SEED"; sleep ${NAP:-0}; cp value.py "$OVERNIGHT_OUT/value"\n'
 CHECKED = ARENA + '\n[checks]\nten = "grep -q X=10 value.py"\n'

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from toy import ARENA, git, make_toy, overnight, write_patches, write_toy
 
 
@@ -160,10 +161,16 @@ def test_stop_when_nothing_runs_says_so(done: Path) -> None:
 
 
 def test_no_command_touches_the_users_repository(done: Path) -> None:
-    before = git(done, "for-each-ref", "refs/heads/main", "refs/stash"), git(done, "status", "--short")
+    before = (
+        git(done, "for-each-ref", "refs/heads/main", "refs/stash"),
+        git(done, "status", "--short"),
+    )
     for words in (["status"], ["log"], ["show", "1"], ["report"], ["plot"], ["steer", "slowly"]):
         assert overnight(done, *words).returncode == 0
-    after = git(done, "for-each-ref", "refs/heads/main", "refs/stash"), git(done, "status", "--short")
+    after = (
+        git(done, "for-each-ref", "refs/heads/main", "refs/stash"),
+        git(done, "status", "--short"),
+    )
     assert before == after == (before[0], "")
 
 

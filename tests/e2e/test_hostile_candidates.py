@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from toy import ARENA, git, make_toy, overnight
 
 from overnight import Campaign, Experiment, Limits
 from overnight.agents.command import CommandAgent
+from toy import ARENA, git, make_toy, overnight
 
 PROGRAM = """import os, pathlib, sys
 exec(pathlib.Path("value.py").read_text())
@@ -20,7 +20,9 @@ pathlib.Path(os.environ["OVERNIGHT_OUT"], "value").write_text("X=5\\n")
 
 @pytest.fixture
 def toy(hostile_folder: Path) -> Path:
-    text = ARENA.replace("sh run.sh", "python3 run.py").replace('"20s"\n\n', '"4s"\nmemory = "300MB"\n\n', 1)
+    text = ARENA.replace("sh run.sh", "python3 run.py").replace(
+        '"20s"\n\n', '"4s"\nmemory = "300MB"\n\n', 1
+    )
     toy = make_toy(hostile_folder / "arena", text)
     (toy / "run.py").write_text(PROGRAM)
     git(toy, "add", "--all")
@@ -90,7 +92,8 @@ def test_a_fork_storm_is_ended_whole(toy: Path) -> None:
     code = (
         "X=1\nimport os, time\n"
         "for _ in range(200):\n"
-        "    if os.fork() == 0:\n        os.setsid()\n        time.sleep(97.5)\n        os._exit(0)\n"
+        "    if os.fork() == 0:\n        os.setsid()\n"
+        "        time.sleep(97.5)\n        os._exit(0)\n"
     )
     e = tried(toy, code)
     assert e.verdict == "keep"
@@ -117,11 +120,11 @@ def test_a_gigabyte_of_output_fills_neither_disk_nor_memory(toy: Path) -> None:
     ("score", "words"),
     [
         ("print('nothing of the kind')", "must print a JSON object"),
-        ("print('{\"other\": 1}')", 'has no "loss"; it has [\'other\']'),
+        ("print('{\"other\": 1}')", "has no \"loss\"; it has ['other']"),
         ("print('{\"loss\": NaN}')", "not a finite number"),
         ("print('{\"loss\": 1e999}')", "not a finite number"),
         ("print('{\"loss\": true}')", "not a finite number"),
-        ("print('{\"loss\": \"0.1\"}')", "not a finite number"),
+        ('print(\'{"loss": "0.1"}\')', "not a finite number"),
         ("print('[' * 100000)", "must print a JSON object"),
         ("raise SystemExit('hidden data is gone')", "hidden data is gone"),
         ("pass", "it printed nothing"),
@@ -137,15 +140,18 @@ def test_a_referee_without_a_usable_number_is_a_sentence(toy: Path, score: str, 
 def test_a_full_disk_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path: Path) -> None:
     small = tmp_path / "small disk"
     small.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=True
-    )
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=True)
     try:
         toy = make_toy(small / "arena")
         line = 'echo "X=$((9 - $OVERNIGHT_EXPERIMENT))" > value.py'
-        assert overnight(toy, "run", "--experiments", "1", "--agent", f"command:{line}").returncode == 0
+        assert (
+            overnight(toy, "run", "--experiments", "1", "--agent", f"command:{line}").returncode
+            == 0
+        )
         filler = small / "filler"
-        subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True, check=False)
+        subprocess.run(
+            ["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True, check=False
+        )
         done = overnight(toy, "run", "--experiments", "2", "--agent", f"command:{line}")
         assert done.returncode in (1, 2, 4), done.stderr
         assert "Traceback" not in done.stderr

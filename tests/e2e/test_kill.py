@@ -10,10 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from toy import ARENA, git, make_toy
-
 from overnight.arena import Arena
 from overnight.ledger import Ledger
+from toy import ARENA, git, make_toy
 
 KILLS = 20
 PATCHES = 60
@@ -41,7 +40,18 @@ def arena_with_patches(folder: Path) -> Path:
 
 def command(toy: Path) -> list[str]:
     agent = f"patches:{toy.parent / 'patches'}"
-    return [sys.executable, "-m", "overnight", "run", "-C", str(toy), "--tag", "k", "--agent", agent]
+    return [
+        sys.executable,
+        "-m",
+        "overnight",
+        "run",
+        "-C",
+        str(toy),
+        "--tag",
+        "k",
+        "--agent",
+        agent,
+    ]
 
 
 def state(toy: Path) -> dict[str, object]:
@@ -56,7 +66,14 @@ def state(toy: Path) -> dict[str, object]:
     refs = git(toy, "for-each-ref", "--format=%(refname) %(tree)", "refs/overnight").splitlines()
     return {
         "experiments": [
-            (e.n, e.verdict, e.score, e.gain, e.description, [(m.seed, m.score) for m in e.measurements])
+            (
+                e.n,
+                e.verdict,
+                e.score,
+                e.gain,
+                e.description,
+                [(m.seed, m.score) for m in e.measurements],
+            )
             for e in experiments
         ],
         "refs": refs,

@@ -40,7 +40,10 @@ class Workbench:
 class Agent(Protocol):
     """Whatever proposes a change."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How the ledger calls it."""
+        ...
 
     def propose(self, bench: Workbench) -> Idea | None:
         """Change editable files below `bench.folder` and say what was done.
@@ -52,7 +55,7 @@ class Agent(Protocol):
 
 
 class Rejected(AgentError):
-    """A proposal that can be named but cannot become a candidate: a patch that no longer applies."""
+    """A proposal that has a name but cannot become a candidate: a patch that does not apply."""
 
     def __init__(self, message: str, idea: Idea, verdict: Verdict = Verdict.STALE) -> None:
         super().__init__(message)

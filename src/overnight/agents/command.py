@@ -46,7 +46,9 @@ class CommandAgent:
         result = run_stage(spec, bench.stopping)
         idea = _read_idea(bench.folder / IDEA_FILE)
         if result.end is StageEnd.DEADLINE:
-            raise AgentError(f"{self.name} was still working after {self.timeout:g} s and was ended")
+            raise AgentError(
+                f"{self.name} was still working after {self.timeout:g} s and was ended"
+            )
         if result.exit_code != 0 and not bench.stopping.is_set():
             words = tail(bench.transcript, 10)
             raise AgentError(f"{self.name} ended with exit code {result.exit_code}\n{words}")

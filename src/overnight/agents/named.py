@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import cast
 
 from overnight.agents.base import Agent
 from overnight.agents.command import CommandAgent
@@ -37,8 +38,7 @@ def agent_named(name: str, arena: Arena) -> Agent:
         return Tuner()
     plugins = {point.name: point for point in entry_points(group=GROUP)}
     if point := plugins.get(name):
-        agent: Agent = point.load()()
-        return agent
+        return cast(Agent, point.load()())
     known = ["tuner", *arena.agents, *plugins]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""

@@ -46,7 +46,7 @@ class PatchesAgent:
 
 
 def _idea(file: Path) -> Idea:
-    """The words before the diff: `Subject:` of a mail-like patch or the first line, then the rest."""
+    """The words before the diff: a mail's `Subject:` or the first line, then the rest."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
