@@ -84,7 +84,7 @@ class Stages:
 
 @pytest.fixture
 def stages(tmp_path: Path) -> Iterator[Stages]:
-    folder = tmp_path / "Ärena mit Leerzeichen – 夜"
+    folder = tmp_path / "Ärena mit Leerzeichen 夜"
     folder.mkdir()
     stages = Stages(folder)
     yield stages

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from overnight.experiment import Experiment
     from overnight.ledger import Ledger
     from overnight.stop import Limits
+    from overnight.summary import Summary
 
 app = typer.Typer(
     name="overnight",
@@ -145,9 +146,8 @@ def _drive(folder: Path, tag: str | None, agent: str, limits: Limits) -> int:
             stop = campaign.run(proposer, limits, view.observe)
         record = _Record(campaign.arena, campaign.ledger, campaign.tag)
         summary = summarize(campaign.arena, campaign.ledger, campaign.tag)
-        last_screen(
-            summary, campaign.arena, [_report(record), _draw(record), campaign.results], out
-        )
+        files = [_report(record), _draw(record, summary), campaign.results]
+        last_screen(summary, files, out)
     return stop.kind.exit_code
 
 
@@ -279,16 +279,21 @@ def steer(words: str, tag: Tag = None, folder: Folder = HERE) -> None:
 @app.command(epilog="Example: overnight plot")
 def plot(tag: Tag = None, folder: Folder = HERE) -> None:
     """Draw progress.png again."""
+    from overnight.summary import summarize
+
     with _record(folder, tag) as record:
-        out.print(str(_draw(record)), markup=False)
+        summary = summarize(record.arena, record.ledger, record.tag)
+        out.print(str(_draw(record, summary)), markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: overnight report")
 def report(tag: Tag = None, folder: Folder = HERE) -> None:
     """Write report.md and progress.png again."""
+    from overnight.summary import summarize
+
     with _record(folder, tag) as record:
-        _draw(record)
-        out.print(str(_report(record)), markup=False)
+        _draw(record, summarize(record.arena, record.ledger, record.tag))
+        out.print(str(_report(record)), markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: overnight demo my-demo --experiments 20")
@@ -360,11 +365,11 @@ def _offer_repository(folder: Path) -> None:
         Workspace.create_repository(root)
 
 
-def _draw(record: _Record) -> Path:
+def _draw(record: _Record, summary: Summary) -> Path:
     from overnight.plots import draw
 
     path = record.arena.state / "progress.png"
-    draw(record.ledger.experiments(record.tag), record.arena, path, record.tag)
+    draw(record.ledger.experiments(record.tag), record.arena, path, summary.gained)
     return path
 
 

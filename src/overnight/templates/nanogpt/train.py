@@ -25,28 +25,28 @@ from prepare import Tokens, training_tokens
 from torch import Tensor, nn
 
 # The model.
-DEPTH = 4  # 1..8
-WIDTH = 128  # 64..512
-HEAD_SIZE = 32  # 16..128
+DEPTH = 3  # 1..8
+WIDTH = 128  # one of: 64, 96, 128, 192, 256, 384, 512
+HEAD_SIZE = 64  # one of: 16, 32, 64, 128
 MLP_RATIO = 4.0  # 0.5..8 log
 ACTIVATION = "relu2"  # one of: relu2, gelu, silu
-CONV_LAYERS = 0  # 0..4
+CONV_LAYERS = 0  # 0..4, the first ones; the others attend
 CONV_TAPS = 4  # 2..8
 TOKEN_SHIFT = False
-VALUE_EMBEDDINGS = False
-SOFTCAP = 15.0  # 0..30
+VALUE_EMBEDDINGS = True
+SOFTCAP = 15.0  # one of: 0.0, 10.0, 15.0, 30.0
 
 # How it learns.
-CONTEXT = 256  # 64..256
-BATCH = 16  # 2..64
+CONTEXT = 256  # one of: 64, 128, 256
+BATCH = 8  # 2..64 log
 MATRIX_LR = 0.02  # 0.002..0.2 log
-EMBEDDING_LR = 0.3  # 0.01..3 log
-HEAD_LR = 0.004  # 0.0005..0.1 log
+EMBEDDING_LR = 1.0  # 0.01..3 log
+HEAD_LR = 0.01  # 0.0005..0.1 log
 SCALAR_LR = 0.02  # 0.001..0.5 log
 MOMENTUM = 0.95  # 0.8..0.99
 WEIGHT_DECAY = 0.0  # 0..0.3
-WARMUP = 0.0  # 0..0.3
-DECAY = 0.5  # 0.05..1
+WARMUP = 0.0  # 0..0.3 of the time
+DECAY = 0.5  # 0.05..1 of the time
 FINAL_LR = 0.0  # 0..0.5
 
 # The run: what overnight says, or what suits a try by hand.
@@ -60,6 +60,9 @@ RESERVE = 0.4  # seconds kept for saving the model and leaving
 DEVICE = torch.device(
     "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
 )
+# A processor without bfloat16 instructions emulates them, slowly.
+FAST_BF16 = DEVICE.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+DTYPE = torch.bfloat16 if FAST_BF16 else torch.float32
 
 
 def elapsed() -> float:
@@ -101,9 +104,10 @@ class Attention(nn.Module):
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
-        self.qkv = linear(WIDTH, 3 * WIDTH)
-        self.out = linear(WIDTH, WIDTH, gain=0)
-        self.values = nn.Embedding(vocabulary, WIDTH) if VALUE_EMBEDDINGS else None
+        inner = max(1, WIDTH // HEAD_SIZE) * HEAD_SIZE
+        self.qkv = linear(WIDTH, 3 * inner)
+        self.out = linear(inner, WIDTH, gain=0)
+        self.values = nn.Embedding(vocabulary, inner) if VALUE_EMBEDDINGS else None
 
     def forward(self, x: Tensor, ids: Tensor) -> Tensor:
         q, k, v = self.qkv(x).chunk(3, dim=-1)
@@ -135,7 +139,7 @@ class Block(nn.Module):
 
     def __init__(self, mixer: nn.Module) -> None:
         super().__init__()
-        hidden = int(WIDTH * MLP_RATIO)
+        hidden = max(1, round(WIDTH * MLP_RATIO / 16)) * 16
         self.mixer = mixer
         self.previous = nn.Parameter(torch.full((WIDTH,), 0.5)) if TOKEN_SHIFT else None
         self.up = linear(WIDTH, hidden)
@@ -162,8 +166,8 @@ class GPT(nn.Module):
         self.head = linear(WIDTH, vocabulary, gain=0)
 
     def forward(self, ids: Tensor) -> Tensor:
-        with torch.autocast(DEVICE.type, torch.bfloat16):
-            x = norm(self.embedding(ids)).to(torch.bfloat16)
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=FAST_BF16):
+            x = norm(self.embedding(ids)).to(DTYPE)
             for block in self.blocks:
                 x = block(x, ids)
             logits = self.head(norm(x)).float()
@@ -228,7 +232,7 @@ def learning_rate(done: float) -> float:
     return rising * (FINAL_LR + (1 - FINAL_LR) * falling)
 
 
-def batches(tokens: Tokens, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def batch(tokens: Tokens, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Windows from random places: ids (BATCH, CONTEXT), and the token that follows each."""
     starts = generator.integers(0, len(tokens.ids) - CONTEXT, (BATCH, 1))
     window = tokens.ids[starts + np.arange(CONTEXT + 1)].astype(np.int64)
@@ -242,28 +246,27 @@ def train(model: GPT, tokens: Tokens) -> dict[str, float]:
     tools = optimizers(model)
     rates = [[group["lr"] for group in tool.param_groups] for tool in tools]
     begun, end = elapsed(), BUDGET - RESERVE
-    steps, loss, now, slowest = 0, math.nan, begun, 0.0
-    while now + 1.5 * slowest < end:
+    steps, loss, now, step_seconds = 0, math.nan, begun, 0.0
+    while now + 1.5 * step_seconds < end:
         factor = learning_rate((now - begun) / (end - begun))
         for tool, first in zip(tools, rates, strict=True):
             for group, rate in zip(tool.param_groups, first, strict=True):
                 group["lr"] = rate * factor
-        ids, targets = batches(tokens, generator)
-        logits = model(ids)
-        error = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        ids, targets = batch(tokens, generator)
+        error = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
         error.backward()
         for tool in tools:
             tool.step()
             tool.zero_grad()
         value = error.item()  # waits for the device, so that the clock is honest
-        loss = value if steps == 0 else loss + 0.05 * (value - loss)
-        steps, before, now = steps + 1, now, elapsed()
-        slowest = max(slowest, now - before) if steps > 1 else 0.0
-    seconds = now - begun
+        loss = loss + 0.05 * (value - loss) if steps else value
+        steps, step_seconds, now = steps + 1, elapsed() - now, elapsed()
+    if not steps:
+        sys.exit(f"after a start of {begun:.1f} s a budget of {BUDGET:g} s has no time for a step")
     return {
         "train_loss": loss,
         "steps": steps,
-        "tokens_per_second": round(steps * BATCH * CONTEXT / seconds),
+        "tokens_per_second": steps * BATCH * CONTEXT / (now - begun),
         "startup_seconds": begun,
     }
 
@@ -280,11 +283,10 @@ def load(folder: str | Path) -> GPT:
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep what is freed: fresh pages for every tensor cost a third of a CPU step."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-        for option, value in ((-4, 0), (-1, 2**31 - 1)):
-            mallopt and mallopt(option, value)
+    """Ask glibc to keep what is freed: fresh pages for every tensor slow a step on CPU."""
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: and stay there
 
 
 def main() -> None:
