@@ -227,6 +227,8 @@ class Arena(_Table):
         }
 
     def _mistakes_in_files(self) -> Iterator[str]:
+        for path in sorted({*self.hidden} & {*self.data}):
+            yield f'hidden: "{path}" is data of the run as well; what it reads is not hidden'
         if not (self.root / PROGRAM).is_file():
             yield f"{PROGRAM} is missing beside it: the strategy in words; even one line will do"
         if not any(self.is_editable(path) for path in _files(self.root)):

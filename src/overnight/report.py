@@ -42,7 +42,7 @@ def _opening(summary: Summary) -> Iterator[str]:
     yield f"# {_cell(summary.arena.name)}, campaign {summary.tag}\n"
     yield f"**{_cell(summary.gained)}.**\n"
     if summary.arena.score is None:
-        yield "The scores are **self-reported**: the candidates' own word, no referee checked them.\n"
+        yield "The scores are **self-reported**: the candidates' own word, unchecked.\n"
     if summary.stop_reason:
         yield f"It stopped because {_cell(summary.stop_reason)}.\n"
     yield "![progress](progress.png)\n"
