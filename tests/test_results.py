@@ -14,7 +14,7 @@ from overnight import results
 from overnight.arena import Metric
 from overnight.errors import LedgerError
 from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Outcome, Verdict
-from overnight.ledger import Closing, Ledger
+from overnight.ledger import PAGE, Closing, Ledger
 
 METRIC = Metric(name="val_bpb", direction="minimize")
 COMMIT = "c0ffee1234567890"
@@ -133,7 +133,7 @@ def test_adding_one_by_one_gives_the_same_file_as_writing_all(ledger: Ledger, pa
 
 
 def test_more_experiments_than_a_page_are_all_written(ledger: Ledger, path: Path) -> None:
-    many = results.PAGE + 3
+    many = PAGE + 3
     for n in range(many):
         ledger.open_experiment("jul1", n, "tuner", None)
         ledger.close_experiment("jul1", n, Closing(Verdict.INVALID, "no change"))

@@ -57,6 +57,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        # The machine's own refusals: a read-only folder, a full disk.
+        place = f"{error.filename}: " if error.filename else ""
+        err.print(f"overnight: {place}{error.strerror or error}", style="red", markup=False)
+        sys.exit(1)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -334,7 +339,10 @@ def _record(folder: Path, tag: str | None) -> Iterator[_Record]:
     from overnight.ledger import Ledger
 
     arena = Arena.load(_arena_folder(folder))
-    ledger = Ledger.at(arena.ledger or arena.state / "ledger.db", arena.name, create=False)
+    place = arena.state / "ledger.db"
+    if arena.ledger is None and not place.exists():
+        raise UsageError(f"{arena.root} has no campaign yet; start one with `overnight run`")
+    ledger = Ledger.at(arena.ledger or place, arena.name, create=False)
     try:
         known = [campaign.tag for campaign in ledger.campaigns()]
         if not known:

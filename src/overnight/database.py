@@ -131,6 +131,15 @@ EXPERIMENTS = sa.Table(
     sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
     sa.Index("experiments_by_verdict", "arena", "tag", "verdict", "n"),
 )
+VERDICTS = sa.Table(  # how often each was given: counting 100,000 experiments takes too long
+    "verdicts",
+    _METADATA,
+    sa.Column("arena", _Text, primary_key=True),
+    sa.Column("tag", _Text, primary_key=True),
+    sa.Column("verdict", _Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
+)
 MEASUREMENTS = sa.Table(
     "measurements",
     _METADATA,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from overnight.database import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, Database
+from overnight.database import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS, Database
 from overnight.errors import LedgerError
 from overnight.experiment import (
     CampaignRecord,
@@ -29,6 +29,8 @@ from overnight.experiment import (
     Verdict,
 )
 
+PAGE = 500
+"""Experiments that are fetched at a time, by whoever wants them all."""
 _EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
 _MEASUREMENT_FIELDS = {f.name for f in fields(Measurement)}
 
@@ -123,8 +125,11 @@ class Ledger:
 
     def drop_experiment(self, tag: str, n: int) -> None:
         """Forget an experiment and its measurements, so that its number is free again."""
+        which = self._of(EXPERIMENTS, tag, n)
         with self._database.writing() as connection:
-            connection.execute(sa.delete(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n)))
+            if verdict := connection.scalar(sa.select(EXPERIMENTS.c.verdict).where(which)):
+                self._tally(connection, tag, Verdict(verdict), -1)
+            connection.execute(sa.delete(EXPERIMENTS).where(which))
 
     def experiment(self, tag: str, n: int) -> Experiment | None:
         with self._database.reading() as connection:
@@ -163,10 +168,9 @@ class Ledger:
 
     def counts(self, tag: str) -> dict[Verdict, int]:
         """How many experiments ended with each verdict; verdicts that never were are absent."""
-        column = EXPERIMENTS.c.verdict
-        query = sa.select(column, sa.func.count()).group_by(column).where(column.is_not(None))
+        query = sa.select(VERDICTS.c.verdict, VERDICTS.c.number).where(VERDICTS.c.number > 0)
         with self._database.reading() as connection:
-            rows = connection.execute(query.where(self._of(EXPERIMENTS, tag)))
+            rows = connection.execute(query.where(self._of(VERDICTS, tag)))
             return {Verdict(verdict): number for verdict, number in rows}
 
     # -- measurements
@@ -234,7 +238,17 @@ class Ledger:
                 raise LedgerError(
                     f"the ledger {self._database.place} has no {kind} {n} in campaign {tag}"
                 )
-            return _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n))[0]
+            (changed,) = _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
+            if open_ and changed.verdict is not None:
+                self._tally(connection, tag, changed.verdict, 1)
+            return changed
+
+    def _tally(self, connection: sa.Connection, tag: str, verdict: Verdict, step: int) -> None:
+        which = sa.and_(self._of(VERDICTS, tag), VERDICTS.c.verdict == verdict)
+        change = sa.update(VERDICTS).where(which).values(number=VERDICTS.c.number + step)
+        if not connection.execute(change).rowcount:
+            row = self._key(tag) | {"verdict": verdict, "number": step}
+            connection.execute(sa.insert(VERDICTS).values(row))
 
 
 def _now() -> datetime:
@@ -248,20 +262,18 @@ def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, obje
 
 
 def _load(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> list[Experiment]:
-    """The experiments that the query selects, with their measurements: two queries in all."""
+    """The experiments that the query selects, with their measurements: a query for every PAGE."""
     rows = connection.execute(query).mappings().all()
-    if not rows:
-        return []
-    taken: defaultdict[int, list[Measurement]] = defaultdict(list)
     table = MEASUREMENTS.c
-    finished = (
-        sa.select(MEASUREMENTS)
-        .where(table.arena == rows[0]["arena"], table.tag == rows[0]["tag"])
-        .where(table.n.in_(query.with_only_columns(EXPERIMENTS.c.n)), table.outcome.is_not(None))
-        .order_by(table.n, table.id)
-    )
-    for row in connection.execute(finished).mappings():
-        taken[row["n"]].append(_measurement(row))
+    finished = sa.select(MEASUREMENTS).where(table.outcome.is_not(None)).order_by(table.id)
+    taken: defaultdict[int, list[Measurement]] = defaultdict(list)
+    for start in range(0, len(rows), PAGE):
+        page = rows[start : start + PAGE]
+        same = (table.arena == page[0]["arena"], table.tag == page[0]["tag"])
+        # The numbers themselves: given the query instead, a planner may read the whole campaign.
+        chosen = table.n.in_([row["n"] for row in page])
+        for row in connection.execute(finished.where(*same, chosen)).mappings():
+            taken[row["n"]].append(_measurement(row))
     return [_experiment(row, tuple(taken[row["n"]])) for row in rows]
 
 

@@ -203,7 +203,7 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         text.append(f"  #{e.n}  {e.gain:+.4g}  {one_line(e.description, 100)}\n")
     text.append(f"\nIt stopped because {one_line(summary.stop_reason or 'it was closed', 300)}.\n")
     text.append(f"The branch {summary.branch} holds only the wins. To take them:\n")
-    text.append(f"  git -C '{summary.arena.root}' merge {summary.branch}\n")
+    text.append(f"  cd '{summary.arena.root}' && git merge {summary.branch}\n")
     text.append("Look at:\n")
     for file in files:
         text.append(f"  {file}\n")

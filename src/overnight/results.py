@@ -16,11 +16,9 @@ from pathlib import Path
 from overnight.arena import Metric
 from overnight.errors import LedgerError
 from overnight.experiment import Experiment
-from overnight.ledger import Ledger
+from overnight.ledger import PAGE, Ledger
 from overnight.message import one_line
 
-PAGE = 500
-"""Experiments that are held in memory at a time."""
 _LONGEST = 500  # characters of a text
 _TAIL = 16384  # bytes in which the last line must begin
 _OURS = ["n", "gain", "agent", "seconds", "measurements", "reason", "started", "hypothesis"]

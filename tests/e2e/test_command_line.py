@@ -77,13 +77,13 @@ def test_a_diff_can_be_applied(done: Path) -> None:
 
 def test_try_measures_the_working_copy_and_its_exit_code_says_the_verdict(toy: Path) -> None:
     results = []
-    for value in ("X=4\n", "X=9\n", "oops(\n"):
+    for value in ("X=12\n", "oops(\n", "X=4\n"):
         (toy / "value.py").write_text(value)
         before = git(toy, "status", "--porcelain")
         results.append(overnight(toy, "try", "-m", f"set {value.strip()}", "--tag", "t", "--json"))
         assert git(toy, "status", "--porcelain") == before
-    assert [r.returncode for r in results] == [0, 10, 11], [r.stderr for r in results]
-    kept = json.loads(results[0].stdout)
+    assert [r.returncode for r in results] == [10, 11, 0], [r.stderr for r in results]
+    kept = json.loads(results[2].stdout)
     assert (kept["verdict"], kept["score"], kept["agent"]) == ("keep", 1.0, "person")
     assert git(toy, "show", "overnight/t:value.py") == "X=4\n"
 

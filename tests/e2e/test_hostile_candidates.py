@@ -64,7 +64,7 @@ def test_a_daemon_with_its_own_session_does_not_outlive_the_run(toy: Path) -> No
         " shell=True, start_new_session=True)\n"
     )
     e = tried(toy, code)
-    assert e.verdict == "keep" and not alive("sleep 98.75")
+    assert e.verdict == "discard" and not alive("sleep 98.75")
 
 
 def test_eating_memory_is_told_apart_from_a_crash(toy: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_fork_storm_is_ended_whole(toy: Path) -> None:
         "        time.sleep(97.5)\n        os._exit(0)\n"
     )
     e = tried(toy, code)
-    assert e.verdict == "keep"
+    assert e.verdict == "discard"
     assert not alive("run.py")
 
 
@@ -109,7 +109,7 @@ def test_a_gigabyte_of_output_fills_neither_disk_nor_memory(toy: Path) -> None:
     (toy / "arena.toml").write_text(text)
     git(toy, "commit", "-a", "--quiet", "-m", "longer")
     e = tried(toy, code)
-    assert e.verdict == "keep", e.reason
+    assert e.verdict == "discard", e.reason
     (measurement,) = e.measurements
     assert measurement.reported == {"claimed": 42.0}
     log = toy / ".overnight" / measurement.log / "run.log"

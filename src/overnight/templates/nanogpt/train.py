@@ -55,7 +55,7 @@ BUDGET = float(os.environ.get("OVERNIGHT_BUDGET_S", 60))
 CLOCK = os.environ.get("OVERNIGHT_CLOCK", "wall")
 STARTED = float(os.environ.get("OVERNIGHT_STARTED", time.monotonic() - time.process_time()))
 SEED = int(os.environ.get("OVERNIGHT_SEED", 0))
-RESERVE = 0.4  # fixed: seconds kept for saving the model and leaving
+RESERVE = 1.0  # fixed: seconds kept for saving the model and leaving
 
 DEVICE = torch.device(
     "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
