@@ -164,7 +164,7 @@ class Campaign:
         if self._taken_up:
             return
         run_setup(self.arena, self.workspace, self.base, self._family)
-        if not self.history.finished:
+        if self.ledger.experiment(self.tag, 0) is None:
             self.ledger.open_experiment(self.tag, 0, "baseline", None)
             idea = Idea("baseline")
             self.workspace.refs.record(self.tag, 0, self.base)

@@ -1,0 +1,65 @@
+"""Every command that the documentation shows is run, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from overnight.arena import Arena
+
+ROOT = Path(__file__).parent.parent.parent
+IDENTITY = {
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "init.defaultBranch",
+    "GIT_CONFIG_VALUE_0": "main",
+    "GIT_AUTHOR_NAME": "a reader",
+    "GIT_AUTHOR_EMAIL": "reader@example.org",
+    "GIT_COMMITTER_NAME": "a reader",
+    "GIT_COMMITTER_EMAIL": "reader@example.org",
+}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def shell(script: str, folder: Path) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, **IDENTITY, "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readmes_worked_example_ends_with_a_diff_that_is_a_win(tmp_path: Path) -> None:
+    (example,) = blocks("README.md", "sh")
+    said = shell(example, tmp_path)
+    assert "self-reported" in said and "keep" in said
+    assert "+X = " in said or "+Y = " in said, "the last command shows what was won"
+    for more in blocks("docs/agents.md", "sh"):
+        shell(more, tmp_path / "bowl")
+
+
+def test_the_arena_of_the_guide_is_a_valid_arena() -> None:
+    (text,) = blocks("docs/arena.md", "toml")
+    arena = Arena.parse(text, ROOT)
+    assert arena.judge.rule == "threshold" and arena.run.env == ("CUDA_VISIBLE_DEVICES",)
+
+
+def test_the_demo_trains_a_language_model_and_leaves_everything_that_it_promises(
+    tmp_path: Path,
+) -> None:
+    said = shell("overnight demo night --experiments 1", tmp_path)
+    state = tmp_path / "night" / ".overnight"
+    assert "val_bpb" in said and "git merge" in said
+    for name in ("results.tsv", "progress.png", "report.md"):
+        assert (state / name).stat().st_size > 100
+    assert "nothing" not in (state / "report.md").read_text().splitlines()[2]
