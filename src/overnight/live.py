@@ -196,7 +196,7 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
 def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> None:
     """In plain words what was gained and where to look."""
     text = Text()
-    text.append(summary.gained[0].upper() + summary.gained[1:] + ".\n", style="bold green")
+    text.append(summary.gained + ".\n", style="bold green")
     if summary.arena.score is None:
         text.append("These scores are self-reported: no referee checked them.\n", style="yellow")
     for e in summary.wins[-_SHOWN:]:

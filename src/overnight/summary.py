@@ -111,7 +111,7 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         recent=recent,
         wins=[e for e in kept if e.n > 0],
         running=_running(ledger.unfinished(tag)) if alive else None,
-        stop_reason=None if alive else _stop_reason(ledger, tag),
+        stop_reason=_stop_reason(ledger, tag, alive),
         seconds=(newest - record.started).total_seconds(),
     )
 
@@ -124,12 +124,12 @@ def _running(unfinished: Sequence[Experiment]) -> Running | None:
     return Running(e.n, phase, e.description, e.started)
 
 
-def _stop_reason(ledger: Ledger, tag: str) -> str | None:
+def _stop_reason(ledger: Ledger, tag: str, alive: bool) -> str | None:
     last = ledger.events(tag, "start", "stop")[-1:]
     if not last:
         return None
     if last[0].kind == "start":
-        return "its driver died; the same command goes on"
+        return None if alive else "its driver died; the same command goes on"
     return str(last[0].data["words"])
 
 
