@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from overnight.agents.tuner import Tuner
 
 from contracts.agent import VALUE, AgentContract
 from overnight.agents.base import Agent
 from overnight.agents.command import CommandAgent
 from overnight.agents.named import agent_named
 from overnight.agents.patches import PatchesAgent
+from overnight.agents.tuner import Tuner
 from overnight.arena import Arena
 from overnight.errors import UsageError
 from toy import ARENA, make_toy, write_patches
