@@ -163,6 +163,18 @@ def test_a_file_that_is_not_whole_is_not_added_to(ledger: Ledger, path: Path, da
     assert [row["n"] for row in rows(path)] == ["0", "1", "2"]
 
 
+def test_what_a_killed_append_left_beside_the_file_does_no_harm(ledger: Ledger, path: Path) -> None:
+    results.rewrite(path, ledger, "jul1", METRIC)
+    for n in range(6):
+        done = conclude(ledger, n, Closing(Verdict.KEEP, "good", 1.0))
+        assert results.append(path, done, METRIC)
+        for other in path.parent.iterdir():
+            if other != path:
+                other.write_bytes(other.read_bytes() + b"half a li")
+        path.with_name(".results.tsv.old").write_text("left by a killed exchange")
+    assert [row["n"] for row in rows(path)] == ["0", "1", "2", "3", "4", "5"]
+
+
 def test_a_reader_never_sees_half_a_file(ledger: Ledger, path: Path) -> None:
     results.rewrite(path, ledger, "jul1", METRIC)
     over = threading.Event()

@@ -319,7 +319,9 @@ class Campaign:
 
     def _publish(self, experiment: Experiment) -> None:
         self.history.add(experiment)
-        results.append(self.results, experiment, self.arena.metric)
+        if not results.append(self.results, experiment, self.arena.metric):
+            # Somebody deleted or cut the file: it is written anew from the ledger.
+            results.rewrite(self.results, self.ledger, self.tag, self.arena.metric)
 
     # -- what surrounds an experiment
 

@@ -252,6 +252,7 @@ class LedgerContract:
         conclude(ledger, 1, Verdict.CRASH, None)
         ledger.drop_experiment("jul1", 1)
         assert [e.n for e in ledger.experiments("jul1")] == [0]
+        assert ledger.counts("jul1") == {Verdict.KEEP: 1}
         ledger.open_experiment("jul1", 1, "tuner", None)
         again = ledger.experiment("jul1", 1)
         assert again is not None and again.measurements == () and again.verdict is None
@@ -403,10 +404,10 @@ class LedgerContract:
         for _ in range(6):
             with process("drive", str(place), first, 10**6) as driver:
                 assert driver.stdout is not None
-                driver.stdout.readline()
-                time.sleep(chance.uniform(0, 0.06))
+                told = [driver.stdout.readline() for _ in range(chance.randint(1, 20))]
+                time.sleep(chance.uniform(0, 0.01))
                 driver.send_signal(signal.SIGKILL)
-                told = [f"opened {first}", *driver.stdout.read().splitlines()]
+                told += driver.stdout.readlines()
             found = ledger.experiments("jul1")
             assert [e.n for e in found] == list(range(len(found)))
             for act, n in (line.split() for line in told):
