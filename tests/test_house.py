@@ -25,7 +25,7 @@ FILES = sorted(f for f in SOURCE.rglob("*.py") if "templates" not in f.parts)
 LAYERS = [
     "errors experiment quantity",
     "arena database ledger judge history message lock",
-    "processes supervisor stage git refs workspace",
+    "processes supervisor stage git private refs repository candidate workspace",
     "measure setup executors.base executors.local agents.base agents.constants agents.tuner",
     "agents.command agents.patches agents.person agents.named brief results stop resume",
     "campaign",

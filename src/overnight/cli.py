@@ -364,13 +364,13 @@ def _arena_folder(folder: Path) -> Path:
 
 def _offer_repository(folder: Path) -> None:
     """An arena in no repository: with a person at the terminal, offer to make one."""
-    from overnight.workspace import Workspace, is_in_repository
+    from overnight.repository import create_repository, is_in_repository
 
     root = _arena_folder(folder)
     if is_in_repository(root) or not sys.stdin.isatty():
         return
     if typer.confirm(f"{root} is in no git repository. Make it one, with a first commit?"):
-        Workspace.create_repository(root)
+        create_repository(root)
 
 
 def _draw(record: _Record, summary: Summary) -> Path:

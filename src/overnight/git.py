@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,9 @@ def person_environment() -> dict[str, str]:
 
 def quiet_environment(**variables: str) -> dict[str, str]:
     """The environment in which git sees nothing of anybody's configuration."""
-    kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "HOME") if key in os.environ}
+    # Without a home there are no ~/.config/git/attributes and ignore either, which git reads
+    # whatever GIT_CONFIG_GLOBAL says.
+    kept = {k: v for k, v in person_environment().items() if k not in ("HOME", "XDG_CONFIG_HOME")}
     return kept | _QUIET | variables
 
 
@@ -61,22 +64,31 @@ def git(
         missing = "git" if folder.exists() else str(folder)
         raise WorkspaceError(f"{missing} is not there; overnight needs git ≥ 2.34") from error
     if done.returncode not in accepted:
-        raise WorkspaceError(_failure(words, folder, done.stderr.decode(errors="replace").strip()))
+        raise WorkspaceError(failure(words, folder, done.stderr))
     return done
 
 
-def _failure(words: Sequence[str], folder: Path, said: str) -> str:
+def failure(words: Sequence[str], folder: Path, stderr: bytes) -> str:
+    """What git tried, where, its own last words, and the next step where one is known."""
+    said = shown(stderr.strip())
     if "dubious ownership" in said:
+        owned = re.search(r"repository at '(.*)'", said)
+        place = owned[1] if owned else folder
         return (
-            f"{folder} belongs to another user, and git refuses to work in it. If you trust it: "
-            f"git config --global --add safe.directory '{folder}'"
+            f"{place} belongs to another user, and git refuses to work in it. If you trust it: "
+            f"git config --global --add safe.directory '{place}'"
         )
     hint = ""
     if "No space left" in said:
         hint = " The disk is full: free some space, then give the same command again."
-    elif "ead-only file system" in said or "Permission denied" in said:
+    elif re.search(r"[Rr]ead-only file system|[Pp]ermission", said):
         hint = " The repository cannot be written: check its permissions."
     return f"git {words[0]} failed in {folder}: {said or 'without a word'}.{hint}"
+
+
+def shown(name: str | bytes) -> str:
+    """A path or git's words as text that can be printed and stored, whatever its bytes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def version(folder: Path) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ that have also left its session and changed their environment; on macOS, so does
 from __future__ import annotations
 
 import ast
+import atexit
 import marshal
 import os
 import re
@@ -25,6 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Literal, TypedDict
 
 from overnight.errors import MeasurementImpossible
@@ -199,20 +201,49 @@ def _wall_limit(spec: StageSpec) -> float:
     return CPU_CLOCK_WALL_FACTOR * spec.budget_seconds + CPU_CLOCK_WALL_SECONDS
 
 
-@contextmanager
-def _supervisor(spec: StageSpec, mark: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A supervisor with its order; on leaving, it has ended its tree and itself."""
-    process = subprocess.Popen(
+_spare: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+"""A supervisor that waits for its order: starting Python takes longer than many a stage. It ends
+when its lifeline does, that is with this process."""
+
+
+def _start_supervisor() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _SUPERVISE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
     )
+
+
+def _waiting_supervisor() -> subprocess.Popen[bytes]:
+    try:
+        process = _spare.get_nowait()
+    except Empty:
+        return _start_supervisor()
+    return process if process.poll() is None else _start_supervisor()
+
+
+@atexit.register
+def _dismiss_spare() -> None:
+    with suppress(Empty):
+        process = _spare.get_nowait()
+        assert process.stdin and process.stdout
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
+
+
+@contextmanager
+def _supervisor(spec: StageSpec, mark: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A supervisor with its order; on leaving, it has ended its tree and itself."""
+    process = _waiting_supervisor()
     assert process.stdin and process.stdout
     try:
         with suppress(BrokenPipeError):
             process.stdin.write(marshal.dumps(_order(spec, mark)))
+        if _spare.empty():
+            _spare.put(_start_supervisor())
         yield process
     finally:
         process.stdin.close()

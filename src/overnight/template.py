@@ -10,7 +10,7 @@ from pathlib import Path
 
 from overnight.arena import FILE, PROGRAM, Arena
 from overnight.errors import UsageError
-from overnight.workspace import Workspace, is_in_repository
+from overnight.repository import create_repository, is_in_repository
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -30,7 +30,7 @@ def make_arena(template: str, folder: Path) -> bool:
     _copy(template, folder)
     if is_in_repository(folder):
         return False
-    Workspace.create_repository(folder)
+    create_repository(folder)
     return True
 
 
@@ -50,7 +50,7 @@ def make_demo(folder: Path) -> None:
     text = contract.read_text()
     contract.write_text(re.sub(r'^budget = "[^"]*"', 'budget = "15s"', text, flags=re.MULTILINE))
     # Its own repository even inside another one: a demo must not add to somebody's history.
-    Workspace.create_repository(folder)
+    create_repository(folder)
 
 
 @dataclass(frozen=True)

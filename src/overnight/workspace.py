@@ -4,64 +4,52 @@ Trees are made in a private git directory below the state folder, which has no h
 and none of the person's configuration; its objects go straight into the person's repository,
 where refs/overnight/… keep them reachable. Of the person's repository only refs under
 refs/overnight/ and the branch overnight/<tag> are ever written.
+
+What a checkout's own .git, .gitattributes or links say is never followed when a candidate is made
+from it. What an agent does outside its checkout is not this file's concern.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 import shutil
-import stat
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 
+from overnight.candidate import Candidate, Predicate, holds, named, refusals, unreadable
 from overnight.errors import WorkspaceError
-from overnight.git import OLDEST, git, person_environment, quiet_environment, version
+from overnight.git import failure, git, person_environment, quiet_environment, shown
+from overnight.private import PrivateDirectory
 from overnight.refs import Refs
+from overnight.repository import locate
 
-MOST_FILE_BYTES = 50_000_000
-"""A larger file is refused in a candidate: it would stay in the repository for ever."""
 _GITLINK = "160000"
-Predicate = Callable[[str], bool]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What became of an agent's changes."""
-
-    commit: str | None
-    """None: nothing editable was changed, or something was refused."""
-    dropped: tuple[str, ...] = ()
-    """Changed paths that are not editable, relative to the arena."""
-    refused: tuple[str, ...] = ()
-    """Why an editable path cannot be taken, a sentence each."""
 
 
 class Stale(WorkspaceError):
     """A change does not fit onto the incumbent any more."""
 
 
-def is_in_repository(folder: Path) -> bool:
-    """Whether the folder, which need not exist yet, lies in a git working tree."""
-    while not folder.exists():
-        folder = folder.parent
-    words = ["rev-parse", "--is-inside-work-tree"]
-    done = git(words, folder, person_environment(), accepted=(0, 128))
-    return done.stdout.strip() == b"true" or b"dubious" in done.stderr
-
-
 def apply_patch(folder: Path, patch: bytes) -> None:
-    """Apply a diff, with paths relative to this folder or to its repository's top, to the files of
-    a checkout that `Workspace.checkout` made. Raises WorkspaceError when it does not fit."""
+    """Apply a diff to a fresh checkout; `folder` is the arena's folder in it, and the diff's paths
+    are relative to it or to the repository's top. Raises WorkspaceError when it does not fit."""
     words = ["apply", "--whitespace=nowarn", "-"]
-    alone = quiet_environment(GIT_CEILING_DIRECTORIES=str(folder.parent))
     try:
-        git(words, folder, alone, patch)
-    except WorkspaceError:
-        if (folder / ".git").exists():
+        # In no repository, paths are relative to the folder; within one, others are left out
+        # without a word.
+        git(words, folder, quiet_environment(GIT_CEILING_DIRECTORIES=str(folder.parent)), patch)
+    except WorkspaceError as error:
+        tops = (above for above in folder.parents if (above / ".git").exists())
+        top = None if (folder / ".git").exists() else next(tops, None)
+        if top is None:
             raise
-        git(words, folder, quiet_environment(), patch)
+        try:
+            git(words, top, quiet_environment(), patch)
+        except WorkspaceError as again:
+            raise WorkspaceError(f"{error} {again}") from again
 
 
 class Workspace:
@@ -73,11 +61,11 @@ class Workspace:
         self.prefix = "" if root == top else root.relative_to(top).as_posix() + "/"
         self.warnings: tuple[str, ...] = ()
         """What the person should know of this repository."""
-        self._private = state / "git"
-        self._objects = common / "objects"
+        self.refs = Refs(top, hashing)
+        self._state = state
         self._common = common
         self._hashing = hashing
-        self.refs = Refs(top, hashing)
+        self._git = PrivateDirectory(state, common, hashing)
         self._trees: dict[str, str] = {}
 
     @classmethod
@@ -85,36 +73,13 @@ class Workspace:
         """The repository around the arena at `root`; a detached HEAD is fine.
 
         Raises WorkspaceError for no repository, a bare one, one of another user, one without a
-        commit; each with what to do.
+        commit, one that cannot be written; each with what to do.
         """
         root = root.resolve()
-        if (have := version(root)) < OLDEST:
-            raise WorkspaceError(f"git is {have}; overnight needs {OLDEST} or newer")
-        if not is_in_repository(root):
-            raise WorkspaceError(
-                f"{root} is in no git repository. Make it one: cd '{root}' && git init && "
-                "git add --all && git commit -m 'An arena'"
-            )
-        words = ["rev-parse", "--path-format=absolute", "--show-toplevel", "--git-common-dir"]
-        lines = git([*words, "--show-object-format"], root, person_environment()).stdout
-        top, common, hashing = lines.decode().split("\n")[:3]
-        workspace = cls(root, state, Path(top), Path(common), hashing)
-        workspace.head()
-        workspace._make_private()
-        workspace.warnings = tuple(workspace._oddities())
+        top, common, hashing = locate(root)
+        workspace = cls(root, state.resolve(), top, common, hashing)
+        workspace.warnings = tuple(workspace._oddities(workspace.head()))
         return workspace
-
-    @staticmethod
-    def create_repository(folder: Path) -> None:
-        """Make this folder a repository of its own with everything in it as the first commit."""
-        env = person_environment()
-        identity: list[str] = []
-        if not git(["config", "user.email"], folder.parent, env, accepted=(0, 1)).stdout.strip():
-            identity = ["-c", "user.name=overnight", "-c", "user.email=overnight@localhost"]
-        git(["init", "--quiet", "--initial-branch=main"], folder, env)
-        git(["add", "--all"], folder, env)
-        words = ["-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "An arena"]
-        git([*identity, *words], folder, env)
 
     # -- reading
 
@@ -130,32 +95,38 @@ class Workspace:
         return done.stdout.decode().strip()
 
     def uncommitted(self, wanted: Predicate) -> list[str]:
-        """Paths of the arena whose working copy differs from HEAD."""
-        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", "."]
-        # The person's own files in their own configuration; without locks nothing is written.
-        output = git(words, self.root, person_environment()).stdout
-        paths = (record[3:] for record in _records(output))
-        return [path for path in self._inside(paths) if wanted(path)]
+        """Paths of the arena whose working copy differs from HEAD, ignored ones left out.
+
+        Nothing is written and no filter runs: a file that a filter rewrites, and that was touched
+        since git last looked at it, counts as different.
+        """
+        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        words += ["--ignore-submodules=dirty", "--", "."]
+        output = git(words, self.root, self._person_without_filters()).stdout
+        mine = self._of_arena(wanted)
+        paths = dict.fromkeys(record[3:] for record in _records(output))
+        return [path.removeprefix(self.prefix) for path in paths if mine(path)]
 
     def read(self, commit: str, path: str) -> bytes | None:
         """A file of the arena in a commit; None when it is not there."""
-        words = ["cat-file", "blob", f"{commit}:{self.prefix}{path}"]
-        done = git(words, self.top, self._plumbing(), accepted=(0, 128))
-        return done.stdout if done.returncode == 0 else None
+        return self._blob(f"{commit}:{self.prefix}{path}")
 
     def files(self, commit: str, wanted: Predicate) -> dict[str, str]:
         """Path → blob of the arena's files in a commit."""
-        return {path: blob for path, _, blob in self._entries(commit) if wanted(path)}
+        mine = self._of_arena(wanted)
+        entries = self._entries(commit, self.prefix)
+        return {path.removeprefix(self.prefix): blob for path, _, blob in entries if mine(path)}
 
     def diff(self, old: str, new: str) -> str:
-        """The difference of two commits as a patch that `git apply` takes."""
+        """The difference of two commits as a patch that `git apply` takes; bytes of text that are
+        not UTF-8 are replaced."""
         words = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", old, new]
-        return git(words, self.top, self._plumbing()).stdout.decode(errors="replace")
+        return self._git.run(*words).stdout.decode(errors="replace")
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `new` contains everything of `old`."""
         words = ["merge-base", "--is-ancestor", old, new]
-        return git(words, self.top, self._plumbing(), accepted=(0, 1)).returncode == 0
+        return self._git.run(*words, accepted=(0, 1)).returncode == 0
 
     # -- checkouts and candidates
 
@@ -166,33 +137,38 @@ class Workspace:
         configure there, and reaches nothing of the person's.
         """
         folder.mkdir(parents=True)
-        git(["read-tree", "--reset", "-u", commit], folder, self._env(folder))
+        self._git.forget(folder)
+        self._git.run("read-tree", "--reset", "-u", commit, at=folder)
         if own_git:
             self._give_git(folder, commit)
         else:
-            self._index(folder).unlink()
-        (folder / self.prefix).mkdir(exist_ok=True)
+            self._git.forget(folder)
+        (folder / self.prefix).mkdir(parents=True, exist_ok=True)
         return folder / self.prefix
 
     def commit(self, parent: str, folder: Path, editable: Predicate, message: str) -> Candidate:
-        """The parent's tree plus the editable changes in a checkout made with `own_git`."""
-        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
-        output = git(words, folder, self._env(folder)).stdout
-        # The second column is the folder against the index; the first compares with a HEAD that
-        # the private directory does not have.
-        changed = [record[3:] for record in _records(output) if record[1] != " "]
-        within = set(self._inside(changed))
-        outside = [path for path in changed if path.removeprefix(self.prefix) not in within]
-        taken = sorted(path for path in within if editable(path))
-        dropped = tuple(sorted([*outside, *(path for path in within if not editable(path))]))
-        if refused := tuple(_refusals(folder / self.prefix, taken)):
-            return Candidate(None, dropped, refused)
-        if not taken:
-            return Candidate(None, dropped)
-        tree = self._tree_with(folder, taken)
+        """The parent's tree plus the editable changes in a checkout of it made with `own_git`.
+
+        Refused are, at editable paths: links that are absolute or lead out of the arena, anything
+        behind a link, repositories, what is no regular file, cannot be read or is larger than
+        MOST_FILE_BYTES; and anywhere a FIFO, on which git would wait for ever.
+        """
+        if blocked := tuple(unreadable(folder)):
+            return Candidate(None, (), named(blocked))
+        mine = self._of_arena(editable)
+        changed = self._changes(folder)
+        taken = [path for path in changed if mine(path) or holds(folder, path, mine)]
+        others = sorted(set(changed).difference(taken))
+        dropped = named(os.path.relpath(path, self.prefix or ".") for path in others)
+        if refused := tuple(refusals(folder, self.prefix, taken)):
+            return Candidate(None, dropped, named(refused))
+        try:
+            tree = self._tree_with(folder, taken)
+        except _Untakable as error:
+            return Candidate(None, dropped, (str(error),))
         if tree == self._tree(parent):
             return Candidate(None, dropped)
-        commit = self._commit_tree(tree, parent, message)
+        commit = self._commit(tree, parent, message)
         self._trees = {parent: self._tree(parent), commit: tree}
         return Candidate(commit, dropped)
 
@@ -202,141 +178,165 @@ class Workspace:
 
         Raises Stale when the two conflict, WorkspaceError when that is no such checkout.
         """
-        theirs = Workspace.open(caller, self._private.parent)
+        theirs = Workspace.open(caller, self._state)
         if theirs._common.resolve() != self._common.resolve() or theirs.prefix != self.prefix:
             raise WorkspaceError(f"{caller} is no checkout of the repository at {self.top}")
-        head = theirs.head()
-        git(["read-tree", head], theirs.top, self._env(theirs.top))
-        tracked = theirs.files(head, editable)
-        present = (p.relative_to(caller).as_posix() for p in _walk(caller))
-        paths = sorted({*tracked, *filter(editable, present)})
-        if refused := list(_refusals(caller, paths)):
+        paths = [self.prefix + path for path in theirs.uncommitted(editable)]
+        if refused := list(refusals(theirs.top, self.prefix, paths)):
             raise WorkspaceError("; ".join(refused))
+        head = theirs.head()
+        self._git.forget(theirs.top)
+        self._git.run("read-tree", head, at=theirs.top)
         tree = self._tree_with(theirs.top, paths)
-        self._index(theirs.top).unlink()
         if head != parent:
-            tree = self._merged(parent, self._commit_tree(tree, head, "a working copy"))
+            tree = self._carried_over(head, tree, parent, theirs.top)
+        self._git.forget(theirs.top)
         top = _above(folder, self.prefix)
-        aside = self._index(top).with_suffix(".aside")
-        shutil.copyfile(self._index(top), aside)
-        env = self._env(top) | {"GIT_INDEX_FILE": str(aside)}
-        git(["read-tree", "--reset", "-u", tree], top, env)
+        # The checkout's own index stays at the parent, so that `commit` sees what has changed.
+        aside = self._git.index(top).with_suffix(".aside")
+        shutil.copyfile(self._git.index(top), aside)
+        self._git.run("read-tree", "--reset", "-u", tree, at=top, index=aside)
         aside.unlink()
 
     def reword(self, commit: str, message: str) -> str:
         """The same tree and parent under another message; doing it again gives the same commit."""
-        raw = git(["cat-file", "commit", commit], self.top, self._plumbing()).stdout
-        header = raw.partition(b"\n\n")[0]
-        words = ["hash-object", "-t", "commit", "-w", "--stdin"]
-        made = git(words, self.top, self._plumbing(), header + b"\n\n" + message.encode())
-        return made.stdout.decode().strip()
+        raw = self._git.run("cat-file", "commit", commit).stdout
+        return self._stored(raw.partition(b"\n\n")[0], message)
 
     def remove(self, folder: Path) -> None:
-        """Delete a folder that `checkout` made, or one of such; links are never followed."""
-        for index in (self._index(folder), self._index(folder / "tree")):
-            index.unlink(missing_ok=True)
+        """Delete a folder that `checkout` made, or a folder of such; links are never followed.
+
+        Raises WorkspaceError when that cannot be done.
+        """
+        for checkout in (folder, folder / "tree"):
+            self._git.forget(checkout)
         if folder.is_symlink():
             folder.unlink()
         elif folder.exists():
-            shutil.rmtree(folder, onerror=_unlock)
+            _erase(folder)
 
     # -- the private side
 
-    def _make_private(self) -> None:
-        """The private git directory, made when it is not there."""
-        if (self._private / "ready").exists():
-            return
-        self._private.mkdir(parents=True, exist_ok=True)
-        words = ["init", "--quiet", "--bare", "--template=", f"--object-format={self._hashing}"]
-        git([*words, str(self._private)], self._private, quiet_environment())
-        for name in ("info", "indexes"):
-            (self._private / name).mkdir(exist_ok=True)
-        # Attributes of the tree that would run programs or change bytes are taken back here.
-        (self._private / "info" / "attributes").write_text("* -filter -ident -export-subst\n")
-        (self._private / "ready").touch()
+    def _of_arena(self, wanted: Predicate) -> Predicate:
+        """The same question, asked of a path that is relative to the repository's top."""
+        prefix = self.prefix
+        return lambda path: path.startswith(prefix) and wanted(path[len(prefix) :])
 
-    def _plumbing(self) -> dict[str, str]:
-        if (self._common / "shallow").exists():
-            shutil.copyfile(self._common / "shallow", self._private / "shallow")
-        return quiet_environment(
-            GIT_DIR=str(self._private), GIT_OBJECT_DIRECTORY=str(self._objects)
-        )
+    def _person_without_filters(self) -> dict[str, str]:
+        env = person_environment()
+        words = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."]
+        keys = _records(git(words, self.root, env, accepted=(0, 1)).stdout)
+        for n, key in enumerate(keys):
+            env[f"GIT_CONFIG_KEY_{n}"] = key
+            env[f"GIT_CONFIG_VALUE_{n}"] = "false" if key.endswith(".required") else ""
+        return env | {"GIT_CONFIG_COUNT": str(len(keys))}
 
-    def _env(self, folder: Path) -> dict[str, str]:
-        variables = {"GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": str(self._index(folder))}
-        return self._plumbing() | variables
-
-    def _index(self, folder: Path) -> Path:
-        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]
-        return self._private / "indexes" / name
+    def _changes(self, folder: Path) -> list[str]:
+        """What differs from the index in a checkout, relative to its top."""
+        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        # To look into a submodule would mean to run git in a repository that the agent may have
+        # planted there, configuration and all.
+        output = self._git.run(*words, "--ignore-submodules=all", at=folder).stdout
+        # The second column is the folder against the index; the first compares with a HEAD that
+        # the private directory does not have.
+        return [record[3:] for record in _records(output) if record[1] != " "]
 
     def _tree_with(self, folder: Path, paths: Iterable[str]) -> str:
         """The index of a checkout with these paths as they are in its folder, as a tree."""
-        names = b"".join(os.fsencode(self.prefix + path) + b"\0" for path in paths)
-        words = ["add", "--all", "--force", "--pathspec-from-file=-", "--pathspec-file-nul"]
-        git(words, folder, self._env(folder), names)
-        return git(["write-tree"], folder, self._env(folder)).stdout.decode().strip()
+        names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        words = ["update-index", "--add", "--remove", "-z", "--stdin"]
+        done = self._git.run(*words, at=folder, data=names, accepted=(0, 128))
+        if done.returncode:
+            words_of_git = failure(words, folder, done.stderr)
+            if _OF_THE_MACHINE.search(words_of_git):
+                raise WorkspaceError(words_of_git)
+            raise _Untakable(words_of_git)
+        return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _tree(self, commit: str) -> str:
         if commit in self._trees:
             return self._trees[commit]
-        words = ["rev-parse", f"{commit}^{{tree}}"]
-        return git(words, self.top, self._plumbing()).stdout.decode().strip()
+        return self._git.run("rev-parse", f"{commit}^{{tree}}").stdout.decode().strip()
 
-    def _commit_tree(self, tree: str, parent: str, message: str) -> str:
-        words = ["commit-tree", "--no-gpg-sign", "-p", parent, "-F", "-", tree]
-        return git(words, self.top, self._plumbing(), message.encode()).stdout.decode().strip()
+    def _commit(self, tree: str, parent: str, message: str) -> str:
+        stamp = f"overnight <overnight@localhost> {int(time.time())} {time.strftime('%z')}"
+        header = f"tree {tree}\nparent {parent}\nauthor {stamp}\ncommitter {stamp}"
+        return self._stored(header.encode(), message)
 
-    def _merged(self, parent: str, theirs: str) -> str:
-        words = ["merge-tree", "--write-tree", "--name-only", parent, theirs]
-        done = git(words, self.top, self._plumbing(), accepted=(0, 1))
-        lines = done.stdout.decode(errors="replace").split("\n")
+    def _stored(self, header: bytes, message: str) -> str:
+        words = message.replace("\0", "").encode(errors="replace")
+        made = self._git.run(
+            "hash-object", "-t", "commit", "-w", "--stdin", data=header + b"\n\n" + words
+        )
+        return made.stdout.decode().strip()
+
+    def _carried_over(self, base: str, tree: str, onto: str, folder: Path) -> str:
+        """The tree of `onto` with what leads from `base` to `tree`; the folder lends its index."""
+        change = self._git.run("diff", "--binary", "--full-index", "--no-renames", base, tree)
+        self._git.run("read-tree", onto, at=folder)
+        words = ["apply", "--cached", "--3way", "--allow-empty", "-"]
+        done = self._git.run(*words, at=folder, data=change.stdout, accepted=(0, 1, 128))
         if done.returncode:
-            names = ", ".join(line for line in lines[1 : lines.index("")] if line)
-            raise Stale(f"the change conflicts with the incumbent in {names}")
-        return lines[0]
+            raise Stale(f"the change conflicts with the incumbent: {shown(done.stderr.strip())}")
+        return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _give_git(self, folder: Path, commit: str) -> None:
         """A self-contained .git: written by hand, since `git init` would cost a process."""
         own = folder / ".git"
         (own / "objects" / "info").mkdir(parents=True)
-        (own / "refs" / "heads").mkdir(parents=True)
-        (own / "objects" / "info" / "alternates").write_bytes(os.fsencode(self._objects) + b"\n")
-        (own / "HEAD").write_text("ref: refs/heads/incumbent\n")
-        (own / "refs" / "heads" / "incumbent").write_text(commit + "\n")
+        (own / "refs").mkdir()
+        alternates = own / "objects" / "info" / "alternates"
+        alternates.write_bytes(os.fsencode(self._git.objects) + b"\n")
+        (own / "HEAD").write_text(commit + "\n")
         sha256 = self._hashing == "sha256"
         config = f"[core]\n\trepositoryformatversion = {int(sha256)}\n\tbare = false\n"
         config += "[user]\n\tname = agent\n\temail = agent@localhost\n"
         if sha256:
             config += "[extensions]\n\tobjectFormat = sha256\n"
         (own / "config").write_text(config)
-        shutil.copyfile(self._index(folder), own / "index")
+        shutil.copyfile(self._git.index(folder), own / "index")
         if (self._common / "shallow").exists():
             shutil.copyfile(self._common / "shallow", own / "shallow")
 
-    def _entries(self, commit: str) -> Iterator[tuple[str, str, str]]:
-        """Path, mode and object of everything of the arena in a commit."""
-        words = ["ls-tree", "-r", "-z", "--full-tree", commit]
-        for record in _records(git(words, self.top, self._plumbing()).stdout):
+    def _blob(self, name: str) -> bytes | None:
+        words = ["cat-file", "blob", name]
+        done = self._git.run(*words, accepted=(0, 128))
+        if done.returncode == 0:
+            return done.stdout
+        if b"does not exist in" in done.stderr or b"exists on disk, but not in" in done.stderr:
+            return None
+        raise WorkspaceError(failure(words, self.top, done.stderr))
+
+    def _entries(self, commit: str, *places: str) -> Iterator[tuple[str, str, str]]:
+        """Path, mode and object of what lies at or below these paths, relative to the top."""
+        words = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, places)]
+        for record in _records(self._git.run(*words).stdout):
             about, _, path = record.partition("\t")
             mode, _, blob = about.split(" ")
-            for inner in self._inside([path]):
-                yield inner, mode, blob
+            yield path, mode, blob
 
-    def _inside(self, paths: Iterable[str]) -> Iterator[str]:
-        """Of paths relative to the top those below the arena, relative to the arena."""
-        for path in paths:
-            if path.startswith(self.prefix):
-                yield path[len(self.prefix) :]
-
-    def _oddities(self) -> Iterator[str]:
-        for path, mode, _ in self._entries(self.head()):
+    def _oddities(self, commit: str) -> Iterator[str]:
+        """What checkouts of this repository will lack, a sentence each."""
+        above = [f"{place}/.gitattributes" for place in PurePosixPath(self.prefix).parents]
+        wanted = [place.removeprefix("./") for place in above] if self.prefix else []
+        for path, mode, _ in self._entries(commit, self.prefix, *wanted):
             if mode == _GITLINK:
-                yield f"{path} is a submodule: its folder is empty in every checkout"
-            elif path.endswith(".gitattributes") and b"filter=lfs" in (
-                self.read(self.head(), path) or b""
-            ):
-                yield f"{path} uses git-lfs: no filter runs, checkouts hold pointer files"
+                yield f"{shown(path)} is a submodule: its folder is empty in every checkout"
+            elif path.split("/")[-1] == ".gitattributes":
+                text = (self._blob(f"{commit}:{path}") or b"").decode(errors="replace")
+                for name in sorted(set(re.findall(r"\sfilter=(\S+)", text))):
+                    kind = "pointers in place of" if name == "lfs" else "as git stores them,"
+                    yield (
+                        f"{shown(path)} has filter={name}: no filter runs for candidates, so that "
+                        f"checkouts hold {kind} the files"
+                    )
+
+
+_OF_THE_MACHINE = re.compile(r"No space left|[Rr]ead-only file|[Pp]ermission|Input/output|lock'")
+
+
+class _Untakable(WorkspaceError):
+    """git will not take a path as it is: the candidate's fault, not the machine's."""
 
 
 def _records(output: bytes) -> list[str]:
@@ -347,34 +347,14 @@ def _above(folder: Path, prefix: str) -> Path:
     return folder.parents[prefix.count("/") - 1] if prefix else folder
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name not in (".git", ".overnight")]
-        yield from (Path(place, name) for name in names)
-
-
-def _refusals(arena: Path, paths: Iterable[str]) -> Iterator[str]:
-    """Why editable paths cannot be taken as they are."""
-    for path in paths:
-        place = arena / path
-        try:
-            found = place.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # removed, which is a change like any other
-        if stat.S_ISLNK(found.st_mode):
-            if not place.resolve().is_relative_to(arena.resolve()):
-                yield f"{path} is a link that leads out of the arena"
-        elif path.endswith("/"):
-            yield f"{path} is a git repository of its own"
-        elif not stat.S_ISREG(found.st_mode):
-            yield f"{path} is no regular file"
-        elif found.st_size > MOST_FILE_BYTES:
-            yield f"{path} has {found.st_size:,} bytes, more than {MOST_FILE_BYTES:,}"
-
-
-def _unlock(act: Callable[[str], object], path: str, error: object) -> None:
-    """A candidate may have left folders without permissions: give them back, then try again."""
-    for place in (os.path.dirname(path), path):
-        if not os.path.islink(place):
-            os.chmod(place, 0o700)
-    act(path)
+def _erase(folder: Path) -> None:
+    """Delete a folder, whatever its permissions and however deep it is."""
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        # Both programs stay below the folder, follow no link and know no deepest level.
+        for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+            done = subprocess.run([*words, "--", folder], capture_output=True, check=False)
+        if folder.exists():
+            said = done.stderr.decode(errors="replace").strip()
+            raise WorkspaceError(f"{folder} cannot be removed: {said}") from None
