@@ -31,6 +31,7 @@ LAYERS = [
     "campaign",
     "template",
     "summary plots report live",
+    "record",
     "cli",
     "__main__",
 ]

@@ -132,7 +132,7 @@ class Arena(_Table):
     """Paths that the run may read beside the candidate's own tree. One below the arena's folder
     that git does not track (say `data/`) appears at the same place in every checkout."""
     ledger: str | None = None
-    """Database URL of the ledger; default is SQLite in the state folder."""
+    """Where the record is kept: a database's URL; default is SQLite in the state folder."""
     metric: Metric
     setup: Setup | None = None
     run: Run
@@ -213,6 +213,14 @@ class Arena(_Table):
     def state(self) -> Path:
         """The folder of everything overnight writes, ignored by git."""
         return self.root / STATE
+
+    @property
+    def ledger_place(self) -> Path | str:
+        """The ledger's file, relative ones taken from the arena's folder, or its URL."""
+        if self.ledger is None:
+            return self.state / "ledger.db"
+        path = self.ledger.removeprefix("sqlite:///")
+        return self.ledger if "://" in path else self.root / path
 
     @property
     def budget_text(self) -> str:

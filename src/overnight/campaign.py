@@ -81,7 +81,7 @@ class Campaign:
         """
         arena = Arena.load(Path(root).resolve())
         workspace = Workspace.open(arena.root, arena.state)
-        ledger = Ledger.at(arena.ledger or arena.state / "ledger.db", arena.name)
+        ledger = Ledger.at(arena.ledger_place, arena.name)
         record, lock, warnings = begin_or_find(arena, workspace, ledger, tag)
         campaign = cls(base_arena(arena, workspace, record), record.tag, workspace, ledger, lock)
         campaign.base = record.base

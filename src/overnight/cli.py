@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +16,8 @@ from overnight import __version__
 from overnight.errors import OvernightError, UsageError
 
 if TYPE_CHECKING:
-    from overnight.arena import Arena
-    from overnight.experiment import Experiment
-    from overnight.ledger import Ledger
+    from overnight.record import Record
     from overnight.stop import Limits
-    from overnight.summary import Summary
 
 app = typer.Typer(
     name="overnight",
@@ -41,6 +36,7 @@ Folder = Annotated[
 Tag = Annotated[str | None, typer.Option(help="The campaign; the newest one by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Experiments = Annotated[int | None, typer.Option(min=1, help="Stop after this many experiments.")]
+Number = Annotated[int, typer.Argument(metavar="N", help="The experiment's number.")]
 HERE = Path()
 
 
@@ -48,7 +44,7 @@ def main() -> None:
     """The console script: a person's mistake ends with a sentence, never with a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app()
+        app(prog_name="overnight")
     except OvernightError as error:
         err.print(f"overnight: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
@@ -84,7 +80,10 @@ def _options(
 
 
 @app.command(epilog="Example: overnight new nanogpt my-arena")
-def new(template: str, folder: Path) -> None:
+def new(
+    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="Which one: nanogpt.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
+) -> None:
     """Make a ready arena from a template."""
     from overnight.template import make_arena
 
@@ -141,7 +140,7 @@ def _drive(folder: Path, tag: str | None, agent: str, limits: Limits) -> int:
     from overnight.agents.named import agent_named
     from overnight.campaign import Campaign
     from overnight.live import LiveView, last_screen
-    from overnight.summary import summarize
+    from overnight.record import Record
 
     with Campaign.open(_arena_folder(folder), tag) as campaign:
         proposer = agent_named(agent, campaign.arena)
@@ -149,10 +148,9 @@ def _drive(folder: Path, tag: str | None, agent: str, limits: Limits) -> int:
             err.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
         with LiveView(campaign.arena, campaign.tag, out) as view:
             stop = campaign.run(proposer, limits, view.observe)
-        record = _Record(campaign.arena, campaign.ledger, campaign.tag)
-        summary = summarize(campaign.arena, campaign.ledger, campaign.tag)
-        files = [_report(record), _draw(record, summary), campaign.results]
-        last_screen(summary, files, out)
+        record = Record(campaign.arena, campaign.ledger, campaign.tag)
+        files = [record.report(), record.draw(), campaign.results]
+        last_screen(record.summary(), files, out)
     return stop.kind.exit_code
 
 
@@ -192,10 +190,10 @@ def try_(
 def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Where a campaign stands."""
     from overnight.live import status_text
-    from overnight.summary import status_document, summarize
+    from overnight.summary import status_document
 
     with _record(folder, tag) as record:
-        summary = summarize(record.arena, record.ledger, record.tag)
+        summary = record.summary()
         if as_json:
             _print_json(status_document(summary))
         else:
@@ -228,7 +226,7 @@ def log(
 
 
 @app.command(epilog="Example: overnight show 12")
-def show(n: int, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
+def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """One experiment: its idea, its measurements, its verdict and why."""
     from overnight.live import experiment_text
     from overnight.summary import experiment_document
@@ -242,17 +240,10 @@ def show(n: int, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False
 
 
 @app.command(epilog="Example: overnight diff 12 | git apply")
-def diff(n: int, tag: Tag = None, folder: Folder = HERE) -> None:
+def diff(n: Number, tag: Tag = None, folder: Folder = HERE) -> None:
     """What an experiment changed, as a patch."""
-    from overnight.workspace import Workspace
-
     with _record(folder, tag) as record:
-        experiment = record.experiment(n)
-        if experiment.candidate is None:
-            raise UsageError(f"experiment {n} has no candidate: {experiment.reason}")
-        if experiment.parent is not None:
-            workspace = Workspace.open(record.arena.root, record.arena.state)
-            sys.stdout.write(workspace.diff(experiment.parent, experiment.candidate))
+        sys.stdout.write(record.diff(n))
 
 
 @app.command(epilog="Example: overnight stop --now")
@@ -274,7 +265,11 @@ def stop(
 
 
 @app.command(epilog='Example: overnight steer "leave the optimiser alone; try the data order"')
-def steer(words: str, tag: Tag = None, folder: Folder = HERE) -> None:
+def steer(
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="What the agent should know.")],
+    tag: Tag = None,
+    folder: Folder = HERE,
+) -> None:
     """Say something to the agent: it is part of every brief from now on."""
     with _record(folder, tag) as record:
         record.ledger.add_event(record.tag, "steer", words=words)
@@ -284,28 +279,23 @@ def steer(words: str, tag: Tag = None, folder: Folder = HERE) -> None:
 @app.command(epilog="Example: overnight plot")
 def plot(tag: Tag = None, folder: Folder = HERE) -> None:
     """Draw progress.png again."""
-    from overnight.summary import summarize
-
     with _record(folder, tag) as record:
-        summary = summarize(record.arena, record.ledger, record.tag)
-        out.print(str(_draw(record, summary)), markup=False, soft_wrap=True)
+        out.print(str(record.draw()), markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: overnight report")
 def report(tag: Tag = None, folder: Folder = HERE) -> None:
     """Write report.md and progress.png again."""
-    from overnight.summary import summarize
-
     with _record(folder, tag) as record:
-        _draw(record, summarize(record.arena, record.ledger, record.tag))
-        out.print(str(_report(record)), markup=False, soft_wrap=True)
+        record.draw()
+        out.print(str(record.report()), markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: overnight demo my-demo --experiments 20")
 def demo(
-    folder: Annotated[Path, typer.Argument(help="A new folder for the demo's arena.")] = Path(
-        "demo"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new folder for the demo's arena.")
+    ] = Path("demo"),
     experiments: Annotated[int, typer.Option(min=1, help="How many to run.")] = 12,
 ) -> None:
     """A small language model gets better while you watch: minutes, no key, no network."""
@@ -316,42 +306,10 @@ def demo(
     raise typer.Exit(_drive(folder, None, "tuner", Limits(experiments=experiments)))
 
 
-@dataclass(frozen=True)
-class _Record:
-    """An arena's ledger, open for reading, and the campaign that is spoken of."""
+def _record(folder: Path, tag: str | None) -> AbstractContextManager[Record]:
+    from overnight.record import open_record
 
-    arena: Arena
-    ledger: Ledger
-    tag: str
-
-    def experiment(self, n: int) -> Experiment:
-        found = self.ledger.experiment(self.tag, n)
-        if found is None:
-            newest = self.ledger.experiments(self.tag, last=1)
-            have = f"it has 0 to {newest[0].n}" if newest else "it has none yet"
-            raise UsageError(f"campaign {self.tag} has no experiment {n}; {have}")
-        return found
-
-
-@contextmanager
-def _record(folder: Path, tag: str | None) -> Iterator[_Record]:
-    from overnight.arena import Arena
-    from overnight.ledger import Ledger
-
-    arena = Arena.load(_arena_folder(folder))
-    place = arena.state / "ledger.db"
-    if arena.ledger is None and not place.exists():
-        raise UsageError(f"{arena.root} has no campaign yet; start one with `overnight run`")
-    ledger = Ledger.at(arena.ledger or place, arena.name, create=False)
-    try:
-        known = [campaign.tag for campaign in ledger.campaigns()]
-        if not known:
-            raise UsageError(f"{arena.root} has no campaign yet; start one with `overnight run`")
-        if tag is not None and tag not in known:
-            raise UsageError(f"there is no campaign {tag}; there is: {', '.join(known)}")
-        yield _Record(arena, ledger, tag or known[-1])
-    finally:
-        ledger.close()
+    return open_record(_arena_folder(folder), tag)
 
 
 def _arena_folder(folder: Path) -> Path:
@@ -371,24 +329,6 @@ def _offer_repository(folder: Path) -> None:
         return
     if typer.confirm(f"{root} is in no git repository. Make it one, with a first commit?"):
         create_repository(root)
-
-
-def _draw(record: _Record, summary: Summary) -> Path:
-    from overnight.plots import draw
-
-    path = record.arena.state / "progress.png"
-    draw(record.ledger.experiments(record.tag), record.arena, path, summary.gained)
-    return path
-
-
-def _report(record: _Record) -> Path:
-    from overnight.report import write_report
-    from overnight.workspace import Workspace
-
-    path = record.arena.state / "report.md"
-    workspace = Workspace.open(record.arena.root, record.arena.state)
-    write_report(record.arena, record.ledger, workspace.diff, record.tag, path)
-    return path
 
 
 def _print_json(document: object) -> None:

@@ -222,3 +222,16 @@ def test_init_says_what_it_cannot_guess_and_refuses_to_overwrite(tmp_path: Path)
     (tmp_path / "arena.toml").write_text(ARENA)
     finished = overnight(tmp_path, "init")
     assert finished.returncode == 2 and "exists already" in finished.stderr
+
+
+def test_a_ledger_at_a_relative_path_is_the_arenas_wherever_the_command_is_given(
+    tmp_path: Path,
+) -> None:
+    toy = make_toy(tmp_path / "arena", 'ledger = "sqlite:///record/all.db"\n' + ARENA)
+    folder, elsewhere = write_patches(tmp_path / "patches", ["X=5"]), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    finished = overnight(elsewhere, "run", "-C", str(toy), "--agent", f"patches:{folder}")
+    assert finished.returncode == 0, finished.stderr
+    assert (toy / "record" / "all.db").exists() and not list(elsewhere.iterdir())
+    status = document(toy, "status")
+    assert isinstance(status, dict) and status["experiments"] == 1

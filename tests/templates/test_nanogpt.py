@@ -184,8 +184,7 @@ def test_own_text_becomes_a_data_set_of_its_own_that_the_arena_uses(
 def test_parquet_is_read_and_needs_pyarrow_only_then(
     arena: Path, tmp_path: Path, load: Callable[[str], ModuleType]
 ) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = importlib.import_module("pyarrow.parquet")
+    pyarrow, parquet = map(importlib.import_module, ("pyarrow", "pyarrow.parquet"))
     path = tmp_path / "t.parquet"
     parquet.write_table(pyarrow.table({"text": ["one", None, "two"]}), path)
     texts = [document.text for document in load("sources").files([str(path)])]

@@ -1,0 +1,87 @@
+"""A campaign's record, open for reading: what every command that only looks begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from overnight.arena import Arena
+from overnight.errors import UsageError
+from overnight.experiment import Experiment
+from overnight.ledger import Ledger
+from overnight.report import write_report
+from overnight.summary import Summary, summarize
+from overnight.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Record:
+    """An arena's ledger, and the campaign that is spoken of."""
+
+    arena: Arena
+    ledger: Ledger
+    tag: str
+
+    def summary(self) -> Summary:
+        """Where the campaign stands now."""
+        return summarize(self.arena, self.ledger, self.tag)
+
+    def experiment(self, n: int) -> Experiment:
+        """Raises UsageError, with the numbers that there are, when there is no such one."""
+        found = self.ledger.experiment(self.tag, n)
+        if found is None:
+            newest = self.ledger.experiments(self.tag, last=1)
+            have = f"it has 0 to {newest[0].n}" if newest else "it has none yet"
+            raise UsageError(f"campaign {self.tag} has no experiment {n}; {have}")
+        return found
+
+    def diff(self, n: int) -> str:
+        """What experiment n changed, as a patch; empty for the baseline."""
+        experiment = self.experiment(n)
+        if experiment.candidate is None:
+            raise UsageError(f"experiment {n} has no candidate: {experiment.reason}")
+        if experiment.parent is None:
+            return ""
+        return self._workspace().diff(experiment.parent, experiment.candidate)
+
+    def draw(self) -> Path:
+        """Write progress.png."""
+        from overnight.plots import draw  # loads matplotlib, which takes a second
+
+        path = self.arena.state / "progress.png"
+        draw(self.ledger.experiments(self.tag), self.arena, path, self.summary().gained)
+        return path
+
+    def report(self) -> Path:
+        """Write report.md."""
+        path = self.arena.state / "report.md"
+        write_report(self.arena, self.ledger, self._workspace().diff, self.tag, path)
+        return path
+
+    def _workspace(self) -> Workspace:
+        return Workspace.open(self.arena.root, self.arena.state)
+
+
+@contextmanager
+def open_record(root: Path, tag: str | None) -> Iterator[Record]:
+    """The record of the campaign `tag`, by default the newest, of the arena in this folder.
+
+    Raises UsageError when there is no such campaign, ArenaError, LedgerError.
+    """
+    arena = Arena.load(root)
+    place = arena.ledger_place
+    none_yet = f"{root} has no campaign yet; start one with `overnight run`"
+    if isinstance(place, Path) and not place.exists():
+        raise UsageError(none_yet)
+    ledger = Ledger.at(place, arena.name, create=False)
+    try:
+        known = [campaign.tag for campaign in ledger.campaigns()]
+        if not known:
+            raise UsageError(none_yet)
+        if tag is not None and tag not in known:
+            raise UsageError(f"there is no campaign {tag}; there is: {', '.join(known)}")
+        yield Record(arena, ledger, tag or known[-1])
+    finally:
+        ledger.close()
