@@ -28,7 +28,7 @@ LAYERS = [
     "processes supervisor stage git private refs repository candidate workspace",
     "measure setup executors.base executors.local agents.base agents.constants agents.tuner",
     "agents.command agents.patches agents.person agents.named brief results stop resume",
-    "campaign",
+    "attempts campaign",
     "template",
     "summary plots report live",
     "record",

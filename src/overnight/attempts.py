@@ -1,0 +1,256 @@
+"""One experiment from the proposal to its verdict: what `try` does, step by step.
+
+The order of a keep: the candidate commit exists, its ledger row is durable, the branch moves.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from overnight.agents.base import Agent, Rejected, Workbench
+from overnight.arena import Arena
+from overnight.brief import write_brief
+from overnight.errors import AgentError, MeasurementImpossible, WorkspaceError
+from overnight.executors.base import Executor
+from overnight.executors.local import LocalExecutor
+from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Verdict
+from overnight.history import History
+from overnight.judge import Decision, Evidence, More, Side, estimate, judge_for
+from overnight.ledger import Closing, Ledger
+from overnight.measure import Task
+from overnight.message import candidate_message, kept_message
+from overnight.resume import family_of
+from overnight.workspace import Workspace
+
+T = TypeVar("T")
+
+
+class StoppedAtOnce(Exception):
+    """Internal: `stopping` was set while something was under way."""
+
+
+class Attempts:
+    """Makes the experiments of one campaign. It alone judges, records and moves the branch."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        record: CampaignRecord,
+        workspace: Workspace,
+        ledger: Ledger,
+        history: History,
+        stop_now: Callable[[], bool],
+    ) -> None:
+        self.stopping = threading.Event()
+        """Set it to end what is under way."""
+        self.warnings: list[str] = []
+        self.failures = 0
+        """Proposals in a row that did not become a candidate."""
+        self.family = family_of(arena, record.tag)
+        self._arena = arena
+        self._base = record.base
+        self._tag = record.tag
+        self._workspace = workspace
+        self._ledger = ledger
+        self._history = history
+        self._stop_now = stop_now
+        self._places = arena.state / "worktrees" / record.tag
+        self._judge = judge_for(arena)
+        self._executor: Executor = LocalExecutor(arena, workspace)
+
+    def close(self) -> None:
+        """End what is under way."""
+        self.stopping.set()
+        self._executor.close()
+
+    def propose(self, agent: Agent) -> Experiment | None:
+        """The next experiment with its candidate, or with a verdict when it has none; None when
+        the agent has nothing to propose."""
+        n = self._history.latest.n + 1
+        parent = self._history.incumbent.candidate
+        assert parent is not None
+        self._ledger.open_experiment(self._tag, n, agent.name, parent)
+        place = self._places / f"agent-{n}"
+        folder = self._workspace.checkout(parent, place, own_git=True)
+        try:
+            idea = agent.propose(self._bench(n, folder))
+            if self.stopping.is_set():
+                raise StoppedAtOnce
+            if idea is None:
+                self._ledger.drop_experiment(self._tag, n)
+                return None
+            return self._commit(n, parent, place, idea)
+        except Rejected as error:
+            return self._refuse(n, error.idea, error.verdict, str(error))
+        except AgentError as error:
+            return self._refuse(n, Idea("no proposal"), Verdict.INVALID, str(error))
+        finally:
+            self._workspace.remove(place)
+
+    def conclude(self, experiment: Experiment) -> Experiment:
+        """Measure the candidate until a verdict stands, then settle it."""
+        while True:
+            failure = self._failure(experiment)
+            if failure is not None:
+                return self._close(experiment, failure)
+            word = self._ask_judge(experiment)
+            if isinstance(word, Decision):
+                return self._settle(experiment, word)
+            experiment = self._measure_more(experiment, word)
+
+    # -- the candidate
+
+    def _bench(self, n: int, folder: Path) -> Workbench:
+        logs = self._logs(n)
+        brief = write_brief(self._arena, self._history, self._ledger.events(self._tag, "steer"))
+        (logs / "brief.md").write_text(brief, encoding="utf-8")
+        return Workbench(
+            arena=self._arena,
+            folder=folder,
+            brief=brief,
+            n=n,
+            incumbent=self._history.incumbent,
+            history=self._history.finished,
+            prior=self._history.prior,
+            transcript=logs / "agent.log",
+            family=self.family,
+            stopping=self.stopping,
+        )
+
+    def _commit(self, n: int, parent: str, place: Path, idea: Idea) -> Experiment:
+        """Make the candidate; an experiment with a verdict when that is refused."""
+        made = self._workspace.commit(
+            parent, place, self._arena.is_editable, candidate_message(self._tag, n, idea)
+        )
+        if made.refused:
+            return self._refuse(n, idea, Verdict.INVALID, "; ".join(made.refused), made.dropped)
+        if made.commit is None:
+            words = "nothing editable was changed"
+            return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
+        self.failures = 0
+        self._workspace.refs.record(self._tag, n, made.commit)
+        return self._ledger.record_candidate(self._tag, n, made.commit, idea, made.dropped)
+
+    def _refuse(
+        self, n: int, idea: Idea, verdict: Verdict, reason: str, dropped: tuple[str, ...] = ()
+    ) -> Experiment:
+        self.failures += 1
+        self._ledger.record_candidate(self._tag, n, None, idea, dropped)
+        return self._ledger.close_experiment(self._tag, n, Closing(verdict, reason))
+
+    # -- its measurements
+
+    def _failure(self, experiment: Experiment) -> Closing | None:
+        for measurement in experiment.measurements:
+            if verdict := measurement.outcome.verdict:
+                return Closing(verdict, f"{measurement.outcome}: {measurement.detail}")
+            for name, bounds in self._arena.constraints.items():
+                if wrong := bounds.broken_by(measurement.numbers.get(name)):
+                    return Closing(Verdict.INVALID, f"constraint {name} {wrong}")
+        return None
+
+    def _ask_judge(self, experiment: Experiment) -> Decision | More:
+        if not experiment.scores:
+            return More(Side.CANDIDATE)
+        if experiment.n == 0:
+            return Decision(True, 0.0, "the baseline")
+        sides = (experiment.scores, self._history.incumbent.scores)
+        orient = self._arena.metric.orient
+        return self._judge.decide(Evidence(*(tuple(map(orient, scores)) for scores in sides)))
+
+    def _measure_more(self, experiment: Experiment, word: More) -> Experiment:
+        """One more measurement of the side that the judge named; the experiment as it is then."""
+        if word.of is Side.CANDIDATE:
+            self._measure(experiment)
+        else:
+            incumbent = self._history.incumbent
+            measurement = self._measure(incumbent)
+            if measurement.score is None:
+                raise MeasurementImpossible(
+                    f"experiment {incumbent.n}, the incumbent, was measured again and failed: "
+                    f"{measurement.outcome}: {measurement.detail}"
+                )
+            self._history.refresh_incumbent(self._arena.metric)
+        again = self._ledger.experiment(self._tag, experiment.n)
+        assert again is not None
+        return again
+
+    def _measure(self, experiment: Experiment) -> Measurement:
+        assert experiment.candidate is not None
+        seed = len(experiment.measurements)
+        row = self._ledger.open_measurement(self._tag, experiment.n, experiment.candidate, seed)
+        task = self._task(experiment.n, experiment.candidate, seed)
+        measurement = self._wait(self._executor.measure(task))
+        if measurement is None:
+            raise StoppedAtOnce
+        self._ledger.close_measurement(row, measurement)
+        return measurement
+
+    def _task(self, n: int, candidate: str, seed: int, purpose: str = "run") -> Task:
+        name = f"{purpose}-{n}-{seed}"
+        logs = self._logs(n) / name
+        logs.mkdir(exist_ok=True)
+        return Task(
+            candidate=candidate,
+            base=self._base,
+            seed=seed,
+            place=self._places / name,
+            logs=logs,
+            family=self.family,
+            stopping=self.stopping,
+        )
+
+    def _logs(self, n: int) -> Path:
+        logs = self._arena.state / "logs" / self._tag / str(n)
+        logs.mkdir(parents=True, exist_ok=True)
+        return logs
+
+    def _wait(self, future: Future[T]) -> T:
+        """The future's result; meanwhile a `stop --now` from another terminal is obeyed."""
+        while True:
+            try:
+                return future.result(timeout=0.5)
+            except TimeoutError:
+                if self._stop_now():
+                    self.stopping.set()
+
+    # -- its verdict
+
+    def _settle(self, experiment: Experiment, decision: Decision) -> Experiment:
+        """Turn the judge's word into a verdict; a keep must pass the arena's checks first."""
+        score = estimate(experiment.scores)
+        gain = None if experiment.n == 0 else decision.gain
+        closing = Closing(Verdict.DISCARD, decision.reason, score, gain, decision.interval)
+        if not decision.keep:
+            return self._close(experiment, closing)
+        assert experiment.candidate is not None
+        task = self._task(experiment.n, experiment.candidate, 0, "checks")
+        if self._arena.checks and (wrong := self._wait(self._executor.check(task))):
+            return self._close(experiment, closing.as_(Verdict.INVALID, wrong))
+        if self.stopping.is_set():
+            raise StoppedAtOnce
+        commit = experiment.candidate
+        if experiment.n > 0:
+            message = kept_message(self._tag, experiment, self._arena.metric, score, decision.gain)
+            commit = self._workspace.reword(commit, message)
+            self._workspace.refs.record(self._tag, experiment.n, commit)
+        kept = self._close(experiment, closing.as_(Verdict.KEEP, decision.reason, commit))
+        self._move_branch(commit, experiment.parent)
+        return kept
+
+    def _close(self, experiment: Experiment, closing: Closing) -> Experiment:
+        return self._ledger.close_experiment(self._tag, experiment.n, closing)
+
+    def _move_branch(self, commit: str, expected: str | None) -> None:
+        """A keep moves the branch; when the person holds it, the ledger remembers for later."""
+        if self._workspace.refs.branch(self._tag) == commit:
+            return
+        try:
+            self._workspace.refs.move_branch(self._tag, commit, expected)
+        except WorkspaceError as error:
+            self.warnings.append(str(error))
+            self._ledger.add_event(self._tag, "warning", words=str(error))
