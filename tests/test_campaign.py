@@ -390,6 +390,20 @@ def test_a_failing_setup_is_told_with_its_last_words(tmp_path: Path) -> None:
         campaign.run(Writer([]), Limits())
 
 
+def test_a_long_setup_is_told_of_and_ends_when_a_stop_is_asked_for(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", ARENA + '\n[setup]\ncommand = "sleep 60"\n')
+    asked = [sys.executable, "-m", "overnight", "stop", "--now", "-C", str(toy)]
+    with Campaign.open(toy, "t") as campaign:
+        other = threading.Timer(1.5, subprocess.run, [asked])
+        other.start()
+        began = time.monotonic()
+        assert campaign.run(Writer([]), Limits()).kind is StopKind.ASKED
+        other.join()
+        assert time.monotonic() - began < 30
+        (event,) = campaign.ledger.events("t", "setup")
+        assert "sleep 60" in str(event.data["words"])
+
+
 def test_hostile_words_of_an_agent_cannot_forge_trailers_or_lines(toy: Path) -> None:
     @dataclass
     class Forger:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,8 @@ from overnight.resume import family_of
 from overnight.workspace import Workspace
 
 T = TypeVar("T")
+_LONG_SECONDS = 0.5
+"""A setup that takes longer is told of while it runs."""
 
 
 class StoppedAtOnce(Exception):
@@ -50,7 +52,7 @@ class Attempts:
         self.warnings: list[str] = []
         self.failures = 0
         """Proposals in a row that did not become a candidate."""
-        self.family = family_of(arena, record.tag)
+        self._family = family_of(arena, record.tag)
         self._arena = arena
         self._base = record.base
         self._tag = record.tag
@@ -66,6 +68,21 @@ class Attempts:
         """End what is under way."""
         self.stopping.set()
         self._executor.close()
+
+    def prepare(self) -> None:
+        """The arena's setup, where it was not run before. Raises MeasurementImpossible."""
+        if self._arena.setup is None:
+            return
+        logs = self._arena.state / "logs" / self._tag
+        logs.mkdir(parents=True, exist_ok=True)
+        task = self._task_in(self._places / "setup", logs, self._base, 0)
+        future = self._executor.prepare(task)
+        if wait([future], _LONG_SECONDS).not_done:
+            words = f"the setup `{self._arena.setup.command}`, log {logs / 'setup.log'}"
+            self._ledger.add_event(self._tag, "setup", words=words)
+        self._wait(future)
+        if self.stopping.is_set():
+            raise StoppedAtOnce
 
     def propose(self, agent: Agent) -> Experiment | None:
         """The next experiment with its candidate, or with a verdict when it has none; None when
@@ -117,7 +134,7 @@ class Attempts:
             history=self._history.finished,
             prior=self._history.prior,
             transcript=logs / "agent.log",
-            family=self.family,
+            family=self._family,
             stopping=self.stopping,
         )
 
@@ -194,13 +211,16 @@ class Attempts:
         name = f"{purpose}-{n}-{seed}"
         logs = self._logs(n) / name
         logs.mkdir(exist_ok=True)
+        return self._task_in(self._places / name, logs, candidate, seed)
+
+    def _task_in(self, place: Path, logs: Path, candidate: str, seed: int) -> Task:
         return Task(
             candidate=candidate,
             base=self._base,
             seed=seed,
-            place=self._places / name,
+            place=place,
             logs=logs,
-            family=self.family,
+            family=self._family,
             stopping=self.stopping,
         )
 

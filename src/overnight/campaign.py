@@ -21,7 +21,6 @@ from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
 from overnight.resume import base_arena, begin_or_find, repair
-from overnight.setup import run_setup
 from overnight.stop import FAILURES_IN_A_ROW, Limits, Stop, StopKind, Stretch
 from overnight.workspace import Workspace
 
@@ -142,7 +141,7 @@ class Campaign:
         """The setup, the baseline, and an experiment that a dead driver left half done."""
         if self._taken_up:
             return
-        run_setup(self.arena, self.workspace, self._base, self._attempts.family)
+        self._attempts.prepare()
         if self.ledger.experiment(self.tag, 0) is None:
             self.ledger.open_experiment(self.tag, 0, "baseline", None)
             self.workspace.refs.record(self.tag, 0, self._base)

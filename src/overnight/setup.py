@@ -4,48 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from pathlib import Path
 
 from overnight.arena import PROGRAM, Arena
 from overnight.errors import MeasurementImpossible
-from overnight.measure import open_place, overnight_home, stage_environment
+from overnight.measure import Task, open_place, overnight_home, stage_environment
 from overnight.stage import StageEnd, StageSpec, run_stage, tail
 from overnight.workspace import Workspace
 
 
-def is_ready(arena: Arena, workspace: Workspace, base: str) -> bool:
-    """Whether this machine has run this version of the setup."""
-    return arena.setup is None or _mark(arena, workspace, base).exists()
-
-
-def run_setup(arena: Arena, workspace: Workspace, base: str, family: str) -> None:
-    """Run the setup in a checkout of the base commit, unless it has been run before.
+def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
+    """Run the setup in a checkout of the base commit, unless this machine has run it before.
 
     Raises MeasurementImpossible with its last words when it fails.
     """
-    if arena.setup is None or is_ready(arena, workspace, base):
+    if arena.setup is None or _mark(arena, workspace, task.base).exists():
         return
-    place = arena.state / "worktrees" / "setup"
-    workspace.remove(place)
-    logs = arena.state / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
     for target in arena.linked_data().values():
         target.mkdir(parents=True, exist_ok=True)
-    folder = open_place(arena, workspace, place, base)
-    log = logs / "setup.log"
-    env = stage_environment(arena, place / "tmp")
-    spec = StageSpec(arena.setup.command, folder, env, log, log, arena.setup.timeout, family=family)
-    result = run_stage(spec, threading.Event())
-    workspace.remove(place)
+    log = task.logs / "setup.log"
+    try:
+        folder = open_place(arena, workspace, task.place, task.base)
+        env = stage_environment(arena, task.place / "tmp")
+        command, timeout = arena.setup.command, arena.setup.timeout
+        spec = StageSpec(command, folder, env, log, log, timeout, family=task.family)
+        result = run_stage(spec, task.stopping)
+    finally:
+        workspace.remove(task.place)
+    if result.end is StageEnd.STOPPED:
+        return
     if result.end is not StageEnd.EXITED or result.exit_code != 0:
         raise MeasurementImpossible(
-            f"the setup `{arena.setup.command}` failed ({result.end}, exit code "
-            f"{result.exit_code}). Its log is {log}; the last lines:\n{tail(log, 15)}"
+            f"the setup `{command}` failed ({result.end}, exit code {result.exit_code}). "
+            f"Its log is {log}; the last lines:\n{tail(log, 15)}"
         )
-    mark = _mark(arena, workspace, base)
+    mark = _mark(arena, workspace, task.base)
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(arena.setup.command + "\n")
+    mark.write_text(command + "\n")
 
 
 def _mark(arena: Arena, workspace: Workspace, base: str) -> Path:

@@ -15,6 +15,13 @@ class Executor(Protocol):
     slots: int
     """How many measurements may be under way at once."""
 
+    def prepare(self, task: Task) -> Future[None]:
+        """Start the arena's setup wherever measurements will happen and it was not run before.
+
+        The future raises MeasurementImpossible when it fails.
+        """
+        ...
+
     def measure(self, task: Task) -> Future[Measurement | None]:
         """Start a measurement; its result is None when `task.stopping` ended it."""
         ...

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from overnight.arena import Arena
 from overnight.experiment import Measurement
 from overnight.measure import Task, failed_check, measure
+from overnight.setup import run_setup
 from overnight.workspace import Workspace
 
 
@@ -18,6 +19,9 @@ class LocalExecutor:
         self._arena = arena
         self._workspace = workspace
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="measure")
+
+    def prepare(self, task: Task) -> Future[None]:
+        return self._threads.submit(run_setup, self._arena, self._workspace, task)
 
     def measure(self, task: Task) -> Future[Measurement | None]:
         return self._threads.submit(measure, self._arena, self._workspace, task)
