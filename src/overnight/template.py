@@ -64,6 +64,7 @@ class Guess:
     editable: tuple[str, ...] = ()
     budget: str | None = None
     setup: str | None = None
+    data: tuple[str, ...] = ()
 
     def or_(self, other: Guess) -> Guess:
         """This guess, with the gaps filled from another."""
@@ -82,7 +83,8 @@ def guess(folder: Path) -> Guess:
     train, prepare = folder / "train.py", folder / "prepare.py"
     if not (train.is_file() and "val_bpb" in train.read_text(errors="replace")):
         return Guess()
-    start = "uv run " if (folder / "uv.lock").is_file() and shutil.which("uv") else "python "
+    uv = (folder / "uv.lock").is_file() and shutil.which("uv")
+    start = "uv run " if uv else "python " if shutil.which("python") else "python3 "
     sources = [f.read_text(errors="replace") for f in (prepare, train) if f.is_file()]
     budgets = [re.search(r"^TIME_BUDGET\s*=\s*(\d+)", text, re.MULTILINE) for text in sources]
     seconds = next((int(match[1]) for match in budgets if match), 300)
@@ -94,6 +96,7 @@ def guess(folder: Path) -> Guess:
         # The program keeps its own training time; start-up and evaluation come on top of it.
         budget=f"{2 * seconds}s",
         setup=f"{start}prepare.py" if prepare.is_file() else None,
+        data=(".venv",) if uv else (),
     )
 
 
@@ -129,9 +132,11 @@ def _arena_text(folder: Path, known: Guess) -> str:
     quoted = json.dumps  # a JSON string is a TOML string
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "arena"
     setup = f"\n[setup]\ncommand = {quoted(known.setup)}\n" if known.setup else ""
+    data = f"data = {quoted(known.data)}  # untracked, linked into every checkout\n"
     return (
         f"name = {quoted(name)}\n"
-        f"editable = {quoted(list(known.editable))}\n\n"
+        f"editable = {quoted(known.editable)}\n"
+        f"{data if known.data else ''}\n"
         f"[metric]\nname = {quoted(known.metric)}\ndirection = {quoted(known.direction)}\n"
         f"{setup}\n"
         f"[run]\ncommand = {quoted(known.run)}\nbudget = {quoted(known.budget)}\n"

@@ -188,18 +188,25 @@ if __name__ == "__main__":
 '''
 
 
+UV_PROJECT = '[project]\nname = "autoresearch"\nversion = "0.1"\nrequires-python = ">=3.11"\n'
+
+
 def test_a_repository_of_karpathys_shape_runs_unmodified(tmp_path: Path) -> None:
     repo = tmp_path / "autoresearch"
     repo.mkdir()
     (repo / "program.md").write_text("# autoresearch\nLowest val_bpb wins.\n")
     (repo / "prepare.py").write_text("TIME_BUDGET = 3\nif __name__ == '__main__': print('ready')\n")
     (repo / "train.py").write_text(KARPATHY_TRAIN)
+    (repo / "pyproject.toml").write_text(UV_PROJECT)
+    (repo / ".gitignore").write_text(".venv\n__pycache__/\n")
+    subprocess.run(["uv", "lock", "--offline", "--quiet"], cwd=repo, check=True)
     git(repo, "init", "--quiet", "--initial-branch=main")
     git(repo, "add", "--all")
     git(repo, "commit", "--quiet", "-m", "as it is")
     assert overnight(repo, "init").returncode == 0
     text = (repo / "arena.toml").read_text()
     assert 'budget = "6s"' in text and 'name = "val_bpb"' in text and "[score]" in text
+    assert 'command = "uv run train.py"' in text
     assert (repo / "program.md").read_text().startswith("# autoresearch")
     git(repo, "add", "--all")
     git(repo, "commit", "--quiet", "-m", "An arena")
@@ -212,6 +219,9 @@ def test_a_repository_of_karpathys_shape_runs_unmodified(tmp_path: Path) -> None
     wins = [e for e in log[1:] if e["verdict"] == "keep"]
     assert wins and wins[-1]["score"] < 1.2025
     assert git(repo, "diff", "--name-only", "main", "overnight/t").split() == ["train.py"]
+    log_of = repo / ".overnight" / log[1]["measurements"][0]["log"] / "run.log"
+    assert "Creating virtual environment" not in log_of.read_text(), "one for all, not one each"
+    assert (repo / ".venv" / "pyvenv.cfg").exists()
 
 
 def test_init_says_what_it_cannot_guess_and_refuses_to_overwrite(tmp_path: Path) -> None:
