@@ -6,7 +6,6 @@ import fcntl
 import os
 import time
 from pathlib import Path
-from types import TracebackType
 
 from overnight.errors import CampaignBusy
 
@@ -25,7 +24,7 @@ class CampaignLock:
             owner = self._file.read().strip() or "unknown"
             self._file.close()
             raise CampaignBusy(
-                f"campaign {path.stem} is already being driven by process {owner}. "
+                f"campaign {path.name} is already being driven by process {owner}. "
                 "Watch it with `overnight status`, end it with `overnight stop`, "
                 "or start another one with --tag."
             )
@@ -50,12 +49,7 @@ class CampaignLock:
     def __enter__(self) -> CampaignLock:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 
