@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -402,6 +403,34 @@ def test_a_long_setup_is_told_of_and_ends_when_a_stop_is_asked_for(tmp_path: Pat
         assert time.monotonic() - began < 30
         (event,) = campaign.ledger.events("t", "setup")
         assert "sleep 60" in str(event.data["words"])
+
+
+def test_a_stop_at_once_is_heard_while_an_agent_thinks(toy: Path) -> None:
+    asked = [sys.executable, "-m", "overnight", "stop", "--now", "-C", str(toy)]
+    thinker = CommandAgent("thinker", f"{shlex.join(asked)}; sleep 60")
+    with Campaign.open(toy, "t") as campaign:
+        began = time.monotonic()
+        assert campaign.run(thinker, Limits()).kind is StopKind.ASKED
+        assert time.monotonic() - began < 30
+    with Campaign.open(toy, "t") as campaign:
+        assert campaign.history.latest.n == 0, "what was only thought of is forgotten"
+
+
+def test_a_check_that_a_stop_ended_is_no_verdict(tmp_path: Path) -> None:
+    flag = tmp_path / "checking"
+    line = f"grep -q X=10 value.py || {{ touch {flag}; sleep 60; }}"
+    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[checks]\nslow = '{line}'\n")
+    with Campaign.open(toy, "t") as campaign:
+
+        def stop_the_check() -> None:
+            while not flag.exists():
+                time.sleep(0.05)
+            campaign.stopping.set()
+
+        threading.Thread(target=stop_the_check, daemon=True).start()
+        assert campaign.run(Writer(["X=5\n"]), Limits()).kind is StopKind.ASKED
+        (left,) = campaign.ledger.unfinished("t")
+        assert left.n == 1 and left.scores == (2.0,)
 
 
 def test_hostile_words_of_an_agent_cannot_forge_trailers_or_lines(toy: Path) -> None:

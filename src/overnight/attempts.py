@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,7 +94,7 @@ class Attempts:
         place = self._places / f"agent-{n}"
         folder = self._workspace.checkout(parent, place, own_git=True)
         try:
-            idea = agent.propose(self._bench(n, folder))
+            idea = self._ask(agent, self._bench(n, folder))
             if self.stopping.is_set():
                 raise StoppedAtOnce
             if idea is None:
@@ -120,6 +120,15 @@ class Attempts:
             experiment = self._measure_more(experiment, word)
 
     # -- the candidate
+
+    def _ask(self, agent: Agent, bench: Workbench) -> Idea | None:
+        # In a thread, so that a stop is heard while the agent thinks; the block waits for its end.
+        with ThreadPoolExecutor(1, thread_name_prefix="agent") as thread:
+            try:
+                return self._wait(thread.submit(agent.propose, bench))
+            except KeyboardInterrupt:
+                self.stopping.set()
+                raise
 
     def _bench(self, n: int, folder: Path) -> Workbench:
         logs = self._logs(n)
@@ -249,10 +258,11 @@ class Attempts:
             return self._close(experiment, closing)
         assert experiment.candidate is not None
         task = self._task(experiment.n, experiment.candidate, 0, "checks")
-        if self._arena.checks and (wrong := self._wait(self._executor.check(task))):
-            return self._close(experiment, closing.as_(Verdict.INVALID, wrong))
-        if self.stopping.is_set():
+        wrong = self._wait(self._executor.check(task)) if self._arena.checks else None
+        if self.stopping.is_set():  # which ends a check too, and that is no failure of it
             raise StoppedAtOnce
+        if wrong is not None:
+            return self._close(experiment, closing.as_(Verdict.INVALID, wrong))
         commit = experiment.candidate
         if experiment.n > 0:
             message = kept_message(self._tag, experiment, self._arena.metric, score, decision.gain)
