@@ -438,3 +438,10 @@ def test_a_folder_is_removed_whatever_was_done_to_it(bench: Bench, tmp_path: Pat
             os.chdir("/")
         bench.workspace.remove(place)
     assert not place.exists() and (tmp_path / "precious").read_text() == "mine\n"
+
+
+def test_a_checkout_without_a_change_is_adopted_as_none(bench: Bench) -> None:
+    incumbent, _ = bench.changed({"train.py": "x = 2\n"})
+    place, folder = bench.checkout(incumbent)
+    bench.workspace.adopt(bench.root, folder, incumbent, editable)
+    assert bench.commit(place, incumbent).commit is None

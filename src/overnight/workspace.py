@@ -274,9 +274,9 @@ class Workspace:
         """The tree of `onto` with what leads from `base` to `tree`; the folder lends its index."""
         change = self._git.run("diff", "--binary", "--full-index", "--no-renames", base, tree)
         self._git.run("read-tree", onto, at=folder)
-        words = ["apply", "--cached", "--3way", "--allow-empty", "-"]
+        words = ["apply", "--cached", "--3way", "-"]
         done = self._git.run(*words, at=folder, data=change.stdout, accepted=(0, 1, 128))
-        if done.returncode:
+        if done.returncode and change.stdout:  # an empty change is no valid patch, says git
             raise Stale(f"the change conflicts with the incumbent: {shown(done.stderr.strip())}")
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
