@@ -1,11 +1,13 @@
 """The brief: what an agent is told before an experiment, bounded by importance.
 
-Every section has a weight; when the whole is too long, the least important sections give up their
-oldest lines first. The contract and the strategy are never shortened below their own bounds.
+Every section has room of its own that no other can take, however long that one is. What the short
+ones leave goes to the long ones, the most important first. What agents wrote is kept to lines that
+cannot begin a section.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,60 +19,76 @@ from overnight.message import one_line
 
 MOST_CHARACTERS = 40_000
 """About 10,000 tokens: fits any model and leaves room to think."""
-_SHOWN_REASON = 240
+_ALREADY = 120
+"""Characters that a section spends on its heading and on saying what it leaves out."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Section:
     title: str
-    lines: list[str]
-    weight: int
-    """What stays longest; sections of the lowest weight are shortened first."""
-    keep: int = 3
-    """Lines that are left whatever happens."""
+    lines: Sequence[str]
+    """The first ones are the ones to keep."""
+    room: int
+    """Characters that are its own."""
+    upside_down: bool = False
+    """Whether the lines are given, and kept, from the last to the first."""
 
-    def text(self) -> str:
-        return f"## {self.title}\n" + "\n".join(self.lines) if self.lines else ""
+    @property
+    def size(self) -> int:
+        return sum(len(line) + 1 for line in self.lines)
 
-    def shorten(self) -> int:
-        """Give up the last line; how many characters that freed."""
-        if len(self.lines) <= self.keep:
-            return 0
-        return len(self.lines.pop()) + 1
+    def text(self, most: int) -> str:
+        """Its heading and as many of its lines as fit, the last of them cut."""
+        kept: list[str] = []
+        for line in self.lines:
+            if most <= 1:
+                break
+            kept.append(line if len(line) < most else f"{line[: most - 2]}…")
+            most -= len(kept[-1]) + 1
+        if left_out := len(self.lines) - len(kept):
+            kept.append(f"({left_out} more left out)")
+        return "\n".join([f"## {self.title}", *(kept[::-1] if self.upside_down else kept), ""])
 
 
 def write_brief(arena: Arena, history: History, steers: Sequence[Event]) -> str:
-    """The brief for the next experiment, at most MOST_CHARACTERS long."""
+    """The brief for the next experiment, at most MOST_CHARACTERS long. Reads program.md anew."""
+    strategy = _file_lines(arena.root / PROGRAM)
+    notes = [f"> {line}" for line in _file_lines(arena.state / "notes.md", end=True)]
     sections = [
-        _Section("Strategy", _file_lines(arena.root / PROGRAM), 9, keep=400),
-        _Section("The person says", _steers(steers), 8),
-        _Section("Contract", _contract(arena), 10, keep=100),
-        _Section("Incumbent", _incumbent(arena, history), 10, keep=10),
-        _Section("Wins so far, newest first", _results(reversed(history.wins)), 6),
-        _Section("Latest results, newest first", _results(_latest(history)), 5, keep=5),
-        _Section("Near misses, best first", _results(_near_misses(history)), 4),
-        _Section("Failed, newest first", _results(_failures(history)), 3),
-        _Section("Notes of earlier agents", _file_lines(arena.state / "notes.md"), 2),
+        _Section("Strategy", strategy, 12_000),
+        _Section("The person says, newest first", _steers(steers), 5_000),
+        _Section("Contract", _contract(arena), 5_000),
+        _Section("Incumbent", _incumbent(arena, history), 1_000),
+        _Section("Wins so far, newest first", _results(reversed(history.wins)), 3_000),
+        _Section("Latest results, newest first", _results(_latest(history)), 4_000),
+        _Section("Near misses, best first", _results(_near_misses(history)), 3_000),
+        _Section("Failed, newest first", _results(_failures(history)), 3_000),
+        _Section("Notes of earlier agents", notes[::-1], 2_000, upside_down=True),
     ]
-    return _fitted(sections)
+    return _fitted([section for section in sections if section.lines])
 
 
-def _fitted(sections: list[_Section]) -> str:
-    excess = sum(len(section.text()) + 2 for section in sections) - MOST_CHARACTERS
-    for section in sorted(sections, key=lambda s: s.weight):
-        while excess > 0 and (freed := section.shorten()):
-            excess -= freed
-    text = "\n\n".join(text for section in sections if (text := section.text()))
-    return text[:MOST_CHARACTERS] + "\n"
+def _fitted(sections: Sequence[_Section]) -> str:
+    """The sections, the more important ones first, within MOST_CHARACTERS."""
+    spare = MOST_CHARACTERS - sum(min(s.size, s.room) + _ALREADY for s in sections)
+    texts = []
+    for section in sections:
+        more = min(max(section.size - section.room, 0), spare)
+        spare -= more
+        texts.append(section.text(min(section.size, section.room) + more))
+    return "\n".join(texts)
 
 
-def _file_lines(path: Path) -> list[str]:
+def _file_lines(path: Path, end: bool = False) -> list[str]:
+    """Its first lines, or its last ones, as many as a brief could hold; none without the file."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            text = file.read(MOST_CHARACTERS)
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - MOST_CHARACTERS, 0) if end else 0)
+            text = file.read(MOST_CHARACTERS).decode(errors="replace")
     except OSError:
         return []
-    return [line[:2000] for line in text.splitlines()]
+    return text.splitlines()
 
 
 def _contract(arena: Arena) -> list[str]:
@@ -79,6 +97,8 @@ def _contract(arena: Arena) -> list[str]:
         f"- Change only: {', '.join(arena.editable)}. Anything else you change is dropped.",
         f"- Goal: {metric.direction} {metric.name}"
         + (f" ({metric.unit})." if metric.unit else "."),
+        "- Make one change, finish, and exit. Do not run git commit; do not start the experiment.",
+        "- Say what you did in `.overnight-idea.md`: the first line a title, then the hypothesis.",
         f"- Your change is run as `{run.command}` with {arena.budget_text}; at the deadline it is "
         "killed and counts as a timeout.",
         f"- Network during the run: {'allowed' if run.network else 'not allowed'}.",
@@ -97,24 +117,22 @@ def _contract(arena: Arena) -> list[str]:
             f"{k} {v:g}" for k, v in (("min", bounds.min), ("max", bounds.max)) if v is not None
         ]
         lines.append(f"- Constraint on {name}: {', '.join(limits)}.")
-    return [
-        *lines,
-        "- Make one change, finish, and exit. Do not run git commit; do not start the experiment.",
-        "- Say what you did in `.overnight-idea.md`: the first line a title, then the hypothesis.",
-    ]
+    return lines
 
 
 def _incumbent(arena: Arena, history: History) -> list[str]:
     best, first = history.incumbent, history.baseline
-    lines = [f"- {arena.metric.name} {_score(best)} (experiment {best.n}: {best.description})"]
+    lines = [
+        f"- {arena.metric.name} {_score(best)} (experiment {best.n}: {one_line(best.description)})"
+    ]
     if best.n:
         lines.append(f"- The baseline had {_score(first)}.")
     lines.append("- Your working folder is the incumbent; `git log` there shows the wins.")
     return lines
 
 
-def _steers(steers: Iterable[Event]) -> list[str]:
-    return [f"- {event.data.get('words')}" for event in reversed(list(steers))]
+def _steers(steers: Sequence[Event]) -> list[str]:
+    return [f"- {one_line(str(event.data['words']), 2000)}" for event in reversed(steers)]
 
 
 def _latest(history: History) -> Iterable[Experiment]:
@@ -134,9 +152,10 @@ def _failures(history: History) -> Iterable[Experiment]:
 def _results(experiments: Iterable[Experiment]) -> list[str]:
     lines = []
     for e in experiments:
-        line = f"- {e.n}: {e.verdict} {_score(e)} — {one_line(e.description, 160)}"
+        gain = "" if e.gain is None else f" ({e.gain:+.4g})"
+        line = f"- {e.n}: {e.verdict} {_score(e)}{gain} — {one_line(e.description, 160)}"
         if e.reason and not e.kept:
-            line += f" — {one_line(e.reason, _SHOWN_REASON)}"
+            line += f" — {one_line(e.reason, 240)}"
         if e.dropped:
             line += f" (dropped, not editable: {one_line(', '.join(e.dropped), 160)})"
         lines.append(line)

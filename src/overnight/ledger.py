@@ -189,6 +189,16 @@ class Ledger:
             if not connection.execute(change.where(open_)).rowcount:
                 raise LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
 
+    def measuring(self, tag: str) -> tuple[int, datetime] | None:
+        """The number of the experiment that is being measured, and since when."""
+        columns = sa.select(MEASUREMENTS.c.n, MEASUREMENTS.c.started)
+        open_ = sa.and_(self._of(MEASUREMENTS, tag), MEASUREMENTS.c.outcome.is_(None))
+        with self._database.reading() as connection:
+            row = connection.execute(
+                columns.where(open_).order_by(MEASUREMENTS.c.id.desc())
+            ).first()
+        return (row.n, row.started) if row else None
+
     def drop_open_measurements(self, tag: str) -> int:
         """Forget what a dead driver was measuring; how many there were."""
         open_ = sa.and_(self._of(MEASUREMENTS, tag), MEASUREMENTS.c.outcome.is_(None))

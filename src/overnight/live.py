@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import shlex
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from overnight.arena import Arena, Metric
+from overnight.arena import Arena, Metric, Run
 from overnight.errors import OvernightError
 from overnight.experiment import Experiment, Verdict
 from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
-from overnight.summary import Summary, summarize
+from overnight.summary import FAILED, Left, Summary, counted, direction_words, scale, summarize
 
 _COLOURS = {Verdict.KEEP: "green", Verdict.DISCARD: "bright_black", None: "yellow"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_BAR = 20
 _SHOWN = 8
 
 
@@ -33,135 +35,206 @@ def plain_line(e: Experiment, metric: Metric) -> str:
     score = f" {metric.name} {e.score:.6g}" if e.score is not None else ""
     gain = f" ({e.gain:+.4g})" if e.gain is not None else ""
     seconds = f" {format_duration(e.seconds)}" if e.seconds is not None else ""
-    words = one_line(e.description, 120)
-    if e.verdict not in (Verdict.KEEP, Verdict.DISCARD):
-        words += f" — {one_line(e.reason, 120)}"
-    return f"#{e.n} {e.verdict}{score}{gain}{seconds}  {words}"
+    return f"#{e.n} {e.verdict or 'under way'}{score}{gain}{seconds}  {_what(e)}"
+
+
+def _what(e: Experiment) -> str:
+    """What was changed and, of a failure, why it failed."""
+    why = f" — {one_line(e.reason, 120)}" if e.verdict in FAILED and e.reason else ""
+    return one_line(e.description, 160) + why
 
 
 class LiveView:
     """Shows a campaign while it runs. Use it as a context manager; a fault of the view is shown
-    in the view and never reaches the campaign."""
+    in the view and never reaches the campaign.
 
-    def __init__(self, arena: Arena, tag: str, console: Console) -> None:
+    Without a terminal: a line per experiment, and one whenever `quiet_seconds` pass without any.
+    """
+
+    def __init__(
+        self, arena: Arena, tag: str, console: Console, quiet_seconds: float = 180.0
+    ) -> None:
         self._arena = arena
         self._tag = tag
         self._console = console
-        self._ledger = Ledger.at(arena.ledger or arena.state / "ledger.db", arena.name)
+        self._quiet_seconds = quiet_seconds
+        self._ledger = Ledger.at(arena.ledger_place, arena.name)
+        self._spoke = threading.Event()
+        self._over = False
+        self._heart: threading.Thread | None = None
         self._live: Live | None = None
         if console.is_terminal and not console.is_dumb_terminal:
             self._live = Live(
                 get_renderable=self._render, console=console, refresh_per_second=2, transient=True
             )
+        else:
+            self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def observe(self, experiment: Experiment) -> None:
         """An experiment has finished."""
-        if self._live is None:
-            line = plain_line(experiment, self._arena.metric)
+        if self._heart is not None:
+            self._say(plain_line(experiment, self._arena.metric))
+            self._spoke.set()
+
+    def _say(self, line: str) -> None:
+        # Its reader is gone or its disk is full: the night goes on, and the ledger has it all.
+        with suppress(OSError, SystemExit):
             self._console.print(line, markup=False, soft_wrap=True)
+
+    def _beat(self) -> None:
+        """In a thread of its own: a log file shows life while something takes long."""
+        while not self._over:
+            if self._spoke.wait(self._quiet_seconds):
+                self._spoke.clear()
+            else:
+                self._say(f"… {self._sign_of_life()}")
+
+    def _sign_of_life(self) -> str:
+        try:
+            return running_text(summarize(self._arena, self._ledger, self._tag)).plain
+        except OvernightError as error:
+            return f"the ledger cannot be read just now: {error}"
 
     def _render(self) -> RenderableType:
         try:
             return screen(summarize(self._arena, self._ledger, self._tag))
         except OvernightError as error:
-            return Text(f"the view cannot read the ledger just now: {error}")
+            return Text(f"the ledger cannot be read just now: {error}")
 
     def __enter__(self) -> LiveView:
         if self._live is not None:
-            self._live.start()
+            self._live.start(refresh=True)
+        if self._heart is not None:
+            self._heart.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+        if self._heart is not None:
+            self._over = True
+            self._spoke.set()
+            self._heart.join()
         self._ledger.close()
 
 
 def screen(summary: Summary) -> RenderableType:
     """The live view of a campaign at this instant."""
-    body = Group(
-        status_text(summary),
-        Text(sparkline(summary), style="green"),
-        _running(summary),
-        results_table(summary.recent[-_SHOWN:], summary.metric),
-    )
-    title = f"overnight · {escape(summary.arena.name)} · {summary.tag}"
-    return Panel(body, title=title, subtitle="Ctrl-C or `overnight stop` ends it; nothing is lost")
+    results = results_table(summary.recent[-_SHOWN:], summary.metric, one_line_each=True)
+    title = f"overnight · {escape(one_line(summary.arena.name, 40))} · {summary.tag}"
+    going_on = summary.driven and not summary.stop_reason
+    hint = "Ctrl-C or `overnight stop` ends it; nothing is lost" if going_on else None
+    return Panel(Group(status_text(summary), "", results), title=title, subtitle=hint)
 
 
-def status_text(summary: Summary) -> Text:
+def status_text(summary: Summary) -> RenderableType:
     """Where the campaign stands, in a few lines."""
-    text = Text()
-    text.append(f"{summary.gained}\n", style="bold")
-    if summary.arena.score is None:
-        text.append("scores are self-reported: no referee checks them\n", style="yellow")
-    best = summary.incumbent
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for label, words in _rows(summary):
+        rows.add_row(label, words)
+    return Group(Text(summary.gained, style="bold"), rows)
+
+
+def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
+    metric, best = summary.metric, summary.incumbent
+    unit = f" ({one_line(metric.unit, 40)})" if metric.unit else ""
+    yield "metric", Text(f"{metric.name}{unit}, {direction_words(metric)}")
+    if summary.self_reported:
+        yield "", Text("self-reported: no referee checks these scores", style="yellow")
     if best is not None:
-        text.append(f"incumbent  #{best.n} {one_line(best.description, 90)}\n")
-    pace = f", {3600 / summary.pace:.0f} an hour" if summary.pace else ""
-    spent = format_duration(summary.seconds)
-    text.append(f"{summary.experiments} experiments in {spent}{pace}, ")
-    text.append(f"{summary.keep_rate:.0%} kept")
-    for verdict in (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE):
-        if count := summary.verdicts.get(verdict):
-            text.append(f", {count} {verdict}")
+        yield "incumbent", Text(f"#{best.n} {one_line(best.description, 120)}")
+    if summary.experiments:
+        tried = counted(summary.experiments, "experiment")
+        yield "so far", Text(f"{tried} in {format_duration(summary.seconds)}: {summary.tally}")
+    if line := sparkline(summary):
+        yield "scores", Text(line, style="green").append("  taller is better", style="dim")
+    if summary.left:
+        yield "left", Text(_left_words(summary.left, summary.pace))
     if summary.stop_reason:
-        text.append(f"\nstopped: {one_line(summary.stop_reason, 300)}")
-    return text
+        yield "stopped", Text(one_line(summary.stop_reason, 300), style="yellow")
+    elif summary.driven:
+        yield "now", running_text(summary)
 
 
-def sparkline(summary: Summary, width: int = 60) -> str:
-    """The recent experiments' scores as blocks: taller is better."""
-    scores = [summary.metric.orient(e.score) for e in summary.recent if e.score is not None]
-    scores = scores[-width:]
-    if len(scores) < 2 or max(scores) == min(scores):
+def _left_words(left: Left, pace: float | None) -> str:
+    words = []
+    if left.experiments is not None:
+        about = f", about {format_duration(left.experiments * pace)}" if pace else ""
+        words.append(f"{counted(left.experiments, 'experiment')}{about}")
+    elif left.seconds is not None and pace:
+        words.append(f"about {counted(int(left.seconds / pace), 'experiment')}")
+    if left.seconds is not None:
+        words.append(f"at most {format_duration(left.seconds)}")
+    return "; ".join(words)
+
+
+def sparkline(summary: Summary, width: int = 40) -> str:
+    """The newest experiments, a sign each: a block, taller is better, or × for a failed one."""
+    shown = summary.recent[-width:]
+    bounds = scale(shown, summary.metric)
+    if bounds is None or len(shown) < 2:
         return ""
-    low, high = min(scores), max(scores)
-    return "".join(_BLOCKS[int((s - low) / (high - low) * (len(_BLOCKS) - 1))] for s in scores)
+    return "".join(_block(e, bounds, summary.metric) for e in shown)
 
 
-def _running(summary: Summary) -> RenderableType:
+def _block(e: Experiment, bounds: tuple[float, float], metric: Metric) -> str:
+    if e.score is None or e.verdict in FAILED:
+        return "×"
+    low, high = (bound / 2 for bound in bounds)  # halved: the span of huge numbers is infinite
+    place = (metric.orient(e.score) / 2 - low) / (high - low) if high > low else 0.5
+    return _BLOCKS[round(min(max(place, 0.0), 1.0) * (len(_BLOCKS) - 1))]
+
+
+def running_text(summary: Summary) -> Text:
+    """What is done right now, and for how long."""
     running = summary.running
     if running is None:
         return Text("between experiments", style="dim")
-    elapsed = (datetime.now(UTC) - running.since).total_seconds()
-    words = one_line(running.description, 60) or "the agent thinks"
-    line = Table.grid(padding=(0, 1))
-    cells: list[RenderableType] = [Text(f"now  #{running.n} {words}", style="cyan")]
-    if running.phase == "measuring":
-        budget = summary.arena.run.budget
-        cells.append(ProgressBar(total=budget, completed=min(elapsed, budget), width=20))
-        left = max(budget - elapsed, 0)
-        clock = "of processor time " if summary.arena.run.clock == "cpu" else ""
-        cells.append(Text(f"{elapsed:.0f} s, about {left:.0f} s {clock}left"))
-    else:
-        cells.append(Text(f"{elapsed:.0f} s"))
-    line.add_row(*cells)
-    return line
+    number = "" if running.n is None else f"#{running.n} "
+    words = one_line(running.description, 100) or "the agent thinks"
+    text = Text(f"{number}{words}", style="cyan")
+    if running.measured_since is None:
+        return text.append(f", for {format_duration(_seconds_since(running.since))}")
+    if running.measured != running.n:
+        text.append(f", #{running.measured} measured again beside it")
+    elif running.measurements:
+        text.append(f", measurement {running.measurements + 1}")
+    return text.append(_clock(_seconds_since(running.measured_since), summary.arena.run))
 
 
-def results_table(experiments: Iterable[Experiment], metric: Metric) -> Table:
-    """Experiments as a table, in the order given."""
-    table = Table(box=None, padding=(0, 1), header_style="bold")
+def _seconds_since(moment: datetime) -> float:
+    return (datetime.now(UTC) - moment).total_seconds()
+
+
+def _clock(elapsed: float, run: Run) -> str:
+    """A bar, what is gone, what is left. The run may end before its budget does; past it, the
+    score and the checks go on."""
+    done, left = round(min(elapsed / run.budget, 1) * _BAR), max(run.budget - elapsed, 0)
+    clock = " of processor time" if run.clock == "cpu" else ""
+    words = f"about {format_duration(left)}{clock} left" if left else "about to be scored"
+    return f"\n{'━' * done}{'─' * (_BAR - done)} {format_duration(elapsed)}, {words}"
+
+
+def results_table(
+    experiments: Iterable[Experiment], metric: Metric, one_line_each: bool = False
+) -> Table:
+    """Experiments as a table, in the order given; long words are folded, or cut to one line."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", expand=one_line_each)
     for name in ("n", "verdict", metric.name, "gain", "time"):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-    table.add_column("what", overflow="fold")
+    overflow: OverflowMethod = "ellipsis" if one_line_each else "fold"
+    ratio = 1 if one_line_each else None
+    table.add_column("what", overflow=overflow, no_wrap=one_line_each, ratio=ratio)
     for e in experiments:
-        words = one_line(e.description, 160)
-        if e.verdict in (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE):
-            words += f" — {one_line(e.reason, 100)}"
         table.add_row(
             str(e.n),
             Text(e.verdict or "under way", style=_COLOURS.get(e.verdict, "red")),
             "" if e.score is None else f"{e.score:.6g}",
             "" if e.gain is None else f"{e.gain:+.4g}",
             "" if e.seconds is None else format_duration(e.seconds),
-            Text(words),
+            Text(_what(e)),
         )
     return table
 
@@ -178,16 +251,19 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
     if e.score is not None:
         text.append(f"score      {arena.metric.name} {e.score:.6g}")
         text.append(f", gain {e.gain:+.6g}\n" if e.gain is not None else "\n")
-    text.append(
-        f"agent      {one_line(e.agent)}\ncandidate  {e.candidate}\nparent     {e.parent}\n"
-    )
+    text.append(f"agent      {one_line(e.agent)}\n")
+    text.append(f"candidate  {e.candidate or 'none'}\nparent     {e.parent or 'none'}\n")
     for m in e.measurements:
-        stages = ", ".join(f"{name} {s:.2f} s" for name, s in m.stage_seconds.items())
-        text.append(
-            f"measured   seed {m.seed}: {m.outcome} {m.score}  ({stages}; .overnight/{m.log})\n"
-        )
-        numbers = "  ".join(f"{one_line(name)} {value:.6g}" for name, value in m.numbers.items())
-        text.append(f"           {numbers}\n")
+        score = "" if m.score is None else f" {m.score:.6g}"
+        stages = "".join(f", {name} {format_duration(s)}" for name, s in m.stage_seconds.items())
+        text.append(f"measured   seed {m.seed}: {m.outcome}{score}{stages}\n")
+        for label, numbers in (("numbers", m.numbers), ("reported", m.reported)):
+            if numbers:
+                words = "  ".join(
+                    f"{one_line(name)} {value:.6g}" for name, value in numbers.items()
+                )
+                text.append(f"  {label:<9}{words}\n")
+        text.append(f"  logs     {arena.state / m.log}\n" if m.log else "")
     if e.dropped:
         text.append(f"dropped    {one_line(', '.join(e.dropped), 1000)}\n")
     return text
@@ -196,14 +272,20 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
 def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> None:
     """In plain words what was gained and where to look."""
     text = Text()
-    text.append(summary.gained + ".\n", style="bold green")
-    if summary.arena.score is None:
+    text.append(f"{summary.gained}.\n", style="bold green" if summary.wins else "bold")
+    if summary.self_reported:
         text.append("These scores are self-reported: no referee checked them.\n", style="yellow")
     for e in summary.wins[-_SHOWN:]:
-        text.append(f"  #{e.n}  {e.gain:+.4g}  {one_line(e.description, 100)}\n")
-    text.append(f"\nIt stopped because {one_line(summary.stop_reason or 'it was closed', 300)}.\n")
-    text.append(f"The branch {summary.branch} holds only the wins. To take them:\n")
-    text.append(f"  cd '{summary.arena.root}' && git merge {summary.branch}\n")
+        gain = "" if e.gain is None else f"{e.gain:+.4g}"
+        text.append(f"  #{e.n}  {gain}  {one_line(e.description, 100)}\n")
+    if len(summary.wins) > _SHOWN:
+        text.append(f"  and {counted(len(summary.wins) - _SHOWN, 'earlier win')}\n")
+    text.append(f"\nIt stopped: {one_line(summary.stop_reason or 'it was closed', 300)}\n")
+    if summary.wins:
+        text.append(f"The branch {summary.branch} holds only the wins. To take them:\n")
+        text.append(f"  cd {shlex.quote(str(summary.arena.root))} && git merge {summary.branch}\n")
+    else:
+        text.append(f"The branch {summary.branch} has nothing to `git merge` yet.\n")
     text.append("Look at:\n")
     for file in files:
         text.append(f"  {file}\n")

@@ -7,7 +7,10 @@ import re
 from overnight.arena import Metric
 from overnight.experiment import Experiment, Idea
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*"
+"""Whole sequences that a terminal obeys: what is left of one without its ESC is litter."""
+_CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+_UNPRINTABLE = re.compile(f"(?:{_ESCAPES}|{_CONTROLS})+")
 
 
 def one_line(text: str, most: int = 200) -> str:

@@ -1,114 +1,221 @@
-"""progress.png: every experiment a dot, wins labelled, the best so far a step line."""
+"""progress.png: every experiment a dot, wins labelled, the best so far a step line.
+
+Importing this file loads matplotlib, which takes half a second: import it where a picture is drawn.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise, product
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING
 
-from overnight.arena import Arena
-from overnight.experiment import Experiment
+from matplotlib import font_manager, rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox, IdentityTransform
+
+from overnight.arena import Arena, Metric
+from overnight.experiment import Experiment, Verdict
 from overnight.message import one_line
+from overnight.summary import FAILED, direction_words, scale
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_GREY, _GREEN, _RED = "#9aa0a6", "#009e73", "#d55e00"
+_GREY, _GREEN, _RED, _INK = "#9aa0a6", "#009e73", "#d55e00", "#3c4043"
 _MOST_LABELS = 12
+_FONTS = ["DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Noto Emoji"]
+_PIXELS = IdentityTransform()
+_HUGE = 1e300
+"""Beyond it the arithmetic of axes overflows."""
+
+_Point = tuple[float, float]
+_Points = Sequence[_Point]
+_Place = tuple[Bbox, tuple[_Point, _Point]]
+"""Of a label: its text, and the leader from its dot."""
 
 
 def draw(experiments: Sequence[Experiment], arena: Arena, path: Path, title: str) -> None:
-    """Draw the finished experiments of a campaign into a PNG, replaced atomically."""
-    # Loaded late: it takes half a second, which no other command should pay.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5.5), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    _draw_results(axes, experiments, arena)
-    unit = f" ({arena.metric.unit})" if arena.metric.unit else ""
-    better = "lower" if arena.metric.direction == "minimize" else "higher"
-    axes.set_ylabel(f"{arena.metric.name}{unit}, {better} is better")
-    axes.set_xlabel("experiment")
-    source = ", self-reported" if arena.score is None else ""
-    axes.set_title(f"{arena.name}{source}: {title}", loc="left", fontsize=11, fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
-    temporary = path.with_suffix(".part")
-    figure.savefig(temporary, format="png")
+    """Draw the finished experiments of a campaign, in their order, into a PNG of 1540 by 840
+    pixels, replaced atomically."""
+    words = textwrap.fill(one_line(f"{arena.name}: {title}", 300), 105)
+    if arena.score is None:
+        words += "\nself-reported: no referee checked these scores"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with _any_script():
+        figure = Figure(figsize=(11, 6), dpi=140, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(words, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
+        _draw_all(figure, [e for e in experiments if e.verdict is not None], arena)
+        figure.savefig(temporary, format="png")
     os.replace(temporary, path)
 
 
-def _draw_results(axes: Axes, experiments: Sequence[Experiment], arena: Arena) -> None:
-    scored = [e for e in experiments if e.score is not None]
-    kept = [e for e in scored if e.kept]
-    others = [e for e in scored if not e.kept]
-    failed = [e for e in experiments if e.score is None and e.verdict is not None]
-    size = 30 if len(experiments) < 300 else 9
-    last = max((e.n for e in experiments), default=1)
-    if scored:
-        _frame(axes, scored, arena)
-    low, high = axes.get_ylim()
-    axes.scatter(
-        [e.n for e in others],
-        [min(max(_score(e), low), high) for e in others],
-        s=size,
-        c=_GREY,
-        alpha=0.7,
-        linewidths=0,
-        label="discarded",
-    )
-    if kept:
-        steps = [e.n for e in kept] + [last]
-        best = [_score(e) for e in kept] + [_score(kept[-1])]
-        axes.step(steps, best, where="post", color=_GREEN, linewidth=1.6, label="best so far")
-        axes.scatter([e.n for e in kept], best[:-1], s=size * 2, c=_GREEN, zorder=3, label="kept")
-        _label(axes, kept[1:][-_MOST_LABELS:], arena)
-    if failed:
-        edge = high if arena.metric.direction == "minimize" else low
-        axes.scatter(
-            [e.n for e in failed],
-            [edge] * len(failed),
-            s=size,
-            c=_RED,
-            marker="x",
-            clip_on=False,
-            label="crashed, timed out or invalid",
-        )
-    axes.set_xlim(-0.5, last + max(1.0, 0.12 * last))
-    axes.legend(frameon=False, fontsize=8, loc="best")
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """What an agent wrote may need any script of the world: a box stands for what no font has."""
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    with warnings.catch_warnings(), rc_context({"font.family": [f for f in _FONTS if f in known]}):
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
-def _score(e: Experiment) -> float:
+def _draw_all(figure: Figure, experiments: Sequence[Experiment], arena: Arena) -> None:
+    last = max((e.n for e in experiments), default=0)
+    size = 30 if last < 300 else 9
+    failed = [e for e in experiments if e.verdict in FAILED]
+    compared = [e for e in experiments if e.verdict not in FAILED and e.score is not None]
+    kinds = [verdict for verdict in FAILED if any(e.verdict is verdict for e in failed)]
+    heights = [24, len(kinds)] if kinds else [24]
+    rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    for axes in rows:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlim(-0.02 * last - 0.2, max(1.02 * last, 3) + 0.2)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    rows[-1].set_xlabel("experiment")
+    if kinds:
+        _draw_failures(rows[1], failed, kinds, size)
+    _draw_scores(rows[0], compared, arena.metric, size)
+    if line := _corners([_point(e) for e in compared if e.kept], last):
+        rows[0].plot(*_columns(line), color=_GREEN, linewidth=1.6, label="best so far")
+        figure.legend(loc="outside lower right", ncols=5, frameon=False, fontsize=8)
+        figure.draw_without_rendering()  # from here on it is known where everything is
+        _label_wins(rows[0], compared, line, up=arena.metric.orient(1.0))
+
+
+def _draw_failures(
+    axes: Axes, failed: Sequence[Experiment], kinds: Sequence[Verdict], size: int
+) -> None:
+    """A strip of its own with a row for each kind: they have no place among the scores."""
+    rows = [kinds.index(e.verdict) for e in failed if e.verdict]
+    axes.scatter([e.n for e in failed], rows, s=size, c=_RED, marker="x", linewidths=1)
+    axes.set_yticks(range(len(kinds)), kinds, fontsize=8, color=_RED)
+    axes.set_ylim(len(kinds) - 0.4, -0.6)
+
+
+def _draw_scores(axes: Axes, compared: Sequence[Experiment], metric: Metric, size: int) -> None:
+    unit = f" ({metric.unit})" if metric.unit else ""
+    words = one_line(f"{metric.name}{unit}, {direction_words(metric)}", 80)
+    axes.set_ylabel(words, parse_math=False)
+    bounds = scale(compared, metric)
+    if bounds is None:
+        axes.set_yticks([])
+        return
+    worst, best = map(metric.orient, bounds)
+    low, high = _limits(worst, best, up=metric.orient(1.0))
+    axes.set_ylim(low, high)
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.grid(axis="y", alpha=0.25)
+    points = [_point(e) for e in compared if not e.kept]
+    _dots(axes, [p for p in points if low <= p[1] <= high], size, "o", "discarded")
+    above = [(n, high) for n, score in points if score > high]
+    below = [(n, low) for n, score in points if score < low]
+    _dots(axes, above, size, "^", "off the scale")
+    # A label that begins with an underscore is not in the legend.
+    _dots(axes, below, size, "v", "_" if above else "off the scale")
+    _dots(axes, [_point(e) for e in compared if e.kept], 2 * size, "o", "kept", _GREEN)
+
+
+def _limits(worst: float, best: float, up: float) -> tuple[float, float]:
+    """The axis' lower and upper end: room for labels on the good side, where nothing is drawn."""
+    worst, best = (min(max(bound, -_HUGE), _HUGE) for bound in (worst, best))
+    margin = (best - worst) / 10 or up * (abs(best) / 10 or 1.0)
+    ends = worst - margin, best + 3 * margin
+    return min(ends), max(ends)
+
+
+def _dots(
+    axes: Axes, points: _Points, size: int, marker: str, label: str, colour: str = _GREY
+) -> None:
+    if points:
+        x, y = _columns(points)
+        alpha = 0.7 if colour == _GREY else 1.0
+        dots = axes.scatter(x, y, s=size, c=colour, marker=marker, label=label, alpha=alpha)
+        dots.set(linewidths=0, clip_on=False, zorder=3)
+
+
+def _point(e: Experiment) -> _Point:
     assert e.score is not None
-    return e.score
+    return float(e.n), e.score
 
 
-def _frame(axes: Axes, scored: Sequence[Experiment], arena: Arena) -> None:
-    """The range of the axis: outliers on the bad side are drawn at its edge."""
-    sign = 1 if arena.metric.direction == "minimize" else -1
-    values = sorted(sign * _score(e) for e in scored)
-    best, start = values[0], sign * _score(scored[0])
-    spread = max(start - best, 2 * (median(values) - best), abs(best) * 1e-3, 1e-9)
-    worst = min(values[-1], start + 1.5 * spread)
-    bounds = sign * (best - 0.12 * spread), sign * (worst + 0.12 * spread)
-    axes.set_ylim(min(bounds), max(bounds))
+def _columns(points: _Points) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
 
 
-def _label(axes: Axes, wins: Sequence[Experiment], arena: Arena) -> None:
-    """Descriptions beside the wins, on the side where the step line leaves room."""
-    below = arena.metric.direction == "minimize"
-    for place, e in enumerate(wins):
-        axes.annotate(
-            one_line(e.description, 42),
-            (e.n, _score(e)),
-            xytext=(7, (9 + 9 * (place % 2)) * (1 if below else -1)),
-            textcoords="offset points",
-            fontsize=7,
-            color="#3c4043",
-            # What an agent wrote is text, never a formula.
-            parse_math=False,
-        )
+def _corners(kept: _Points, last: int) -> _Points:
+    """The line of the best so far: each keep holds until the next one."""
+    corners: list[_Point] = []
+    for (n, score), (until, _) in pairwise([*kept, (last, 0.0)]):
+        corners += [(n, score), (until, score)]
+    return corners
+
+
+def _label_wins(axes: Axes, compared: Sequence[Experiment], line: _Points, up: float) -> None:
+    """Descriptions of the largest wins, where they hide no line, no dot and no other label. `up`:
+    1 when the good side of the line, with the most room, is above it; -1 below."""
+    lines = [_box(start, end).padded(3) for start, end in pairwise(_pixels(axes, line))]
+    dots = _pixels(axes, [_point(e) for e in compared])
+    wins = sorted((e for e in compared if e.kept and e.n), key=lambda e: -(e.gain or 0.0))
+    choices: list[tuple[Text, list[_Place]]] = []
+    for e in sorted(wins[:_MOST_LABELS], key=lambda e: e.n):
+        note = _note(axes, e)
+        (dot,) = _pixels(axes, [_point(e)])
+        free = [
+            (text, leader)
+            for text, leader in _places(dot, note.get_window_extent(), up)
+            if axes.bbox.count_contains(text.corners()) == 4
+            and not text.count_overlaps(lines)
+            and not text.padded(5).count_contains(dots)
+        ]
+        choices.append((note, free))
+    # Which order suits a crowd is seen afterwards.
+    chosen = max((_chosen(order) for order in (choices, choices[::-1])), key=len)
+    for note, _ in choices:
+        if note not in chosen:
+            note.remove()
+    for note, (text, leader) in chosen.items():
+        note.set_position((text.x0, text.y0))
+        axes.add_artist(Line2D(*_columns(leader), color=_GREY, linewidth=0.6, transform=_PIXELS))
+
+
+def _chosen(choices: Sequence[tuple[Text, list[_Place]]]) -> dict[Text, _Place]:
+    """A place for each label in turn, unless those before it leave it none."""
+    labels: list[Bbox] = []
+    chosen = {}
+    for note, places in choices:
+        for text, leader in places:
+            if not text.count_overlaps(labels) and not _box(*leader).count_overlaps(labels):
+                chosen[note] = text, leader
+                labels += [text, _box(*leader)]
+                break
+    return chosen
+
+
+def _pixels(axes: Axes, points: _Points) -> _Points:
+    return [(float(x), float(y)) for x, y in axes.transData.transform(points)]
+
+
+def _note(axes: Axes, e: Experiment) -> Text:
+    words = f"#{e.n} {one_line(e.description, 42)}"
+    # What an agent wrote is text, never a formula.
+    note = axes.text(0, 0, words, fontsize=7.5, color=_INK, parse_math=False)
+    note.set(transform=_PIXELS, in_layout=False)
+    return note
+
+
+def _places(dot: _Point, size: Bbox, up: float) -> Iterator[_Place]:
+    """Where a label may be, in pixels: near ones first, on the good side before the other."""
+    for side, distance, right in product((up, -up), range(12, 160, 12), (-1, 1)):
+        near = dot[0] + 6 * right, dot[1] + side * distance
+        far = near[0] + size.width * right, near[1] + side * size.height
+        yield _box(near, far), (dot, near)
+
+
+def _box(one: _Point, other: _Point) -> Bbox:
+    (left, right), (low, high) = (sorted(ends) for ends in zip(one, other, strict=True))
+    return Bbox.from_extents(left, low, right, high)

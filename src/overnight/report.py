@@ -2,107 +2,130 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from overnight.arena import Arena
 from overnight.experiment import Experiment, Verdict
-from overnight.ledger import Ledger
+from overnight.ledger import PAGE, Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
-from overnight.summary import Summary, summarize
+from overnight.summary import FAILED, Summary, counted, direction_words, summarize
 
 _MOST_DIFF_LINES = 80
-_MOST_ROWS = 30
+_MOST_WIDTH = 400
+_MOST_DIFFS = 30
+_MOST_ROWS = 15
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+Diff = Callable[[str, str], str]
 
 
-def write_report(
-    arena: Arena, ledger: Ledger, diff: Callable[[str, str], str], tag: str, path: Path
-) -> None:
+def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path) -> None:
     """Write the morning report of a campaign, replaced atomically. `diff(old, new)` is a patch."""
     summary = summarize(arena, ledger, tag)
-    record = ledger.campaign(tag)
-    assert record is not None
-    experiments = ledger.experiments(tag)
     parts = [
         *_opening(summary),
         *_wins(summary, diff),
-        *_failures(experiments),
-        *_merging(summary, record.base),
-        *_judging(summary, experiments),
+        *_lost(summary, ledger),
+        *_merging(summary),
+        *_judging(summary),
     ]
-    temporary = path.with_suffix(".part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("\n".join(parts) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
 def _opening(summary: Summary) -> Iterator[str]:
-    yield f"# {_cell(summary.arena.name)}, campaign {summary.tag}\n"
-    yield f"**{_cell(summary.gained)}.**\n"
-    if summary.arena.score is None:
-        yield "The scores are **self-reported**: the candidates' own word, unchecked.\n"
+    yield f"# {_plain(summary.arena.name)}, campaign {_plain(summary.tag)}\n"
+    yield f"**{_plain(summary.gained)}** ({direction_words(summary.metric)}).\n"
+    if summary.self_reported:
+        yield "The scores are **self-reported**: no referee checked the candidates' own word.\n"
     if summary.stop_reason:
-        yield f"It stopped because {_cell(summary.stop_reason)}.\n"
-    yield "![progress](progress.png)\n"
+        yield f"It stopped: {_plain(summary.stop_reason)}.\n"
+    yield "![Every experiment a dot, every win a step](progress.png)\n"
 
 
-def _wins(summary: Summary, diff: Callable[[str, str], str]) -> Iterator[str]:
+def _wins(summary: Summary, diff: Diff) -> Iterator[str]:
     yield "## Wins\n"
     if not summary.wins:
         yield "None.\n"
         return
-    yield f"| n | {summary.metric.name} | gain | what | commit |\n|--:|--:|--:|---|---|"
+    yield f"| n | {_plain(summary.metric.name)} | gain | what | commit |\n|--:|--:|--:|---|---|"
     for e in summary.wins:
-        commit = (e.candidate or "")[:10]
-        what = _cell(e.description)
-        yield f"| {e.n} | {_number(e.score)} | {_number(e.gain)} | {what} | `{commit}` |"
-    for e in summary.wins[-_MOST_ROWS:]:
-        yield f"\n### {e.n}: {_cell(e.description)}\n"
+        commit = f"`{(e.candidate or '')[:10]}`"
+        yield _row(e.n, _number(e.score), _number(e.gain), _plain(e.description), commit)
+    shown = sorted(summary.wins, key=lambda e: e.gain or 0.0)[-_MOST_DIFFS:]
+    if len(shown) < len(summary.wins):
+        yield f"\nBelow, the {_MOST_DIFFS} largest; any other: `overnight diff N`."
+    for e in sorted(shown, key=lambda e: e.n):
+        yield f"\n### #{e.n}: {_plain(e.description)}\n"
         if e.hypothesis:
-            yield f"{_cell(e.hypothesis, 2000)}\n"
+            yield f"{_plain(e.hypothesis, 2000)}\n"
         if e.parent and e.candidate:
-            yield _fenced(diff(e.parent, e.candidate), e.n)
+            yield f"{_fenced(diff(e.parent, e.candidate), e.n)}\n"
 
 
-def _failures(experiments: Sequence[Experiment]) -> Iterator[str]:
-    yield "\n## What did not work\n"
-    lost = [e for e in experiments if e.verdict not in (None, Verdict.KEEP)]
-    if not lost:
-        yield "Nothing was tried in vain.\n"
+def _lost(summary: Summary, ledger: Ledger) -> Iterator[str]:
+    tag = summary.tag
+    discards = (e for e in _all_discards(ledger, tag) if e.gain is not None)
+    misses = heapq.nlargest(_MOST_ROWS, discards, key=lambda e: e.gain or 0.0)
+    failed = [e for v in FAILED for e in ledger.experiments(tag, last=_MOST_ROWS, verdict=v)]
+    failed = sorted(failed, key=lambda e: -e.n)[:_MOST_ROWS]
+    yield "## What did not work\n"
+    if not misses and not failed:
+        yield "Nothing.\n"
         return
-    nearest = sorted(lost, key=lambda e: -(e.gain if e.gain is not None else float("-inf")))
-    yield "The nearest misses first.\n\n| n | verdict | score | gain | what | why |"
-    yield "|--:|---|--:|--:|---|---|"
-    for e in nearest[:_MOST_ROWS]:
-        words = f"{_cell(e.description)} | {_cell(e.reason)}"
-        yield f"| {e.n} | {e.verdict} | {_number(e.score)} | {_number(e.gain)} | {words} |"
-    if len(lost) > _MOST_ROWS:
-        yield f"\n{len(lost) - _MOST_ROWS} more: `overnight log`."
+    if misses:
+        yield "The nearest misses:\n"
+        yield f"| n | {_plain(summary.metric.name)} | gain | what | why |\n|--:|--:|--:|---|---|"
+        for e in misses:
+            words = _plain(e.description), _plain(e.reason)
+            yield _row(e.n, _number(e.score), _number(e.gain), *words)
+    if failed:
+        yield "\nThe newest failures:\n\n| n | verdict | what | why |\n|--:|---|---|---|"
+        for e in failed:
+            yield _row(e.n, e.verdict or "", _plain(e.description), _plain(e.reason))
+    yield "\nAll of them: `overnight log`.\n"
 
 
-def _merging(summary: Summary, base: str) -> Iterator[str]:
-    branch = summary.branch
-    yield f"\n## How to take it\n\nThe branch `{branch}` holds the wins alone, one commit each.\n"
-    yield f"```\ngit log {branch}\ngit diff {base[:10]} {branch}\ngit merge {branch}\n```\n"
+def _all_discards(ledger: Ledger, tag: str) -> Iterator[Experiment]:
+    after = -1
+    while page := ledger.experiments(tag, after=after, first=PAGE, verdict=Verdict.DISCARD):
+        yield from page
+        after = page[-1].n
 
 
-def _judging(summary: Summary, experiments: Sequence[Experiment]) -> Iterator[str]:
+def _merging(summary: Summary) -> Iterator[str]:
+    branch, base = summary.branch, summary.base[:10]
+    yield "## How to take it\n"
+    if not summary.wins:
+        yield f"There is nothing to take: the branch `{branch}` is where it began.\n"
+        return
+    yield f"The branch `{branch}` holds the wins alone, one commit each.\n"
+    yield f"```\ngit log {base}..{branch}\ngit diff {base} {branch}\ngit merge {branch}\n```\n"
+
+
+def _judging(summary: Summary) -> Iterator[str]:
     arena = summary.arena
-    count = sum(len(e.measurements) for e in experiments)
     yield "## How it was judged\n"
-    yield f"- Rule `{arena.judge.rule}`, {arena.metric.direction} {arena.metric.name}; a run has "
-    yield f"  {arena.budget_text}; measurement k of every candidate uses seed k."
-    yield f"- {summary.experiments} experiments and {count} measurements in "
-    yield f"  {format_duration(summary.seconds)}; {summary.keep_rate:.0%} kept."
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.items())
-    yield f"- Verdicts: {counts or 'none'}."
+    yield f"- Rule `{arena.judge.rule}`, {arena.metric.direction} {_plain(arena.metric.name)}."
+    yield f"- A run has {arena.budget_text}; measurement k of every candidate uses seed k."
+    tried = counted(summary.experiments, "experiment")
+    yield f"- {tried} in {format_duration(summary.seconds)}: {summary.tally}."
 
 
-def _cell(text: str, most: int = 300) -> str:
-    """Untrusted words as plain text in Markdown, in a table too."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", one_line(text, most))
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _plain(text: str, most: int = 300) -> str:
+    """Untrusted words as plain text in Markdown, in a table and at a line's beginning too."""
+    escaped = re.sub(r"([\\`*\[\]<|~]|(?<!\w)_|_(?!\w))", r"\\\1", one_line(text, most))
+    return re.sub(r"^(\d*)([-+=#>.)])", r"\1\\\2", escaped)
 
 
 def _number(value: float | None) -> str:
@@ -111,10 +134,10 @@ def _number(value: float | None) -> str:
 
 def _fenced(text: str, n: int) -> str:
     """A diff as a code block that it cannot end by itself, cut when it is long."""
-    lines = text.splitlines()
-    shown = "\n".join(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "�", line) for line in lines)
-    if len(lines) > _MOST_DIFF_LINES:
-        shown = "\n".join(shown.split("\n")[:_MOST_DIFF_LINES])
-        shown += f"\n… {len(lines) - _MOST_DIFF_LINES} more lines: overnight diff {n}"
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
-    return f"{fence}diff\n{shown}\n{fence}\n"
+    lines = [_UNPRINTABLE.sub("�", line)[:_MOST_WIDTH] for line in text.splitlines()]
+    shown = lines[:_MOST_DIFF_LINES]
+    if more := len(lines) - len(shown):
+        shown.append(f"… {counted(more, 'more line')}: overnight diff {n}")
+    longest = max((len(run) for line in shown for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}diff", *shown, fence])

@@ -70,15 +70,22 @@ class Stretch:
         """Take up the stretch that died, or open a new one."""
         last = ledger.events(tag, "start", "stop")[-1:]
         if last and last[0].kind == "start":
-            return cls._of(last[0])
-        experiments = ledger.experiments(tag, last=1)
-        first = experiments[-1].n + 1 if experiments else 1
-        ledger.add_event(tag, "start", first=max(first, 1), **asdict(limits))
-        return cls._of(ledger.events(tag, "start")[-1])
+            died = cls.of(last[0])
+            if asdict(limits).items() <= last[0].data.items():
+                return died
+            first, began = died.first, died.began
+        else:
+            experiments = ledger.experiments(tag, last=1)
+            first = max(experiments[-1].n + 1 if experiments else 1, 1)
+            began = datetime.now(UTC)
+        ledger.add_event(tag, "start", first=first, began=began.isoformat(), **asdict(limits))
+        return cls.of(ledger.events(tag, "start")[-1])
 
     @classmethod
-    def _of(cls, event: Event) -> Stretch:
-        return cls(event.at, int(event.data["first"] or 1), event.id)
+    def of(cls, event: Event) -> Stretch:
+        """The stretch that a start event tells of."""
+        began = datetime.fromisoformat(str(event.data["began"]))
+        return cls(began, int(event.data["first"] or 1), event.id)
 
     def over(
         self, limits: Limits, metric: Metric, incumbent: Experiment, latest: Experiment
@@ -86,7 +93,8 @@ class Stretch:
         """The limit that has been reached, if any. `latest` is the newest finished experiment."""
         done = latest.n - self.first + 1
         if limits.experiments is not None and done >= limits.experiments:
-            return Stop(StopKind.EXPERIMENTS, f"all {limits.experiments} experiments are done")
+            words = f"the limit of --experiments {limits.experiments} is reached"
+            return Stop(StopKind.EXPERIMENTS, words)
         if limits.hours is not None:
             spent = datetime.now(UTC) - self.began
             if spent >= timedelta(hours=limits.hours):

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 
 from overnight.arena import Arena, Metric
-from overnight.experiment import Experiment, Measurement, Verdict
+from overnight.experiment import Event, Experiment, Measurement, Verdict
 from overnight.ledger import Ledger
 from overnight.lock import driver_of
 from overnight.resume import lock_path
+from overnight.stop import Stretch
 
+FAILED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
+"""The verdicts of what came to no comparison with its parent."""
+_TALLY = {
+    Verdict.KEEP: "kept",
+    Verdict.DISCARD: "discarded",
+    Verdict.CRASH: "crashed",
+    Verdict.TIMEOUT: "timed out",
+    Verdict.INVALID: "invalid",
+    Verdict.STALE: "stale",
+}
 _RECENT = 50
 """Experiments from which the pace is told."""
 
@@ -20,11 +32,26 @@ _RECENT = 50
 class Running:
     """What a living driver is doing."""
 
-    n: int
+    n: int | None
+    """None for the setup."""
     phase: str
-    """"agent" while a change is thought of, "measuring" once the candidate exists."""
+    """"setup", "agent" while a change is thought of, "measuring" once the candidate exists."""
     description: str
     since: datetime
+    """When the setup or the experiment began."""
+    measurements: int = 0
+    """Those of the experiment that are finished."""
+    measured: int | None = None
+    """The experiment that is on the clock: this one, or the incumbent once more."""
+    measured_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the limits of the present stretch leave. None: no such limit."""
+
+    experiments: int | None
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -33,6 +60,8 @@ class Summary:
 
     tag: str
     branch: str
+    base: str
+    """The commit it started from."""
     arena: Arena
     baseline: Experiment | None
     incumbent: Experiment | None
@@ -43,14 +72,23 @@ class Summary:
     recent: Sequence[Experiment]
     """The newest finished ones, oldest first."""
     wins: Sequence[Experiment]
+    driven: bool
+    """Whether a living process drives it."""
     running: Running | None
+    left: Left | None
+    """None when nobody drives it, or without limits on experiments and hours."""
     stop_reason: str | None
     seconds: float
-    """From the campaign's start to its newest result."""
+    """Time that it was driven, pauses between two stretches left out."""
 
     @property
     def metric(self) -> Metric:
         return self.arena.metric
+
+    @property
+    def self_reported(self) -> bool:
+        """Whether the scores are the candidates' own word."""
+        return self.arena.score is None
 
     @property
     def gain(self) -> float | None:
@@ -68,8 +106,20 @@ class Summary:
     @property
     def pace(self) -> float | None:
         """Mean seconds of a recent experiment."""
-        spent = [e.seconds for e in self.recent if e.seconds is not None and e.n > 0]
+        spent = sorted(e.seconds for e in self.recent if e.seconds is not None and e.n > 0)
+        if len(spent) >= 5:
+            del spent[-1]  # it may have waited, half done, for its driver to be started again
         return sum(spent) / len(spent) if spent else None
+
+    @property
+    def tally(self) -> str:
+        """The verdicts in words: `4 kept (33%), 6 discarded, 2 crashed`."""
+        words = []
+        for verdict, word in _TALLY.items():
+            if count := self.verdicts.get(verdict):
+                share = f" ({self.keep_rate:.0%})" if verdict is Verdict.KEEP else ""
+                words.append(f"{count:,} {word}{share}")
+        return ", ".join(words) or "none yet"
 
     @property
     def gained(self) -> str:
@@ -77,14 +127,55 @@ class Summary:
         first, best = self.baseline, self.incumbent
         if first is None or best is None or first.score is None or best.score is None:
             return "nothing has been measured yet"
-        tried = f"{self.experiments} experiment" + ("" if self.experiments == 1 else "s")
+        name, tried = self.metric.name, counted(self.experiments, "experiment")
         if best.n == 0:
-            return f"{tried} tried; none beat the baseline's {self.metric.name} {first.score:.6g}"
-        wins = len(self.wins)
-        better = f"{self.metric.name} went from {first.score:.6g} to {best.score:.6g}"
-        if first.score:
-            better += f" ({(best.score - first.score) / abs(first.score):+.1%})"
-        return f"{better} with {wins} win{'' if wins == 1 else 's'} in {tried}"
+            result = f"the baseline has {name} {first.score:.6g}"
+            if not self.experiments:
+                return f"{result}; nothing else has been measured yet"
+            return f"{result}; {tried} did not beat it"
+        wins = counted(len(self.wins), "win")
+        return f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
+
+
+def direction_words(metric: Metric) -> str:
+    """`lower is better` or `higher is better`."""
+    return f"{'lower' if metric.direction == 'minimize' else 'higher'} is better"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 win`, `2 wins`, `2,000 experiments`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _change(old: float, new: float) -> str:
+    """`went from 1.78 to 1.69 (-5.06%)`, with the digits that it takes to tell the two apart."""
+    digits = 6
+    while digits < 17 and old != new and f"{old:.{digits - 1}g}" == f"{new:.{digits - 1}g}":
+        digits += 1
+    words = f"went from {old:.{digits}g} to {new:.{digits}g}"
+    ratio = (new - old) / abs(old) if old else 0.0
+    # A share of a number with another sign, or of next to nothing, says nothing.
+    return f"{words} ({ratio * 100:+.3g}%)" if 1e-4 <= abs(ratio) < 10 and old * new > 0 else words
+
+
+def scale(experiments: Iterable[Experiment], metric: Metric) -> tuple[float, float] | None:
+    """The oriented scores, worst and best, between which a picture of these experiments tells
+    most: the gain has at least a fifth of it, however bad or absurd some of the others were.
+
+    None when no score was compared with another.
+    """
+    compared = [e for e in experiments if e.verdict in (Verdict.KEEP, Verdict.DISCARD)]
+    scores = sorted(metric.orient(e.score) for e in compared if e.score is not None)
+    if not scores:
+        return None
+    kept = [metric.orient(e.score) for e in compared if e.kept and e.score is not None]
+    kept = kept or [scores[len(scores) // 2]]
+    start, best = min(kept), max(kept)
+    worse = [start - score for score in scores if score < start][::-1]
+    bulk = worse[len(worse) * 3 // 4] if worse else 0.0
+    reach = min(max(best - start, 1.2 * bulk), 3 * (best - start) or float("inf"))
+    low = max(scores[0], start - reach)
+    return low, max(best, min(scores[-1], best + (best - low) / 4))
 
 
 def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
@@ -92,17 +183,20 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
     record = ledger.campaign(tag)
     if record is None:
         raise ValueError(f"no campaign {tag}")
-    counts = dict(ledger.counts(tag))
+    # In this order: a driver may be writing, and a baseline that has a verdict must be counted.
     baseline = ledger.experiment(tag, 0)
+    counts = dict(ledger.counts(tag))
     kept = ledger.experiments(tag, verdict=Verdict.KEEP)
     if baseline is not None and baseline.verdict is not None:
         counts[baseline.verdict] -= 1
     recent = [e for e in ledger.experiments(tag, last=_RECENT) if e.verdict is not None]
     newest = recent[-1].ended if recent and recent[-1].ended else record.started
-    alive = driver_of(lock_path(arena, tag)) is not None
+    driven = driver_of(lock_path(arena, tag)) is not None
+    turns = ledger.events(tag, "start", "stop")
     return Summary(
         tag=tag,
         branch=record.branch,
+        base=record.base,
         arena=arena,
         baseline=baseline if baseline is not None and baseline.kept else None,
         incumbent=kept[-1] if kept else None,
@@ -110,27 +204,61 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         verdicts={verdict: count for verdict, count in counts.items() if count},
         recent=recent,
         wins=[e for e in kept if e.n > 0],
-        running=_running(ledger.unfinished(tag)) if alive else None,
-        stop_reason=_stop_reason(ledger, tag, alive),
-        seconds=(newest - record.started).total_seconds(),
+        driven=driven,
+        running=_running(ledger, tag, newest) if driven else None,
+        left=_left(turns, recent) if driven else None,
+        stop_reason=_stop_reason(turns, driven),
+        seconds=_seconds(turns, newest, record.started),
     )
 
 
-def _running(unfinished: Sequence[Experiment]) -> Running | None:
-    if not unfinished:
-        return None
-    e = unfinished[-1]
-    phase = "agent" if e.candidate is None else "measuring"
-    return Running(e.n, phase, e.description, e.started)
+def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:
+    unfinished = ledger.unfinished(tag)
+    if unfinished:
+        e = unfinished[-1]
+        phase = "agent" if e.candidate is None else "measuring"
+        on_the_clock = ledger.measuring(tag) or (None, None)
+        return Running(e.n, phase, e.description, e.started, len(e.measurements), *on_the_clock)
+    setup = [event for event in ledger.events(tag, "setup") if event.at > newest][-1:]
+    return Running(None, "setup", str(setup[0].data["words"]), setup[0].at) if setup else None
 
 
-def _stop_reason(ledger: Ledger, tag: str, alive: bool) -> str | None:
-    last = ledger.events(tag, "start", "stop")[-1:]
-    if not last:
+def _left(turns: Sequence[Event], recent: Sequence[Experiment]) -> Left | None:
+    if not turns or turns[-1].kind != "start":
         return None
-    if last[0].kind == "start":
-        return None if alive else "its driver died; the same command goes on"
-    return str(last[0].data["words"])
+    stretch, limits, latest = Stretch.of(turns[-1]), turns[-1].data, recent[-1].n if recent else 0
+    experiments, hours = limits.get("experiments"), limits.get("hours")
+    if experiments is None and hours is None:
+        return None
+    over = stretch.began + timedelta(hours=float(hours)) if hours is not None else None
+    return Left(
+        None if experiments is None else max(int(experiments) - (latest - stretch.first + 1), 0),
+        None if over is None else max((over - datetime.now(UTC)).total_seconds(), 0.0),
+    )
+
+
+def _stop_reason(turns: Sequence[Event], driven: bool) -> str | None:
+    if not turns:
+        return None
+    if turns[-1].kind == "start":
+        return None if driven else "its driver died; the same command goes on"
+    return str(turns[-1].data["words"])
+
+
+def _seconds(turns: Sequence[Event], newest: datetime, started: datetime) -> float:
+    """From each start to its stop; without starts, as `overnight try` leaves it, from the first
+    moment to the newest result."""
+    spans = timedelta()
+    began = None if turns else started
+    for turn in turns:
+        if turn.kind == "start":
+            began = turn.at
+        elif began is not None:
+            spans += turn.at - began
+            began = None
+    if began is not None:
+        spans += max(newest - began, timedelta())
+    return spans.total_seconds()
 
 
 def status_document(summary: Summary) -> dict[str, object]:
@@ -147,13 +275,23 @@ def status_document(summary: Summary) -> dict[str, object]:
         "incumbent": experiment_document(best) if best else None,
         "experiments": summary.experiments,
         "verdicts": {verdict.value: count for verdict, count in summary.verdicts.items()},
-        "running": asdict(running) | {"since": _time(running.since)} if running else None,
+        "running": _running_document(running) if running else None,
         "stop_reason": summary.stop_reason,
         "noise": None,
         "cost": None,
-        "gain": summary.gain,
-        "self_reported": summary.arena.score is None,
+        "gain": _finite(summary.gain),
+        "self_reported": summary.self_reported,
+        "wins": len(summary.wins),
+        "keep_rate": summary.keep_rate,
+        "seconds": summary.seconds,
+        "left": asdict(summary.left) if summary.left else None,
     }
+
+
+def _running_document(running: Running) -> dict[str, object]:
+    measured = running.measured_since
+    times = {"since": _time(running.since), "measured_since": _time(measured) if measured else None}
+    return asdict(running) | times
 
 
 def experiment_document(e: Experiment) -> dict[str, object]:
@@ -161,9 +299,9 @@ def experiment_document(e: Experiment) -> dict[str, object]:
     return {
         "n": e.n,
         "verdict": e.verdict.value if e.verdict else None,
-        "score": e.score,
-        "gain": e.gain,
-        "interval": list(e.interval) if e.interval else None,
+        "score": _finite(e.score),
+        "gain": _finite(e.gain),
+        "interval": [_finite(end) for end in e.interval] if e.interval else None,
         "candidate": e.candidate,
         "parent": e.parent,
         "agent": e.agent,
@@ -183,14 +321,19 @@ def _measurement_document(m: Measurement) -> dict[str, object]:
     return {
         "stage_seconds": dict(m.stage_seconds),
         "seed": m.seed,
-        "score": m.score,
+        "score": _finite(m.score),
         "outcome": m.outcome.value,
-        "numbers": dict(m.numbers),
-        "reported": dict(m.reported),
+        "numbers": {name: _finite(value) for name, value in m.numbers.items()},
+        "reported": {name: _finite(value) for name, value in m.reported.items()},
         "device": m.device,
         "self_reported": m.self_reported,
         "log": m.log,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows neither NaN nor infinity: a run may report them, a gain may overflow."""
+    return value if value is not None and isfinite(value) else None
 
 
 def _time(moment: datetime) -> str:

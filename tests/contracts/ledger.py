@@ -261,7 +261,11 @@ class LedgerContract:
         conclude(ledger, 0, Verdict.KEEP)
         ledger.open_measurement("jul1", 0, COMMIT, 1)
         ledger.open_measurement("jul1", 0, COMMIT, 2)
+        under_way = ledger.measuring("jul1")
+        assert under_way is not None and under_way[0] == 0
+        assert abs((datetime.now(UTC) - under_way[1]).total_seconds()) < 60
         assert ledger.drop_open_measurements("jul1") == 2
+        assert ledger.measuring("jul1") is None
         assert ledger.drop_open_measurements("jul1") == 0
         assert len(ledger.experiments("jul1")[0].measurements) == 1
 
