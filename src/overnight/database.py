@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -304,13 +305,14 @@ def _sqlite(file: Path, create: bool) -> sa.Engine:
         json_serializer=_json,
         creator=partial(sqlite3.connect, uri, BUSY_SECONDS, uri=True, check_same_thread=False),
     )
-    pragmas = ["foreign_keys=ON", "synchronous=FULL", *(["journal_mode=WAL"] if create else [])]
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin below, not where sqlite3 thinks
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA synchronous=FULL")
+        if create:
+            _keep_write_ahead_log(connection)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -319,6 +321,19 @@ def _sqlite(file: Path, create: bool) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
+
+
+def _keep_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Wait for processes that do the same: for this change SQLite itself does not wait."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _mode(file: Path, create: bool) -> str:
