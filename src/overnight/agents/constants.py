@@ -7,15 +7,23 @@ import io
 import math
 import re
 import tokenize
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from overnight.errors import AgentError
 from overnight.experiment import Value
 
+Change = dict[str, Value]
+"""Keys of constants and their new values."""
+
 _NEVER = re.compile(r"SEED|VERSION|DEBUG|VERBOSE|PORT$|URL|PATH|DIR$|FILE|NAME$|^_|^(TIME_)?BUDGET")
 _FIXED = re.compile(r"\s*(fixed|not tuned)\b", re.IGNORECASE)
 _ONE_OF = re.compile(r"\s*one of:\s*(.+)", re.IGNORECASE)
+_MARK = "\ufeff"
+"""A byte order mark: no part of the program, and to be kept."""
+_FAR = 100.0
+_LARGEST_INT = 2**53
+"""A larger number is a mask or an identifier, not on a scale."""
 _NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})(\s+log\b)?")
 
@@ -41,7 +49,7 @@ class Constant:
     def steps(self, size: float) -> dict[str, Value]:
         """Where one step leads: `down` and `up`, or a choice's own name. `size` 1 is a factor of
         two or a quarter of the range; smaller is finer."""
-        if self.choices and not any(isinstance(choice, bool | str) for choice in self.choices):
+        if self.choices and not self._named:
             scale = sorted(self.choices, key=float)
             place = scale.index(self.value)
             near = {"down": scale[:place][-1:], "up": scale[place + 1 :][:1]}
@@ -56,10 +64,32 @@ class Constant:
                 found[direction] = value
         return found
 
+    def coordinate(self, value: Value) -> float:
+        """Where a value lies, counted in steps of size 1; names lie far from each other."""
+        if self._named or isinstance(value, str):
+            known = [*self.choices, value]
+            return _FAR * known.index(value)
+        if self.choices:
+            return float(sum(float(choice) < value for choice in self.choices))
+        if self._nears_one:
+            return -math.log2(max(1 - value, 1e-12))
+        if self.log:
+            return math.log2(max(value, 1e-300))
+        return 4 * value / ((self.high - self.low) or 1)
+
+    @property
+    def _named(self) -> bool:
+        return any(isinstance(choice, bool | str) for choice in self.choices)
+
+    @property
+    def _nears_one(self) -> bool:
+        """0.9, 0.95, 0.975: what is left to one counts."""
+        return isinstance(self.value, float) and 0.5 < self.value < 1 and self.high <= 1
+
     def _moved(self, size: float) -> Value:
         value = float(self.value)
-        if 0.5 < value < 1 and self.high <= 1 and not isinstance(self.value, int):
-            moved = 1 - (1 - value) * 2.0**-size  # 0.9, 0.95, 0.975: what is left to one counts
+        if self._nears_one:
+            moved = 1 - (1 - value) * 2.0**-size
         elif self.log:
             moved = value * 2.0**size
         else:
@@ -70,15 +100,15 @@ class Constant:
             if whole == self.value:
                 whole += 1 if size > 0 else -1
             return int(min(max(whole, self.low), self.high))
-        return float(f"{moved:.3g}")
+        return min(max(float(f"{moved:.3g}"), self.low), self.high)
 
 
 def find_constants(path: str, source: str) -> list[Constant]:
     """The tunable constants of one file. Raises AgentError when it is no Python."""
     try:
-        module = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        raise AgentError(f"{path} is not valid Python: {error}") from error
+        module = _parsed(source)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise AgentError(f"{path} is not valid Python: {error}; mend it and commit") from error
     comments = _comments(source)
     found = []
     for name, node in _assignments(module):
@@ -94,30 +124,32 @@ def find_constants(path: str, source: str) -> list[Constant]:
     return found
 
 
-def edit(path: str, source: str, values: Mapping[str, Value]) -> str:
+def edit(path: str, source: str, change: Change) -> str:
     """The source with the literals of these keys replaced, every other byte as it was."""
-    lines = source.encode().splitlines(keepends=True)
+    mark = _MARK if source.startswith(_MARK) else ""
+    lines = source.removeprefix(mark).encode().splitlines(keepends=True)
     places = [
-        (node, values[f"{path}:{name}"])
-        for name, node in _assignments(ast.parse(source))
-        if f"{path}:{name}" in values
+        (node, change[f"{path}:{name}"])
+        for name, node in _assignments(_parsed(source))
+        if f"{path}:{name}" in change
     ]
-    for node, value in sorted(places, key=lambda place: -place[0].lineno):
-        row = node.lineno - 1
-        line = lines[row]
-        text = _written(value, _text(line[node.col_offset : node.end_col_offset])).encode()
-        lines[row] = line[: node.col_offset] + text + line[node.end_col_offset :]
-    return b"".join(lines).decode()
+    for node, value in sorted(places, key=lambda place: (-place[0].lineno, -place[0].col_offset)):
+        line = lines[node.lineno - 1]
+        before, after = line[: node.col_offset], line[node.end_col_offset :]
+        old = line[node.col_offset : node.end_col_offset].decode()
+        lines[node.lineno - 1] = before + _written(value, old).encode() + after
+    return mark + b"".join(lines).decode()
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode()
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source.removeprefix(_MARK))
 
 
 def _written(value: Value, before: str) -> str:
     if isinstance(value, str):
-        quote = before[0] if before[:1] in "'\"" else '"'
-        return f"{quote}{value}{quote}"
+        text = repr(value)
+        plain = text[0] == "'" and not set(text[1:-1]) & set('"\\')
+        return f'"{value}"' if plain and not before.startswith("'") else text
     if isinstance(value, float) and 0 < abs(value) < 1e-3:
         mantissa, _, exponent = f"{value:.2e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
@@ -151,24 +183,27 @@ def _literal(node: ast.expr) -> Value | None:
 
 def _comments(source: str) -> dict[int, str]:
     """Line number → the text of its comment."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    text = io.StringIO(source.removeprefix(_MARK), newline=None)
+    tokens = tokenize.generate_tokens(text.readline)
     return {t.start[0]: t.string.lstrip("#") for t in tokens if t.type == tokenize.COMMENT}
 
 
 def _described(key: str, value: Value, hint: str) -> Constant | None:
     if match := _ONE_OF.match(hint):
-        choices = tuple(_choice(word.strip(), value) for word in match[1].split(","))
-        known = choices if value in choices else (value, *choices)
+        choices = [choice for word in match[1].split(",") for choice in _choice(word, value)]
+        known = choices if value in choices else [value, *choices]
         return Constant(key, value, tuple(dict.fromkeys(known)))
     if isinstance(value, bool):
         return Constant(key, value, (False, True))
-    if isinstance(value, str):
+    if isinstance(value, str) or abs(value) > _LARGEST_INT:
         return None
     if match := _RANGE.match(hint):
         low, high = sorted((float(match[1]), float(match[2])))
         # An integer on a range of several octaves is stepped by factors without being told.
         octaves = low > 0 and high / low >= 4 and isinstance(value, int)
         log = (bool(match[3]) or octaves) and low > 0 and value > 0
+        if isinstance(value, int):
+            low, high = math.ceil(low), math.floor(high)
         return Constant(key, value, (), min(low, value), max(high, value), log)
     return _unhinted(key, value)
 
@@ -179,31 +214,33 @@ def _unhinted(key: str, value: int | float) -> Constant | None:
     if isinstance(value, int):
         if value < 0:
             return None
-        return Constant(key, value, (), max(1, value / 4), value * 4, True)
+        return Constant(key, value, (), max(1, math.ceil(value / 4)), value * 4, True)
     if value < 0:
-        return Constant(key, value, (), value * 3, 0.0)
+        return Constant(key, value, (), value * 3, value / 10)
     high = 1.0 if value <= 1 and value > 0.1 else value * 10
     return Constant(key, value, (), value / 10, high, True)
 
 
-def _choice(word: str, like: Value) -> Value:
-    word = word.strip("'\"")
+def _choice(word: str, like: Value) -> list[Value]:
+    """The value of a word in a hint, in a list; an empty list when it is none of that type."""
+    word = word.strip().strip("'\"")
+    if isinstance(like, bool):
+        return [word == "True"] if word in ("True", "False") else []
     try:
-        if isinstance(like, bool):
-            return word == "True"
-        return type(like)(word)
+        value = type(like)(word)
     except ValueError:
-        return word
+        return []
+    return [] if value == "" or value in (math.inf, -math.inf) or value != value else [value]
 
 
-def changes_in_words(before: Sequence[Constant], values: Mapping[str, Value]) -> str:
+def changes_in_words(before: Sequence[Constant], change: Change) -> str:
     """`MATRIX_LR 0.04 → 0.025, DEPTH 4 → 5`; the file too where a name occurs twice."""
     names = [c.name for c in before]
     words = []
     for c in before:
-        if c.key in values and values[c.key] != c.value:
+        if c.key in change and change[c.key] != c.value:
             label = c.key if names.count(c.name) > 1 else c.name
-            words.append(f"{label} {_shown(c.value)} → {_shown(values[c.key])}")
+            words.append(f"{label} {_shown(c.value)} → {_shown(change[c.key])}")
     return ", ".join(words)
 
 

@@ -1,0 +1,55 @@
+"""Optuna's TPE over the whole range of the constants, given all that has been tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from overnight.agents.constants import Change, Constant
+from overnight.experiment import Value
+
+_SUGGESTIONS = 4
+
+
+def suggestions(
+    constants: Sequence[Constant],
+    trials: Sequence[tuple[Mapping[str, Value], float | None]],
+    seed: int,
+) -> Iterator[Change]:
+    """Draws of Optuna's TPE over the whole space; no score means that the trial failed."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = {c.key: distribution for c in constants if (distribution := _distribution(c))}
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    for values, score in trials:
+        inside = {key: values[key] for key in space if _contains(space[key], values.get(key))}
+        if len(inside) == len(space):
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=inside,
+                    distributions=space,
+                    value=score or 0.0,
+                    constraints={"failed": float(score is None)},
+                )
+            )
+    for _ in range(_SUGGESTIONS if space else 0):
+        yield dict(study.ask(space).params)
+
+
+def _contains(distribution: optuna.distributions.BaseDistribution, value: Value | None) -> bool:
+    try:
+        return bool(distribution._contains(float(distribution.to_internal_repr(value))))
+    except (ValueError, TypeError):
+        return False
+
+
+def _distribution(c: Constant) -> optuna.distributions.BaseDistribution | None:
+    if c.choices:
+        return CategoricalDistribution(list(c.choices))
+    if c.low >= c.high:
+        return None
+    if isinstance(c.value, int):
+        return IntDistribution(int(c.low), int(c.high), log=c.log)
+    return FloatDistribution(c.low, c.high, log=c.log)
