@@ -14,6 +14,19 @@ speaks of a campaign, `--tag` (default: the newest one). Exit codes: 0 done, 1 t
 2 the input was wrong, 4 nothing could be measured, 130 interrupted. `overnight try`: 0 keep,
 10 discard, 11 crash, 12 timeout, 13 invalid or stale.
 
+With `--json` one document, and nothing else, goes to standard output: times in UTC (ISO 8601),
+durations in seconds, gains in units of the metric with positive meaning better, `null` for what is
+not there (yet).
+
+- `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
+  `interval`, `candidate`, `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`,
+  `measurements`, `reason`, `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
+  `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
+  `stage_seconds`, `device`, `self_reported`, `log` (a folder under `.overnight/`).
+- `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
+  (an experiment), `experiments`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what is under
+  way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `noise`, `cost`.
+
 This page is written by `python docs/write_commands.py`.
 """
 
