@@ -137,6 +137,24 @@ def test_an_unchanged_or_failed_proposal_is_invalid_and_costs_no_measurement(toy
     assert not done[1].measurements and not done[2].measurements
 
 
+def test_a_fault_of_an_agents_own_code_costs_one_proposal_and_no_night(toy: Path) -> None:
+    @dataclass
+    class Faulty:
+        faults: tuple[Exception, ...] = (TimeoutError("no answer"), KeyError("model"))
+        name: str = "faulty"
+
+        def propose(self, bench: Workbench) -> Idea | None:
+            if bench.n <= len(self.faults):
+                raise self.faults[bench.n - 1]
+            return None
+
+    done = run(toy, Faulty())
+    assert verdicts(done) == ["keep", "invalid", "invalid"]
+    assert "faulty failed: TimeoutError: no answer" in done[1].reason
+    transcript = toy / ".overnight" / "logs" / "t" / "2" / "agent.log"
+    assert str(transcript) in done[2].reason and "Traceback" in transcript.read_text()
+
+
 def test_an_agent_that_always_fails_ends_the_campaign_with_a_reason(toy: Path) -> None:
     with Campaign.open(toy, "t") as campaign:
         stop = campaign.run(CommandAgent("broken", "exit 3"), Limits())
@@ -179,6 +197,44 @@ def test_two_drivers_on_one_campaign_the_second_is_refused(toy: Path) -> None:
     ):
         Campaign.open(toy, "t")
     Campaign.open(toy, "t").close()
+
+
+def test_a_campaign_that_could_not_be_opened_holds_no_lock(toy: Path) -> None:
+    run(toy, Writer(["X=5\n"]))
+    kept = git(toy, "rev-parse", "overnight/t").strip()
+    git(
+        toy,
+        "update-ref",
+        "refs/heads/overnight/t",
+        git(toy, "commit-tree", "-m", "x", "HEAD^{tree}").strip(),
+    )
+    with pytest.raises(WorkspaceError, match="git branch -m") as kept_alive:
+        Campaign.open(toy, "t")
+    git(toy, "update-ref", "refs/heads/overnight/t", kept)
+    Campaign.open(toy, "t").close()
+    assert kept_alive
+
+
+def test_a_full_disk_ends_the_campaign_with_a_recorded_reason(toy: Path) -> None:
+    @dataclass
+    class Blocker:
+        """Makes the next experiment's folder of logs impossible."""
+
+        name: str = "blocker"
+
+        def propose(self, bench: Workbench) -> Idea | None:
+            logs = bench.transcript.parent.with_name(str(bench.n + 1))
+            logs.write_text("a file where a folder must be")
+            (bench.folder / "value.py").write_text(f"X={bench.n}\n")
+            return Idea("blocks")
+
+    with Campaign.open(toy, "t") as campaign:
+        with pytest.raises(OSError):
+            campaign.run(Blocker(), Limits(experiments=5))
+        stop = campaign.ledger.events("t", "stop")[-1]
+    assert stop.data["reason"] == "error" and "File exists" in str(stop.data["words"])
+    (toy / ".overnight" / "logs" / "t" / "2").unlink()
+    assert verdicts(run(toy, Writer(["", "X=4\n"]), experiments=1)) == ["keep"]
 
 
 def test_a_stop_from_another_process_ends_it_after_the_experiment(toy: Path) -> None:

@@ -6,6 +6,7 @@ The order of a keep: the candidate commit exists, its ledger row is durable, the
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -14,7 +15,12 @@ from typing import TypeVar
 from overnight.agents.base import Agent, Rejected, Workbench
 from overnight.arena import Arena
 from overnight.brief import write_brief
-from overnight.errors import AgentError, MeasurementImpossible, WorkspaceError
+from overnight.errors import (
+    AgentError,
+    MeasurementImpossible,
+    OvernightError,
+    WorkspaceError,
+)
 from overnight.executors.base import Executor
 from overnight.executors.local import LocalExecutor
 from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Verdict
@@ -129,6 +135,13 @@ class Attempts:
             except KeyboardInterrupt:
                 self.stopping.set()
                 raise
+            except OvernightError:
+                raise
+            except Exception as error:  # an agent is foreign code: it may fail, not the night
+                with bench.transcript.open("a", encoding="utf-8") as transcript:
+                    transcript.write(traceback.format_exc())
+                words = f"{type(error).__name__}: {error}"
+                raise AgentError(f"{agent.name} failed: {words}; see {bench.transcript}") from error
 
     def _bench(self, n: int, folder: Path) -> Workbench:
         logs = self._logs(n)
@@ -240,12 +253,10 @@ class Attempts:
 
     def _wait(self, future: Future[T]) -> T:
         """The future's result; meanwhile a `stop --now` from another terminal is obeyed."""
-        while True:
-            try:
-                return future.result(timeout=0.5)
-            except TimeoutError:
-                if self._stop_now():
-                    self.stopping.set()
+        while wait([future], 0.5).not_done:
+            if self._stop_now():
+                self.stopping.set()
+        return future.result()
 
     # -- its verdict
 

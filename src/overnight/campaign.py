@@ -7,7 +7,7 @@ instant leaves a state that `open` repairs from the ledger.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from overnight import results
@@ -62,19 +62,23 @@ class Campaign:
         arena = Arena.load(Path(root).resolve())
         workspace = Workspace.open(arena.root, arena.state)
         ledger = Ledger.at(arena.ledger_place, arena.name)
-        record, lock, warnings = begin_or_find(arena, workspace, ledger, tag)
-        campaign = cls(base_arena(arena, workspace, record), record, workspace, ledger, lock)
-        campaign.warnings += warnings
-        repair(campaign.arena, workspace, ledger, record)
-        campaign.history.load()
-        results.rewrite(campaign.results, ledger, record.tag, arena.metric)
+        with ExitStack() as undo:
+            undo.callback(ledger.close)
+            record, lock, warnings = begin_or_find(arena, workspace, ledger, tag)
+            undo.callback(lock.release)
+            campaign = cls(base_arena(arena, workspace, record), record, workspace, ledger, lock)
+            campaign.warnings += warnings
+            repair(campaign.arena, workspace, ledger, record)
+            campaign.history.load()
+            results.rewrite(campaign.results, ledger, record.tag, arena.metric)
+            undo.pop_all()
         return campaign
 
     def run(self, agent: Agent, limits: Limits, observe: Observer = lambda _: None) -> Stop:
         """Try one proposal after another until a limit or a wish ends it; says what did.
 
-        Raises OvernightError when the machine, not a candidate, is at fault; the reason is in
-        the ledger by then and the same call goes on from there.
+        Raises OvernightError or OSError when the machine, not a candidate, is at fault; the reason
+        is in the ledger by then and the same call goes on from there.
         """
         stretch = Stretch.begin(self.ledger, self.tag, limits)
         self._stretch_event = stretch.event
@@ -88,7 +92,7 @@ class Campaign:
                 observe(experiment)
         except (KeyboardInterrupt, StoppedAtOnce) as reason:
             stop = self._stopped_at_once(reason)
-        except OvernightError as error:
+        except (OvernightError, OSError) as error:
             with suppress(LedgerError):  # the first error is the one to tell
                 self._note_stop(Stop(StopKind.ERROR, str(error)))
             raise

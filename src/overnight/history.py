@@ -44,7 +44,9 @@ class History:
         """The incumbent was measured again: its score is the judge's estimate from all."""
         again = self._ledger.experiment(self._tag, self.incumbent.n)
         assert again is not None
-        self._kept[-1] = self._ledger.revise_score(self._tag, again.n, estimate(again.scores))
+        revised = self._ledger.revise_score(self._tag, again.n, estimate(again.scores))
+        self._kept[-1] = revised
+        self._recent = [revised if e.n == revised.n else e for e in self._recent]
 
     @property
     def finished(self) -> Sequence[Experiment]:
