@@ -28,6 +28,7 @@ class PrivateDirectory:
         self.objects = common / "objects"
         self._path = path = state / "git"
         try:
+            _ignore(state)
             if not path.exists():
                 self._make(hashing)
             self._link_shallow(common / "shallow")
@@ -67,7 +68,6 @@ class PrivateDirectory:
         index.with_name(index.name + ".lock").unlink(missing_ok=True)
 
     def _make(self, hashing: str) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix="git-", dir=self._path.parent))
         words = ["init", "--quiet", "--bare", "--template=", f"--object-format={hashing}"]
         git([*words, str(made)], made, quiet_environment())
@@ -89,3 +89,11 @@ class PrivateDirectory:
             fresh.symlink_to(shallow)
             fresh.replace(link)
             fresh.parent.rmdir()
+
+
+def _ignore(state: Path) -> None:
+    """The state folder ignores itself from the start, so that no `git add --all` takes it."""
+    state.mkdir(parents=True, exist_ok=True)
+    ignore = state / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")

@@ -21,7 +21,6 @@ def begin_or_find(
     arena: Arena, workspace: Workspace, ledger: Ledger, tag: str | None
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
     """The campaign's record, its lock, and what the person should know before it runs."""
-    _ignore_state(arena)
     known = ledger.campaigns()
     if tag is None:
         tag = known[-1].tag if known else datetime.now().strftime("%b%d").lower()
@@ -122,11 +121,3 @@ def family_of(arena: Arena, tag: str) -> str:
 def lock_path(arena: Arena, tag: str) -> Path:
     """The file whose lock the campaign's driver holds."""
     return arena.state / "locks" / tag
-
-
-def _ignore_state(arena: Arena) -> None:
-    """The state folder ignores itself, so that nobody's .gitignore has to change."""
-    arena.state.mkdir(exist_ok=True)
-    ignore = arena.state / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")

@@ -20,9 +20,9 @@ from overnight.experiment import Experiment, Value
 Floats = NDArray[np.float64]
 
 # In units of the typical gain and of steps (see Constant.coordinate). benchmarks/tuner.py shows
-# that none of these is delicate: half or double costs no more than its noise.
+# that none of these is delicate: a factor of two costs no more than its noise.
 _LENGTH = 1.5
-_NOISE = 0.7
+_NOISE = 0.15
 _STEP_COST = 0.1
 _FAILURE = -3.0
 _LARGEST = 5.0
