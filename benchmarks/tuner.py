@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ class Landscape:
 
     def __init__(self, seed: int, kind: str) -> None:
         draw = random.Random(f"{seed} {kind}")
-        self.knobs = KNOBS
+        self.knobs: tuple[Knob, ...] = KNOBS
         if kind == "nameless":
             shuffled = draw.sample(KNOBS, len(KNOBS))
             self.knobs = tuple(k._replace(name=f"KNOB_{n}") for n, k in enumerate(shuffled))
@@ -258,8 +259,8 @@ def distribution(knob: Knob) -> optuna.distributions.BaseDistribution:
 Maker = Callable[[Landscape, Path, int], TheTuner | Reference]
 PROPOSERS: dict[str, Maker] = {
     "tuner": TheTuner,
-    "Optuna TPE": lambda *given: Reference(*given, "TPESampler"),
-    "random": lambda *given: Reference(*given, "RandomSampler"),
+    "Optuna TPE": partial(Reference, sampler="TPESampler"),
+    "random": partial(Reference, sampler="RandomSampler"),
 }
 
 

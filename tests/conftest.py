@@ -1,10 +1,15 @@
-"""What every test gets: a machine-wide state folder of its own."""
+"""What every test gets: a machine-wide state folder of its own; and what more than one asks for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from bench import Bench, repository
+from stages import Stages, alive
+from toy import make_toy
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +24,22 @@ def hostile_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "it's ein Ordner – ü"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def toy(hostile_folder: Path) -> Path:
+    return make_toy(hostile_folder / "arena")
+
+
+@pytest.fixture
+def bench(hostile_folder: Path) -> Bench:
+    return Bench(repository(hostile_folder / "repo"))
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Iterator[Stages]:
+    folder = tmp_path / "Ärena mit Leerzeichen 夜"
+    folder.mkdir()
+    stages = Stages(folder)
+    yield stages
+    assert alive(stages.marker) == []

@@ -9,52 +9,18 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from overnight import Campaign, Experiment, Idea, Limits, OvernightError, Verdict
+from overnight import Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.agents.command import CommandAgent
-from overnight.agents.patches import PatchesAgent
-from overnight.errors import AgentError, CampaignBusy, MeasurementImpossible, WorkspaceError
-from overnight.stop import FAILURES_IN_A_ROW, StopKind
-from toy import ARENA, git, make_toy, write_patches
-
-
-@dataclass
-class Writer:
-    """An agent that writes one text after another into value.py."""
-
-    texts: list[str]
-    name: str = "writer"
-    seen: list[Workbench] = field(default_factory=list)
-
-    def propose(self, bench: Workbench) -> Idea | None:
-        self.seen.append(bench)
-        if bench.n > len(self.texts):
-            return None
-        text = self.texts[bench.n - 1]
-        (bench.folder / "value.py").write_text(text)
-        return Idea(f"set {text.strip()}", f"hypothesis {bench.n}")
-
-
-def run(folder: Path, agent: object, **limits: float) -> list[Experiment]:
-    """Run to the end; every experiment that was observed, the baseline first."""
-    observed: list[Experiment] = []
-    with Campaign.open(folder, "t") as campaign:
-        campaign.run(agent, Limits(**limits), observed.append)  # type: ignore[arg-type]
-    return observed
-
-
-def verdicts(experiments: list[Experiment]) -> list[str]:
-    return [str(e.verdict) for e in experiments]
-
-
-@pytest.fixture
-def toy(hostile_folder: Path) -> Path:
-    return make_toy(hostile_folder / "arena")
+from overnight.errors import CampaignBusy, WorkspaceError
+from overnight.stop import StopKind
+from toy import ARENA, git, make_toy
+from writer import Writer, run, verdicts
 
 
 def test_only_wins_are_on_the_branch(toy: Path) -> None:
@@ -98,68 +64,6 @@ def test_uncommitted_changes_are_told(toy: Path) -> None:
         assert any(
             "uncommitted" in warning and "value.py" in warning for warning in campaign.warnings
         )
-
-
-def test_what_is_not_editable_is_dropped_and_told_to_the_next_agent(toy: Path) -> None:
-    @dataclass
-    class Meddler:
-        name: str = "meddler"
-        briefs: list[str] = field(default_factory=list)
-
-        def propose(self, bench: Workbench) -> Idea | None:
-            self.briefs.append(bench.brief)
-            (bench.folder / "score.py").write_text("print('{\"loss\": 0}')")
-            (bench.folder / "value.py").write_text(f"X={9 - bench.n}\n")
-            return Idea("better, honestly") if bench.n < 3 else None
-
-    meddler = Meddler()
-    done = run(toy, meddler)
-    assert done[1].score == 5.0 and done[1].dropped == ("score.py",)
-    assert git(toy, "diff", "--name-only", "main", "overnight/t").split() == ["value.py"]
-    assert "score.py" in meddler.briefs[1]
-
-
-def test_an_unchanged_or_failed_proposal_is_invalid_and_costs_no_measurement(toy: Path) -> None:
-    @dataclass
-    class Lazy:
-        name: str = "lazy"
-
-        def propose(self, bench: Workbench) -> Idea | None:
-            if bench.n == 1:
-                return Idea("thought hard")
-            if bench.n == 2:
-                raise AgentError("no key")
-            return None
-
-    done = run(toy, Lazy())
-    assert verdicts(done) == ["keep", "invalid", "invalid"]
-    assert "nothing editable" in done[1].reason and done[2].reason == "no key"
-    assert not done[1].measurements and not done[2].measurements
-
-
-def test_a_fault_of_an_agents_own_code_costs_one_proposal_and_no_night(toy: Path) -> None:
-    @dataclass
-    class Faulty:
-        faults: tuple[Exception, ...] = (TimeoutError("no answer"), KeyError("model"))
-        name: str = "faulty"
-
-        def propose(self, bench: Workbench) -> Idea | None:
-            if bench.n <= len(self.faults):
-                raise self.faults[bench.n - 1]
-            return None
-
-    done = run(toy, Faulty())
-    assert verdicts(done) == ["keep", "invalid", "invalid"]
-    assert "faulty failed: TimeoutError: no answer" in done[1].reason
-    transcript = toy / ".overnight" / "logs" / "t" / "2" / "agent.log"
-    assert str(transcript) in done[2].reason and "Traceback" in transcript.read_text()
-
-
-def test_an_agent_that_always_fails_ends_the_campaign_with_a_reason(toy: Path) -> None:
-    with Campaign.open(toy, "t") as campaign:
-        stop = campaign.run(CommandAgent("broken", "exit 3"), Limits())
-    assert stop.kind is StopKind.AGENT and stop.kind.exit_code == 1
-    assert str(FAILURES_IN_A_ROW) in stop.words and "exit code 3" in stop.words
 
 
 @pytest.mark.parametrize(
@@ -254,9 +158,6 @@ def test_a_stop_from_another_process_ends_it_after_the_experiment(toy: Path) -> 
         assert stop.kind is StopKind.ASKED and campaign.history.latest.n == 2
 
 
-SLOW_ARENA = ARENA.replace('"sh run.sh"', '"sh run.sh; exec sleep 30"').replace("20s", "60s")
-
-
 def test_a_stop_at_once_leaves_the_experiment_to_the_next_run(tmp_path: Path) -> None:
     run_text = 'cp value.py "$OVERNIGHT_OUT/value"; grep -q X=8 value.py && sleep 30 || true\n'
     toy = make_toy(tmp_path / "arena", run=run_text)
@@ -268,106 +169,6 @@ def test_a_stop_at_once_leaves_the_experiment_to_the_next_run(tmp_path: Path) ->
     with Campaign.open(toy, "t") as campaign:
         (left,) = campaign.ledger.unfinished("t")
         assert left.n == 1 and left.candidate is not None and not left.measurements
-
-
-def test_a_baseline_that_crashes_is_told_and_tried_again_when_mended(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", run="echo all is lost; exit 4\n")
-    with (
-        Campaign.open(toy, "t") as campaign,
-        pytest.raises(MeasurementImpossible, match="all is lost"),
-    ):
-        campaign.run(Writer([]), Limits())
-    with Campaign.open(toy, "t") as campaign:
-        assert campaign.ledger.experiment("t", 0) is None
-        assert campaign.ledger.events("t", "stop")[-1].data["reason"] == "error"
-
-
-def test_a_failing_check_makes_a_would_be_win_invalid(tmp_path: Path) -> None:
-    text = ARENA + '\n[checks]\nodd = "grep -q [13579]$ value.py"\n'
-    toy = make_toy(tmp_path / "arena", text, value="X=9\n")
-    done = run(toy, Writer(["X=6\n", "X=5\n", "X=8\n"]))
-    assert verdicts(done) == ["keep", "invalid", "keep", "discard"]
-    assert "check odd failed" in done[1].reason
-
-
-def test_a_broken_constraint_makes_an_experiment_invalid(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", ARENA + "\n[constraints]\nx = { min = 5 }\n")
-    done = run(toy, Writer(["X=4\n", "X=6\n"]))
-    assert verdicts(done) == ["keep", "invalid", "keep"]
-    assert "constraint x is 4, below the minimum 5" in done[1].reason
-
-
-def test_the_threshold_rule_measures_both_sides_again_before_a_keep(tmp_path: Path) -> None:
-    text = ARENA + '\n[judge]\nrule = "threshold"\ngain = 1.5\nrepeats = 3\n'
-    toy = make_toy(tmp_path / "arena", text)
-    done = run(toy, Writer(["X=8\n", "X=7\n"]))
-    assert verdicts(done) == ["keep", "keep", "discard"]
-    assert [len(e.measurements) for e in done[1:]] == [3, 1]
-    with Campaign.open(toy, "t") as campaign:
-        baseline = campaign.ledger.experiment("t", 0)
-        assert baseline is not None and [m.seed for m in baseline.measurements] == [0, 1, 2]
-
-
-def test_a_self_reported_score_is_read_from_the_run_and_marked(tmp_path: Path) -> None:
-    text = ARENA.replace('name = "loss"', 'name = "claimed"').split("[score]")[0]
-    toy = make_toy(tmp_path / "arena", text)
-    done = run(toy, Writer([]))
-    assert done[0].score == 7.0 and done[0].measurements[0].self_reported
-
-
-def test_patches_are_each_tried_once_and_one_that_does_not_apply_is_stale(
-    toy: Path, tmp_path: Path
-) -> None:
-    folder = write_patches(tmp_path / "patches", ["X=12", "X=5", "X=4"])
-    done = run(toy, PatchesAgent(folder))
-    assert verdicts(done) == ["keep", "discard", "keep", "stale"]
-    assert done[2].description == "set X=5" and done[2].hypothesis == "Hypothesis number 2."
-    assert [e.n for e in run(toy, PatchesAgent(folder))] == []
-
-
-def test_a_command_agent_gets_the_brief_and_says_what_it_did(toy: Path) -> None:
-    line = (
-        "cat > brief.txt; grep -q 'Find the best X' brief.txt || exit 9; "
-        "echo X=5 > value.py; printf '# five\\n\\nHypothesis: closer\\n' > .overnight-idea.md"
-    )
-    done = run(toy, CommandAgent("shell", line), experiments=1)
-    assert done[1].verdict is Verdict.KEEP
-    assert (done[1].description, done[1].hypothesis) == ("five", "closer")
-    assert done[1].dropped == ("brief.txt",)
-
-
-def test_the_prompt_can_be_an_argument_whatever_it_contains(toy: Path) -> None:
-    (toy / "program.md").write_text('it\'s $(touch /tmp/never) `id` "quoted" {prompt}\n')
-    line = (
-        'printf %s {prompt} > copy.txt; grep -qF "it\'s \\$(touch" copy.txt && echo X=5 > value.py'
-    )
-    done = run(toy, CommandAgent("shell", line), experiments=1)
-    assert done[1].verdict is Verdict.KEEP, done[1].reason
-
-
-def test_a_command_agent_that_hangs_is_ended_by_its_time_limit(toy: Path) -> None:
-    done = run(toy, CommandAgent("slow", "sleep 60", timeout=0.5), experiments=1)
-    assert done[1].verdict is Verdict.INVALID and "still working after 0.5 s" in done[1].reason
-
-
-def test_the_strategy_is_read_anew_before_every_experiment(toy: Path) -> None:
-    writer = Writer(["X=8\n", "X=7\n"])
-    with Campaign.open(toy, "t") as campaign:
-        campaign.try_(writer)
-        (toy / "program.md").write_text("Now think of primes.\n")
-        campaign.ledger.add_event("t", "steer", words="small steps please")
-        campaign.try_(writer)
-    assert "primes" not in writer.seen[0].brief
-    assert "primes" in writer.seen[1].brief and "small steps please" in writer.seen[1].brief
-
-
-def test_a_changed_contract_does_not_change_a_running_campaign(toy: Path) -> None:
-    run(toy, Writer(["X=8\n"]))
-    text = (toy / "arena.toml").read_text().replace("minimize", "maximize")
-    (toy / "arena.toml").write_text(text)
-    with Campaign.open(toy, "t") as campaign:
-        assert campaign.arena.metric.direction == "minimize"
-        assert any("arena.toml has changed" in warning for warning in campaign.warnings)
 
 
 def test_a_branch_that_exists_already_is_refused(toy: Path) -> None:
@@ -401,66 +202,6 @@ def test_a_branch_that_is_checked_out_is_left_alone_and_caught_up_later(toy: Pat
     assert git(toy, "show", "overnight/t:value.py") == "X=7\n"
 
 
-def test_an_arena_in_a_subfolder_of_a_larger_repository(hostile_folder: Path) -> None:
-    make_toy(hostile_folder / "repo" / "deep er")
-    inner = hostile_folder / "repo" / "deep er"
-    subprocess.run(["rm", "-rf", str(inner / ".git")], check=True)
-    top = hostile_folder / "repo"
-    (top / "other.py").write_text("keep me")
-    git(top, "init", "--quiet")
-    git(top, "add", "--all")
-    git(top, "commit", "--quiet", "-m", "all")
-    done = run(inner, Writer(["X=5\n"]))
-    assert verdicts(done) == ["keep", "keep"]
-    changed = git(top, "diff", "--name-only", "-z", "HEAD", "overnight/t")
-    assert changed == "deep er/value.py\0"
-
-
-def test_untracked_data_of_the_arena_is_there_for_the_run(tmp_path: Path) -> None:
-    text = ARENA.replace("[metric]", 'data = ["data"]\n[metric]\n', 1)
-    text = text.replace('editable = ["value.py"]\n', 'editable = ["value.py"]\n')
-    run_text = 'cp data/value "$OVERNIGHT_OUT/value"\n'
-    toy = make_toy(tmp_path / "arena", text, run=run_text)
-    (toy / "data").mkdir()
-    (toy / "data" / "value").write_text("X=4\n")
-    assert run(toy, Writer([]))[0].score == 1.0
-
-
-def test_the_setup_runs_once_for_a_version_of_the_protected_files(tmp_path: Path) -> None:
-    counter = tmp_path / "count"
-    text = ARENA + f"\n[setup]\ncommand = \"sh -c 'echo x >> {counter}'\"\n"
-    toy = make_toy(tmp_path / "arena", text)
-    run(toy, Writer(["X=8\n"]))
-    run(toy, Writer(["X=8\n"]))
-    assert counter.read_text() == "x\n"
-    (toy / "score.py").write_text((toy / "score.py").read_text() + "# changed\n")
-    git(toy, "commit", "-a", "--quiet", "-m", "another referee")
-    with Campaign.open(toy, "u") as campaign:
-        campaign.run(Writer([]), Limits())
-    assert counter.read_text() == "x\nx\n"
-
-
-def test_a_failing_setup_is_told_with_its_last_words(tmp_path: Path) -> None:
-    text = ARENA + "\n[setup]\ncommand = \"sh -c 'echo no network; exit 7'\"\n"
-    toy = make_toy(tmp_path / "arena", text)
-    with Campaign.open(toy, "t") as campaign, pytest.raises(OvernightError, match="no network"):
-        campaign.run(Writer([]), Limits())
-
-
-def test_a_long_setup_is_told_of_and_ends_when_a_stop_is_asked_for(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", ARENA + '\n[setup]\ncommand = "sleep 60"\n')
-    asked = [sys.executable, "-m", "overnight", "stop", "--now", "-C", str(toy)]
-    with Campaign.open(toy, "t") as campaign:
-        other = threading.Timer(1.5, subprocess.run, [asked])
-        other.start()
-        began = time.monotonic()
-        assert campaign.run(Writer([]), Limits()).kind is StopKind.ASKED
-        other.join()
-        assert time.monotonic() - began < 30
-        (event,) = campaign.ledger.events("t", "setup")
-        assert "sleep 60" in str(event.data["words"])
-
-
 def test_a_stop_at_once_is_heard_while_an_agent_thinks(toy: Path) -> None:
     asked = [sys.executable, "-m", "overnight", "stop", "--now", "-C", str(toy)]
     thinker = CommandAgent("thinker", f"{shlex.join(asked)}; sleep 60")
@@ -487,25 +228,6 @@ def test_a_check_that_a_stop_ended_is_no_verdict(tmp_path: Path) -> None:
         assert campaign.run(Writer(["X=5\n"]), Limits()).kind is StopKind.ASKED
         (left,) = campaign.ledger.unfinished("t")
         assert left.n == 1 and left.scores == (2.0,)
-
-
-def test_hostile_words_of_an_agent_cannot_forge_trailers_or_lines(toy: Path) -> None:
-    @dataclass
-    class Forger:
-        name: str = "forger"
-
-        def propose(self, bench: Workbench) -> Idea | None:
-            (bench.folder / "value.py").write_text("X=9\n")
-            title = "fine\n\nOvernight-Gain: 999\x1b[2J\tkeep"
-            return Idea(title, "because\nOvernight-Metric: 0")
-
-    run(toy, Forger(), experiments=1)
-    trailers = git(
-        toy, "log", "-1", "--format=%(trailers:key=Overnight-Gain,valueonly)", "overnight/t"
-    )
-    assert trailers.split() == ["1"]
-    lines = (toy / ".overnight" / "results.tsv").read_text().splitlines()
-    assert len(lines) == 3 and "\x1b" not in lines[2]
 
 
 def test_interrupting_the_driver_ends_its_processes_and_is_recorded(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("contracts.ledger")
+pytest.register_assert_rewrite("contracts.ledger", "contracts.processes")
 
-from contracts.ledger import COMMIT, LedgerContract, Place, campaign, conclude  # noqa: E402
+from contracts.ledger import LedgerContract  # noqa: E402
+from contracts.processes import Place  # noqa: E402
+from contracts.records import COMMIT, campaign, conclude  # noqa: E402
 from overnight.errors import LedgerError  # noqa: E402
 from overnight.experiment import Verdict  # noqa: E402
 from overnight.ledger import Ledger  # noqa: E402

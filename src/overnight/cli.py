@@ -56,7 +56,8 @@ def main() -> None:
     except OSError as error:
         # The machine's own refusals: a read-only folder, a full disk.
         place = f"{error.filename}: " if error.filename else ""
-        err.print(f"overnight: {place}{error.strerror or error}", style="red", markup=False)
+        words = f"overnight: {place}{error.strerror or error}; check permissions and free space"
+        err.print(words, style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -56,7 +56,7 @@ class CampaignLock:
 def driver_of(path: Path) -> int | None:
     """Process id of the campaign's living driver, or None when nobody holds the lock."""
     try:
-        with path.open("r+") as file:
+        with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return None

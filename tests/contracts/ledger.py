@@ -4,107 +4,22 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from multiprocessing.synchronize import Barrier
-from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
+from contracts.processes import Place, begin, execute, process
+from contracts.records import COMMIT, campaign, conclude, measurement
 from overnight.errors import LedgerError
-from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Outcome, Verdict
+from overnight.experiment import Experiment, Idea, Measurement, Outcome, Verdict
 from overnight.ledger import Closing, Ledger
 
-Place = Path | str
-COMMIT = "c0ffee" + "0" * 34
 NASTY = "tab\t newline\n nul\0 quote' \" half \ud83d bidi \u202e ü 🙂 %s ; DROP TABLE events"
-
-
-def campaign(tag: str = "jul1", arena: str = "toy") -> CampaignRecord:
-    return CampaignRecord(tag, arena, f"overnight/{tag}", COMMIT, datetime.now(UTC))
-
-
-def measurement(score: float | None = 1.5, seed: int = 0) -> Measurement:
-    outcome = Outcome.CRASHED if score is None else Outcome.FINISHED
-    return Measurement(COMMIT, seed, datetime.now(UTC), outcome, score)
-
-
-def conclude(ledger: Ledger, n: int, verdict: Verdict, score: float | None = 1.5) -> Experiment:
-    """A whole experiment, as the campaign records it."""
-    ledger.open_experiment("jul1", n, "tuner", COMMIT)
-    ledger.record_candidate("jul1", n, COMMIT, Idea(f"title {n}"), ())
-    row = ledger.open_measurement("jul1", n, COMMIT, 0)
-    ledger.close_measurement(row, measurement(score))
-    return ledger.close_experiment("jul1", n, Closing(verdict, f"reason {n}", score))
-
-
-def drive(place: str, first: int, many: int) -> None:
-    """In a process of its own: experiments one after another; each act is told when it returned."""
-    ledger = Ledger.at(place, "toy")
-    for n in range(first, first + many):
-        ledger.open_experiment("jul1", n, "tuner", COMMIT)
-        print(f"opened {n}", flush=True)
-        ledger.record_candidate("jul1", n, COMMIT, Idea(f"title {n}"), ())
-        print(f"proposed {n}", flush=True)
-        row = ledger.open_measurement("jul1", n, COMMIT, 0)
-        ledger.close_measurement(row, measurement(float(n)))
-        print(f"measured {n}", flush=True)
-        ledger.close_experiment("jul1", n, Closing(Verdict.DISCARD, f"reason {n}", float(n)))
-        print(f"closed {n}", flush=True)
-
-
-def tell(place: str, many: int) -> None:
-    """In a process of its own: events, as a person in another terminal adds them."""
-    ledger = Ledger.at(place, "toy", create=False)
-    for number in range(many):
-        ledger.add_event("jul1", "steer", words=f"word {number}")
-        time.sleep(0.005)
-
-
-def begin(place: Place, tag: str, barrier: Barrier) -> None:
-    """In a process of its own: a campaign in a ledger that may not exist yet."""
-    barrier.wait()
-    Ledger.at(place, "toy").add_campaign(campaign(tag))
-
-
-@contextmanager
-def process(call: str, *words: object) -> Iterator[subprocess.Popen[str]]:
-    """One of the functions above, in a process of its own."""
-    arguments = ", ".join(map(repr, words))
-    child = subprocess.Popen(
-        [sys.executable, "-c", f"from contracts import ledger; ledger.{call}({arguments})"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-        assert child.stdout is not None
-        child.stdout.close()
-
-
-def execute(place: Place, statement: str) -> None:
-    """Meddle with the database behind the ledger's back."""
-    if isinstance(place, Path):
-        place.parent.mkdir(exist_ok=True)
-        engine = sa.create_engine(sa.URL.create("sqlite", database=str(place)))
-    else:
-        engine = sa.create_engine(place.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.begin() as connection:
-        connection.execute(sa.text(statement))
-    engine.dispose()
 
 
 class LedgerContract:

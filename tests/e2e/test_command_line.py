@@ -13,11 +13,6 @@ from toy import ARENA, git, make_toy, overnight, write_patches, write_toy
 
 
 @pytest.fixture
-def toy(hostile_folder: Path) -> Path:
-    return make_toy(hostile_folder / "arena")
-
-
-@pytest.fixture
 def done(toy: Path) -> Path:
     """The toy after a campaign: a win, a discard, a crash."""
     folder = write_patches(toy.parent / "patches", ["X=12", "oops(", "X=5"])
