@@ -31,7 +31,7 @@ BEFORE = "before"
 """Key in Idea.parameters: JSON of what the changed constants were in the parent."""
 _HISTORY = 300
 """Experiments of this campaign, and of earlier ones, that the belief is made from."""
-_EVIDENCE = 24
+_EVIDENCE = 8
 """Experiments before TPE is asked."""
 _DRAWS = 150
 _FEWEST, _MOST, _BOLDER = 2, 4, 4
