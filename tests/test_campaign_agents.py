@@ -140,3 +140,16 @@ def test_hostile_words_of_an_agent_cannot_forge_trailers_or_lines(toy: Path) -> 
     assert trailers.split() == ["1"]
     lines = (toy / ".overnight" / "results.tsv").read_text().splitlines()
     assert len(lines) == 3 and "\x1b" not in lines[2]
+
+
+def test_an_agent_gets_the_finished_experiments_of_earlier_campaigns(toy: Path) -> None:
+    for tag in ("one", "two"):
+        with Campaign.open(toy, tag) as campaign:
+            campaign.run(Writer(["X=12\n", "X=5\n"]), Limits())
+            campaign.ledger.open_experiment(tag, 3, "writer", None)  # the driver died here
+    last = Writer(["X=4\n"])
+    with Campaign.open(toy, "three") as campaign:
+        campaign.run(last, Limits())
+    prior = last.seen[0].prior
+    assert [e.n for e in prior] == [0, 1, 2] * 2 and all(e.verdict for e in prior)
+    assert [e.n for e in last.seen[0].history] == [0]

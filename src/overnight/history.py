@@ -12,7 +12,7 @@ from overnight.ledger import Ledger
 RECENT = 1000
 """The newest finished experiments that are held, beside every keep."""
 PRIOR = 300
-"""The newest experiments of each earlier campaign that are held."""
+"""The newest experiments of earlier campaigns that are held."""
 
 
 class History:
@@ -31,8 +31,7 @@ class History:
         newest = self._ledger.experiments(self._tag, last=RECENT)
         self._recent = [experiment for experiment in newest if experiment.verdict]
         self._kept = self._ledger.experiments(self._tag, verdict=Verdict.KEEP)
-        others = [c.tag for c in self._ledger.campaigns() if c.tag != self._tag]
-        self.prior = [e for tag in others for e in self._ledger.experiments(tag, last=PRIOR)]
+        self.prior = self._others()
 
     def add(self, experiment: Experiment) -> None:
         """Note an experiment that has just finished."""
@@ -47,6 +46,15 @@ class History:
         revised = self._ledger.revise_score(self._tag, again.n, estimate(again.scores))
         self._kept[-1] = revised
         self._recent = [revised if e.n == revised.n else e for e in self._recent]
+
+    def _others(self) -> list[Experiment]:
+        """Of other campaigns, oldest first."""
+        found: list[Experiment] = []
+        for campaign in reversed(self._ledger.campaigns()):
+            if campaign.tag != self._tag and (room := PRIOR - len(found)):
+                newest = self._ledger.experiments(campaign.tag, last=room)
+                found = [*(e for e in newest if e.verdict), *found]
+        return found
 
     @property
     def finished(self) -> Sequence[Experiment]:
