@@ -152,6 +152,9 @@ def test_it_never_tries_the_same_twice_and_stays_in_the_ranges(tmp_path: Path) -
         assert 8 <= number(values["WIDTH"]) <= 512 and type(values["WIDTH"]) is int
         assert 0.002 <= number(values["RATE"]) <= 0.2
         assert 0 <= number(values["DROPOUT"]) <= 0.5
+        assert all(
+            value == float(f"{value:.3g}") for value in values.values() if type(value) is float
+        )
         assert values["ACTIVATION"] in ("relu", "gelu", "silu")
         assert type(values["SHARE"]) is bool
     assert len(tried) == 61

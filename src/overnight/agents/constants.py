@@ -100,7 +100,11 @@ class Constant:
             if whole == self.value:
                 whole += 1 if size > 0 else -1
             return int(min(max(whole, self.low), self.high))
-        return min(max(float(f"{moved:.3g}"), self.low), self.high)
+        return self.rounded(moved)
+
+    def rounded(self, value: float) -> float:
+        """Three significant digits, as a person would write it, within the range."""
+        return min(max(float(f"{value:.3g}"), self.low), self.high)
 
 
 def find_constants(path: str, source: str) -> list[Constant]:

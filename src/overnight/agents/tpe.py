@@ -24,25 +24,25 @@ def suggestions(
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
     study = optuna.create_study(sampler=sampler, direction="maximize")
     for values, score in trials:
-        inside = {key: values[key] for key in space if _contains(space[key], values.get(key))}
-        if len(inside) == len(space):
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=inside,
-                    distributions=space,
-                    value=score or 0.0,
-                    constraints={"failed": float(score is None)},
-                )
+        try:
+            trial = optuna.trial.create_trial(
+                params={key: values.get(key) for key in space},
+                distributions=space,
+                value=score or 0.0,
+                constraints={"failed": float(score is None)},
             )
+        except (ValueError, TypeError):
+            continue  # tried when there were other constants, or other ranges
+        study.add_trial(trial)
     for _ in range(_SUGGESTIONS if space else 0):
-        yield dict(study.ask(space).params)
-
-
-def _contains(distribution: optuna.distributions.BaseDistribution, value: Value | None) -> bool:
-    try:
-        return bool(distribution._contains(float(distribution.to_internal_repr(value))))
-    except (ValueError, TypeError):
-        return False
+        asked = study.ask(space).params
+        yield {
+            c.key: c.rounded(asked[c.key])
+            if isinstance(space[c.key], FloatDistribution)
+            else asked[c.key]
+            for c in constants
+            if c.key in space
+        }
 
 
 def _distribution(c: Constant) -> optuna.distributions.BaseDistribution | None:
