@@ -116,10 +116,9 @@ class _Search:
         best = int(expected_improvement(mean, deviation).argmax())
         if not self.experiments:
             return changes[best], "a small step; nothing is known yet"
-        return changes[best], (
-            f"{len(self.experiments)} experiments let expect a gain of "
-            f"{mean[best] * self.belief.unit:.2g} ± {deviation[best] * self.belief.unit:.2g}"
-        )
+        gain, error = mean[best] * self.belief.unit, deviation[best] * self.belief.unit
+        known = f"experiments known: {len(self.experiments)}"
+        return changes[best], f"expected gain {gain:.2g} ± {error:.2g} ({known})"
 
     def _near(self, sizes: Sequence[float]) -> list[Change]:
         """New changes by steps of these sizes, of one constant or of a few at once."""
