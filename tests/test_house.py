@@ -26,8 +26,10 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 LAYERS = [
     "errors experiment quantity",
     "arena database ledger judge history message lock",
-    "processes supervisor stage git private refs repository candidate workspace",
-    "measure setup executors.base executors.local",
+    "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
+    "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
+    "processes disk supervisor stage git private refs repository candidate workspace",
+    "gpus artefacts score policies measure setup executors.base executors.local",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
     "agents.command agents.patches agents.person agents.named brief results stop resume",
     "attempts campaign",

@@ -49,6 +49,8 @@ class Metric(_Table):
     unit: str = ""
     min_gain: FiniteFloat = Field(default=0.0, ge=0)
     """Smaller gains are not worth keeping, in units of the metric."""
+    best_possible: FiniteFloat | None = None
+    """A score beyond it cannot be true: invalid."""
 
     def orient(self, score: float) -> float:
         """The score such that larger is better; its own inverse."""
@@ -73,6 +75,14 @@ class Run(_Table):
     memory: Size | None = None
     """Most memory the whole process tree may hold, in bytes."""
     network: bool = False
+    sandbox: Literal["bubblewrap", "landlock", "seatbelt"] | None = None
+    """The back end that confines it; without a choice the strongest that works."""
+    gpus: int = Field(default=0, ge=0, le=64)
+    """Graphics cards that one measurement needs for itself."""
+    processes: int = Field(default=1000, ge=1)
+    """Most processes at once."""
+    disk: Size = 10_000_000_000
+    """Most bytes that it may leave in OVERNIGHT_OUT and in its temporary folder."""
     env: tuple[str, ...] = Field(default=(), strict=False)
     """Names of environment variables handed through to the run."""
 
@@ -82,6 +92,8 @@ class Score(_Table):
 
     command: str = Field(min_length=1)
     timeout: Duration = 120.0
+    memory: Size | None = None
+    """Most memory of the referee and of every candidate process that it asks."""
 
 
 class Constraint(_Table):

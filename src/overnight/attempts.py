@@ -52,6 +52,7 @@ class Attempts:
         ledger: Ledger,
         history: History,
         stop_now: Callable[[], bool],
+        sandbox: str,
     ) -> None:
         self.stopping = threading.Event()
         """Set it to end what is under way."""
@@ -66,6 +67,7 @@ class Attempts:
         self._ledger = ledger
         self._history = history
         self._stop_now = stop_now
+        self._sandbox = sandbox
         self._places = arena.state / "worktrees" / record.tag
         self._judge = judge_for(arena)
         self._executor: Executor = LocalExecutor(arena, workspace)
@@ -244,6 +246,7 @@ class Attempts:
             logs=logs,
             family=self._family,
             stopping=self.stopping,
+            sandbox=self._sandbox,
         )
 
     def _logs(self, n: int) -> Path:

@@ -20,6 +20,7 @@ from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
 from overnight.resume import base_arena, begin_or_find, repair
+from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.stop import FAILURES_IN_A_ROW, Limits, Stop, StopKind, Stretch
 from overnight.workspace import Workspace
 
@@ -36,6 +37,7 @@ class Campaign:
         workspace: Workspace,
         ledger: Ledger,
         lock: CampaignLock,
+        sandbox: str,
     ) -> None:
         self.arena = arena
         self.tag = record.tag
@@ -44,7 +46,9 @@ class Campaign:
         self.history = History(ledger, record.tag)
         self._base = record.base
         self._lock = lock
-        self._attempts = Attempts(arena, record, workspace, ledger, self.history, self._stop_now)
+        self._attempts = Attempts(
+            arena, record, workspace, ledger, self.history, self._stop_now, sandbox
+        )
         self.warnings = self._attempts.warnings
         """What the person should know."""
         self.stopping = self._attempts.stopping
@@ -53,20 +57,30 @@ class Campaign:
         self._stretch_event = 0
 
     @classmethod
-    def open(cls, root: Path | str, tag: str | None = None) -> Campaign:
+    def open(cls, root: Path | str, tag: str | None = None, sandbox: str | None = None) -> Campaign:
         """The campaign `tag` of the arena in this folder: a new one, or the one that was left.
 
-        Without a tag: the newest campaign, or a first one named after today's date.
-        Raises ArenaError, WorkspaceError, LedgerError or CampaignBusy, before anything ran.
+        Without a tag: the newest campaign, or a first one named after today's date. `sandbox` is
+        a back end's name, "none", or None for the arena's choice or the strongest that works.
+        Raises ArenaError, WorkspaceError, LedgerError or CampaignBusy, before anything ran;
+        UsageError when no sandbox works and none was not asked for.
         """
         arena = Arena.load(Path(root).resolve())
+        box = sandbox_named(sandbox or arena.run.sandbox)
         workspace = Workspace.open(arena.root, arena.state)
         ledger = Ledger.at(arena.ledger_place, arena.name)
         with ExitStack() as undo:
             undo.callback(ledger.close)
             record, lock, warnings = begin_or_find(arena, workspace, ledger, tag)
             undo.callback(lock.release)
-            campaign = cls(base_arena(arena, workspace, record), record, workspace, ledger, lock)
+            campaign = cls(
+                base_arena(arena, workspace, record),
+                record,
+                workspace,
+                ledger,
+                lock,
+                box.name if box else NONE,
+            )
             campaign.warnings += warnings
             repair(campaign.arena, workspace, ledger, record)
             campaign.history.load()

@@ -37,6 +37,7 @@ Tag = Annotated[str | None, typer.Option(help="The campaign; the newest one by d
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Experiments = Annotated[int | None, typer.Option(min=1, help="Stop after this many experiments.")]
 Number = Annotated[int, typer.Argument(metavar="N", help="The experiment's number.")]
+NoSandbox = Annotated[bool, typer.Option("--no-sandbox", help="Runs get your rights: recorded.")]
 HERE = Path()
 
 
@@ -127,6 +128,7 @@ def run(
         int | None, typer.Option(min=1, help="Stop after this many experiments without a win.")
     ] = None,
     tag: Tag = None,
+    no_sandbox: NoSandbox = False,
     folder: Folder = HERE,
 ) -> None:
     """Ask an agent for a change, try it, keep it if it wins; repeat. Goes on where it stopped."""
@@ -134,16 +136,18 @@ def run(
 
     _offer_repository(folder)
     limits = Limits(experiments, hours, target, plateau)
-    raise typer.Exit(_drive(folder, tag, agent, limits))
+    raise typer.Exit(_drive(folder, tag, agent, limits, no_sandbox))
 
 
-def _drive(folder: Path, tag: str | None, agent: str, limits: Limits) -> int:
+def _drive(
+    folder: Path, tag: str | None, agent: str, limits: Limits, no_sandbox: bool = False
+) -> int:
     from overnight.agents.named import agent_named
     from overnight.campaign import Campaign
     from overnight.live import LiveView, last_screen
     from overnight.record import Record
 
-    with Campaign.open(_arena_folder(folder), tag) as campaign:
+    with Campaign.open(_arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         proposer = agent_named(agent, campaign.arena)
         for warning in campaign.warnings:
             err.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
@@ -162,6 +166,7 @@ def try_(
         Path | None, typer.Option("--from", metavar="DIR", help="The checkout with the change.")
     ] = None,
     tag: Tag = None,
+    no_sandbox: NoSandbox = False,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -174,7 +179,7 @@ def try_(
     from overnight.live import plain_line
     from overnight.summary import experiment_document
 
-    with Campaign.open(_arena_folder(folder), tag) as campaign:
+    with Campaign.open(_arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         place = _arena_folder(source) if source else campaign.arena.root
         experiment = campaign.try_(Person(campaign.workspace, place, message))
         assert experiment is not None and experiment.verdict is not None

@@ -22,10 +22,18 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from overnight.errors import LedgerError
 
-VERSION = 1
+VERSION = 2
 """Version of the tables below; a ledger with a larger one is refused."""
 BUSY_SECONDS = 30
 """How long a write waits for another process that is writing to the same SQLite file."""
+_UPGRADES = {
+    1: (
+        "ALTER TABLE measurements ADD COLUMN sandbox TEXT",
+        "ALTER TABLE measurements ADD COLUMN referee TEXT",
+        "UPDATE measurements SET sandbox = 'none', referee = '' WHERE outcome IS NOT NULL",
+    ),
+}
+"""By the version that they lead on from."""
 _CREATION = 0x6F7665726E  # the key of PostgreSQL's lock under which one client makes the tables
 _URLS = "expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 _NO_CAMPAIGN = "{} holds no campaign yet; start one with `overnight run`"
@@ -160,6 +168,8 @@ MEASUREMENTS = sa.Table(
     sa.Column("log", _Text),
     sa.Column("device", _Text),
     sa.Column("self_reported", sa.Boolean),
+    sa.Column("sandbox", _Text),
+    sa.Column("referee", _Text),
     sa.ForeignKeyConstraint(
         ["arena", "tag", "n"],
         ["experiments.arena", "experiments.tag", "experiments.n"],
@@ -245,6 +255,8 @@ class Database:
             if not create:
                 raise LedgerError(_NO_CAMPAIGN.format(self.place))
             version = self._make_tables()
+        while version in _UPGRADES:
+            version = self._upgrade()
         if version > VERSION:
             raise LedgerError(
                 f"the ledger {self.place} was written by a newer overnight: its schema is "
@@ -260,6 +272,17 @@ class Database:
                 version = VERSION
                 _METADATA.create_all(connection, checkfirst=False)
                 connection.execute(sa.insert(_SCHEMA).values(version=version))
+            return version
+
+    def _upgrade(self) -> int:
+        with self.writing() as connection:
+            # Read within the transaction: another process may have been faster.
+            version = _version(connection) or VERSION
+            for statement in _UPGRADES.get(version, ()):
+                connection.exec_driver_sql(statement)
+            if version in _UPGRADES:
+                version += 1
+                connection.execute(sa.update(_SCHEMA).values(version=version))
             return version
 
 

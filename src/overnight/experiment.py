@@ -31,13 +31,20 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out of memory"
     NO_METRIC = "no metric"
     NOT_FINITE = "metric not finite"
+    REFUSED = "refused"
+    """By the referee, or by overnight before it: a rule of the arena was broken."""
 
     @property
     def verdict(self) -> Verdict | None:
         """The verdict that a measurement with this outcome forces; None: the judge decides."""
         if self is Outcome.FINISHED:
             return None
-        return Verdict.TIMEOUT if self is Outcome.TIMEOUT else Verdict.CRASH
+        forced = {
+            Outcome.TIMEOUT: Verdict.TIMEOUT,
+            Outcome.NOT_FINITE: Verdict.INVALID,
+            Outcome.REFUSED: Verdict.INVALID,
+        }
+        return forced.get(self, Verdict.CRASH)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,10 @@ class Measurement:
     device: str = ""
     self_reported: bool = False
     """True when the run printed its own score, because the arena has no referee."""
+    sandbox: str = ""
+    """The back end that confined the run; "none" when nothing did."""
+    referee: str = ""
+    """Digest of the protected files that it was measured by, 16 hexadecimal digits."""
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
     yield "metric", Text(f"{metric.name}{unit}, {direction_words(metric)}")
     if summary.self_reported:
         yield "", Text("self-reported: no referee checks these scores", style="yellow")
+    if summary.unconfined:
+        yield "", Text("no sandbox: runs have your rights", style="yellow")
     if best is not None:
         yield "incumbent", Text(f"#{best.n} {one_line(best.description, 120)}")
     if summary.experiments:
@@ -275,6 +277,8 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
     text.append(f"{summary.gained}.\n", style="bold green" if summary.wins else "bold")
     if summary.self_reported:
         text.append("These scores are self-reported: no referee checked them.\n", style="yellow")
+    if summary.unconfined:
+        text.append("Runs were not confined: no sandbox kept them from anything.\n", "yellow")
     for e in summary.wins[-_SHOWN:]:
         gain = "" if e.gain is None else f"{e.gain:+.4g}"
         text.append(f"  #{e.n}  {gain}  {one_line(e.description, 100)}\n")

@@ -2,28 +2,38 @@
 
 The run and the referee are separate processes with separate folders. The referee's folder is a
 fresh checkout of the arena's base commit, so nothing that a candidate changed can be in it.
-What this is not: a confinement. A run stage here is metered, bounded and ended with all its
-children, but it has the rights of the person who started overnight.
+What this is not: the confinement itself, which is sandbox.py's, with what policies.py allows.
+With the sandbox "none" a run has the rights of the person who started overnight.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import hashlib
 import os
 import platform
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from overnight.arena import Arena
+from overnight.arena import PROGRAM, Arena
+from overnight.artefacts import take_over
 from overnight.errors import MeasurementImpossible
 from overnight.experiment import Measurement, Outcome
+from overnight.gpus import Gpu, leased
+from overnight.policies import (
+    PRIVATE,
+    home_folder,
+    overnight_home,
+    run_confinement,
+)
+from overnight.sandbox import Sandbox
+from overnight.sandboxes.named import NONE, sandbox_named
+from overnight.score import Ending, read_score, reported_numbers, self_reported
 from overnight.stage import StageEnd, StageResult, StageSpec, exception_line, run_stage, tail
 from overnight.workspace import Workspace
 
@@ -41,9 +51,9 @@ _INHERITED = [
     "CONDA_PREFIX",
     "LD_LIBRARY_PATH",
 ]
-_REPORTED = re.compile(rb"\s*([A-Za-z_][\w./ -]{0,63}?)\s*[:=]\s*([-+]?[\w.+-]{1,40})%?\s*")
-_MOST_REPORTED = 100
-_LONGEST_LINE = 4096
+_CHECK_SECONDS = 3600.0
+MOST_ARTEFACTS = 100_000
+"""Files that a run may leave."""
 _OUT_OF_MEMORY = re.compile(
     r"MemoryError|OutOfMemoryError|CUDA out of memory|can't allocate memory|bad_alloc"
 )
@@ -66,14 +76,8 @@ class Task:
     """Names the processes of one campaign, so that strays can be found and ended."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """When set, the stages are ended and the result is None."""
-
-
-def overnight_home(environment: Mapping[str, str] = os.environ) -> Path:
-    """Machine-wide state and caches: `OVERNIGHT_HOME`, or the user's cache folder."""
-    if home := environment.get("OVERNIGHT_HOME"):
-        return Path(home).expanduser().resolve()
-    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "overnight"
+    sandbox: str | None = None
+    """Name of the back end that confines the run; None: the strongest that works."""
 
 
 def stage_environment(arena: Arena, temporary: Path, **variables: str) -> dict[str, str]:
@@ -89,6 +93,40 @@ def stage_environment(arena: Arena, temporary: Path, **variables: str) -> dict[s
         "OVERNIGHT_HOME": str(overnight_home()),
         **{f"OVERNIGHT_{name}": value for name, value in variables.items()},
     }
+
+
+def candidate_stage(
+    arena: Arena, task: Task, folder: Path, command: str, cards: Sequence[Gpu] = ()
+) -> StageSpec:
+    """The stage that executes a candidate's code, confined and within the run's limits."""
+    run, place = arena.run, task.place
+    env = stage_environment(
+        arena,
+        place / "tmp",
+        OUT=str(place / "out"),
+        BUDGET_S=f"{run.budget:g}",
+        CLOCK=run.clock,
+        SEED=str(task.seed),
+    )
+    env["HOME"] = str(home_folder(arena, place))
+    env["CUDA_VISIBLE_DEVICES"] = ",".join(card.uuid for card in cards)
+    sandbox = sandbox_named(task.sandbox)
+    log = task.logs / "run.log"
+    return StageSpec(
+        command,
+        folder,
+        env,
+        log,
+        log,
+        run.budget,
+        clock=run.clock,
+        memory_bytes=run.memory,
+        processes=run.processes,
+        disk_folders=[place / name for name in PRIVATE],
+        disk_bytes=run.disk,
+        confinement=sandbox and run_confinement(sandbox, arena, place, folder, env, cards),
+        family=task.family,
+    )
 
 
 def measure(arena: Arena, workspace: Workspace, task: Task) -> Measurement | None:
@@ -116,8 +154,8 @@ def failed_check(arena: Arena, workspace: Workspace, task: Task) -> str | None:
         folder = open_place(arena, workspace, task.place, task.candidate)
         for name, command in arena.checks.items():
             log = task.logs / f"check-{name}.log"
-            env = stage_environment(arena, task.place / "tmp", SEED=str(task.seed))
-            spec = StageSpec(command, folder, env, log, log, 3600.0, family=task.family)
+            spec = candidate_stage(arena, task, folder, command)
+            spec = replace(spec, stdout=log, stderr=log, budget_seconds=_CHECK_SECONDS)
             result = run_stage(spec, task.stopping)
             if result.end is not StageEnd.EXITED or result.exit_code != 0:
                 return f"check {name} failed: {_last_words(result, log)}"
@@ -127,9 +165,9 @@ def failed_check(arena: Arena, workspace: Workspace, task: Task) -> str | None:
 
 
 def open_place(arena: Arena, workspace: Workspace, place: Path, commit: str) -> Path:
-    """A fresh checkout of a commit in `place/tree`, with `out` and `tmp` beside it, and the
+    """A fresh checkout of a commit in `place/tree`, with the private folders beside it, and the
     arena's untracked data linked into it. Returns the arena's folder within."""
-    for name in ("out", "tmp"):
+    for name in PRIVATE:
         (place / name).mkdir(parents=True)
     folder = workspace.checkout(commit, place / "tree")
     for path, target in arena.linked_data().items():
@@ -152,71 +190,70 @@ class _Measuring:
     numbers: dict[str, float] = field(default_factory=dict)
     reported: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def sandbox(self) -> str:
+        """Name of the back end at work."""
+        sandbox = sandbox_named(self.task.sandbox)
+        return sandbox.name if sandbox else NONE
+
     def result(self) -> Measurement | None:
         begun = monotonic()
         task = self.task
         folder = open_place(self.arena, self.workspace, task.place, task.candidate)
-        self.seconds["prepare"] = monotonic() - begun
-        run = self._run(folder)
-        if run.end is StageEnd.STOPPED:
-            return None
-        log = task.logs / "run.log"
-        self.reported = reported_numbers(log)
-        if failure := _run_failure(self.arena, run, log):
-            return self._ended(*failure)
-        self._meter(run)
-        if self.arena.score is None:
-            return self._ended(*_self_reported(self.arena.metric.name, self.reported))
-        return self._score(folder)
+        with leased(self.arena.run.gpus, overnight_home() / "gpus", task.stopping) as cards:
+            self.seconds["prepare"] = monotonic() - begun
+            spec = candidate_stage(self.arena, task, folder, self.arena.run.command, cards)
+            run = self._timed("run", lambda: run_stage(spec, task.stopping))
+            if run.end is StageEnd.STOPPED:
+                return None
+            self.reported = reported_numbers(spec.stdout)
+            if failure := _run_failure(self.arena, run, spec.stdout):
+                return self._ended(*failure)
+            self._meter(run)
+            if self.arena.score is None:
+                return self._ended(*self_reported(self.arena.metric, self.reported))
+            return self._score(folder, cards)
 
-    def _run(self, folder: Path) -> StageResult:
-        arena, task = self.arena, self.task
-        env = stage_environment(
-            arena,
-            task.place / "tmp",
-            OUT=str(task.place / "out"),
-            BUDGET_S=f"{arena.run.budget:g}",
-            CLOCK=arena.run.clock,
-            SEED=str(task.seed),
-        )
-        log = task.logs / "run.log"
-        spec = StageSpec(
-            arena.run.command,
-            folder,
-            env,
-            log,
-            log,
-            arena.run.budget,
-            clock=arena.run.clock,
-            memory_bytes=arena.run.memory,
-            family=task.family,
-        )
-        return self._timed("run", lambda: run_stage(spec, task.stopping))
-
-    def _score(self, folder: Path) -> Measurement | None:
-        arena, task = self.arena, self.task
+    def _score(self, folder: Path, cards: Sequence[Gpu]) -> Measurement | None:
+        arena, task, place = self.arena, self.task, self.task.place
         assert arena.score is not None
-        referee = self.workspace.checkout(task.base, task.place / "referee")
+        left = take_over(place / "out", place / "artefacts", arena.run.disk, MOST_ARTEFACTS)
+        if left.refused:
+            return self._ended(Outcome.REFUSED, None, left.refused)
+        (place / "referee-tmp").mkdir()
         env = stage_environment(
             arena,
-            task.place / "tmp",
-            OUT=str(task.place / "out"),
+            place / "referee-tmp",
+            OUT=str(place / "artefacts"),
             CANDIDATE=str(folder),
             SEED=str(task.seed),
+            SANDBOX=self.sandbox,
+            ARENA=str(arena.root),
         )
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(card.uuid for card in cards)
         out, log = task.logs / "score.out", task.logs / "score.log"
         spec = StageSpec(
-            arena.score.command, referee, env, out, log, arena.score.timeout, family=task.family
+            arena.score.command,
+            self.workspace.checkout(task.base, place / "referee"),
+            env,
+            out,
+            log,
+            arena.score.timeout,
+            memory_bytes=arena.score.memory,
+            disk_folders=[place / "referee-tmp"],
+            disk_bytes=arena.run.disk,
+            family=task.family,
         )
         result = self._timed("score", lambda: run_stage(spec, task.stopping))
         if result.end is StageEnd.STOPPED:
             return None
+        without = f" (not given to it: {', '.join(left.left_out)})" if left.left_out else ""
         if result.end is not StageEnd.EXITED or result.exit_code != 0:
-            words = f"the referee failed: {_last_words(result, log)}"
+            words = f"the referee failed{without}: {_last_words(result, log)}"
             return self._ended(Outcome.NO_METRIC, None, words)
-        outcome, score, detail, numbers = read_score(tail(out, 1), arena.metric.name)
+        (outcome, score, detail), numbers = read_score(tail(out, 1), arena.metric)
         self.numbers = {**numbers, **self.numbers}
-        return self._ended(outcome, score, detail)
+        return self._ended(outcome, score, f"{detail}{without}" if detail else "")
 
     def _timed(self, stage: str, act: Callable[[], StageResult]) -> StageResult:
         result = act()
@@ -242,10 +279,21 @@ class _Measuring:
             log=os.path.relpath(self.task.logs, self.arena.state),
             device=platform.node(),
             self_reported=self.arena.score is None,
+            sandbox=self.sandbox,
+            referee=referee_digest(self.arena, self.workspace, self.task.base),
         )
 
 
-Ending = tuple[Outcome, float | None, str]
+def referee_digest(arena: Arena, workspace: Workspace, base: str) -> str:
+    """One word for the content of every protected file, program.md left out: a person edits it."""
+    key = (str(arena.root), base)
+    if key not in _digests:
+        files = workspace.files(base, lambda path: not arena.is_editable(path) and path != PROGRAM)
+        _digests[key] = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+    return _digests[key]
+
+
+_digests: dict[tuple[str, str], str] = {}
 
 
 def _run_failure(arena: Arena, run: StageResult, log: Path) -> Ending | None:
@@ -256,6 +304,12 @@ def _run_failure(arena: Arena, run: StageResult, log: Path) -> Ending | None:
     if run.end is StageEnd.MEMORY:
         most = (arena.run.memory or 0) / 1e6
         return Outcome.OUT_OF_MEMORY, None, f"used more than its {most:,.0f} MB of memory"
+    if run.end is StageEnd.PROCESSES:
+        most = arena.run.processes
+        return Outcome.CRASHED, None, f"started more than {most:,} processes at once"
+    if run.end is StageEnd.DISK:
+        most = arena.run.disk / 1e6
+        return Outcome.CRASHED, None, f"wrote more than its {most:,.0f} MB (or too many files)"
     words = tail(log, 60)
     if run.oom_killed or _OUT_OF_MEMORY.search(words):
         return Outcome.OUT_OF_MEMORY, None, f"ran out of memory: {_last_words(run, log)}"
@@ -276,69 +330,3 @@ def _last_words(result: StageResult, log: Path) -> str:
     if line := exception_line(text):
         ending += f", {line}"
     return f"{ending}\n{text}" if text else f"{ending}, and it printed nothing"
-
-
-def _self_reported(metric: str, reported: Mapping[str, float]) -> Ending:
-    if metric not in reported:
-        return Outcome.NO_METRIC, None, f"the run printed no line `{metric}: NUMBER`"
-    score = reported[metric]
-    if not math.isfinite(score):
-        return Outcome.NOT_FINITE, None, f"the run reported {metric} = {score}"
-    return Outcome.FINISHED, score, ""
-
-
-def read_score(line: str, metric: str) -> tuple[Outcome, float | None, str, dict[str, float]]:
-    """The referee's last line of output: outcome, score, what is wrong, the further numbers."""
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        found = f"found {line[:200]!r}" if line.strip() else "it printed nothing"
-        words = f'the referee must print a JSON object such as {{"{metric}": 1.0}} last; {found}'
-        return Outcome.NO_METRIC, None, words, {}
-    numbers = {key: number for key, raw in content.items() if (number := _number(raw)) is not None}
-    if metric not in content:
-        words = f'the referee\'s JSON has no "{metric}"; it has {sorted(content)}'
-        return Outcome.NO_METRIC, None, words, {}
-    score = numbers.pop(metric, None)
-    finite = {key: number for key, number in numbers.items() if math.isfinite(number)}
-    if score is None or not math.isfinite(score):
-        words = f'the referee\'s "{metric}" is {content[metric]!r}, not a finite number'
-        return Outcome.NOT_FINITE, None, words, finite
-    return Outcome.FINISHED, score, "", finite
-
-
-def _number(raw: object) -> float | None:
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        return None
-    try:
-        return float(raw)
-    except OverflowError:
-        return math.inf
-
-
-def reported_numbers(log: Path) -> dict[str, float]:
-    """`key: value` lines of a run's log; the last line of a key counts."""
-    numbers: dict[str, float] = {}
-    try:
-        with log.open("rb") as stream:
-            while line := stream.readline(_LONGEST_LINE):
-                for piece in line.split(b"\r"):
-                    _note_number(piece, numbers)
-    except FileNotFoundError:
-        pass  # a stage that never started printed nothing
-    return numbers
-
-
-def _note_number(line: bytes, numbers: dict[str, float]) -> None:
-    match = _REPORTED.fullmatch(line)
-    if not match:
-        return
-    try:
-        value = float(match[2])
-    except ValueError:
-        return  # `status: done` is no number
-    key = match[1].decode("ascii", "replace")
-    if key in numbers or len(numbers) < _MOST_REPORTED:
-        numbers[key] = value

@@ -151,12 +151,13 @@ def send(pids: "Iterable[int]", number: int) -> None:
 
 
 class Meter:
-    """Processor seconds and memory of everything below this process, sampled."""
+    """Processor seconds, memory and number of everything below this process, sampled."""
 
     def __init__(self, limit: int | None) -> None:
         self.cpu = 0.0
         self.memory = 0
         self.peak = 0
+        self.count = 0
         self._limit = limit
         self._own: dict[tuple[int, int], float] = {}
         self._own_total = 0.0
@@ -171,6 +172,7 @@ class Meter:
         began, before = time.thread_time(), self._rss
         waited = _reaped_cpu()
         found = tree(os.getpid())
+        self.count = len(found)
         self._count(found, waited)
         self._rss = sum(entry.rss for entry in found)
         cost = time.thread_time() - began

@@ -44,6 +44,8 @@ def _opening(summary: Summary) -> Iterator[str]:
     yield f"**{_plain(summary.gained)}** ({direction_words(summary.metric)}).\n"
     if summary.self_reported:
         yield "The scores are **self-reported**: no referee checked the candidates' own word.\n"
+    if summary.unconfined:
+        yield "Runs were **not confined**: nothing kept a candidate from its referee's files.\n"
     if summary.stop_reason:
         yield f"It stopped: {_plain(summary.stop_reason)}.\n"
     yield "![Every experiment a dot, every win a step](progress.png)\n"

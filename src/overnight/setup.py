@@ -6,9 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from overnight.arena import PROGRAM, Arena
+from overnight.arena import Arena
 from overnight.errors import MeasurementImpossible
-from overnight.measure import Task, open_place, overnight_home, stage_environment
+from overnight.measure import Task, open_place, referee_digest, stage_environment
+from overnight.policies import overnight_home
 from overnight.stage import StageEnd, StageSpec, run_stage, tail
 from overnight.workspace import Workspace
 
@@ -44,10 +45,9 @@ def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
 
 
 def _mark(arena: Arena, workspace: Workspace, base: str) -> Path:
-    protected = workspace.files(base, lambda p: not arena.is_editable(p) and p != PROGRAM)
     assert arena.setup is not None
     # Data inside the arena's folder was prepared for that folder alone.
     place = str(arena.root) if arena.linked_data() else ""
-    content = json.dumps([arena.setup.command, place, sorted(protected.items())])
+    content = json.dumps([arena.setup.command, place, referee_digest(arena, workspace, base)])
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return overnight_home() / "setup" / digest

@@ -1,10 +1,11 @@
 """Run one command as a stage: on the clock, metered from outside, log bounded, ended whole.
 
-What it is not: a sandbox. The command runs with the rights of this user: it may read and write
-what the user may, use the network, and kill overnight itself. What is kept here is the clock,
-the meters, the size of the log, and that nothing which the command started outlives the stage.
-Two gaps, both needing intent: a command that kills its supervisor escapes with those processes
-that have also left its session and changed their environment; on macOS, so does any daemon.
+What it is not: a sandbox. Without a `confinement` the command runs with the rights of this user:
+it may read and write what the user may, use the network, and kill overnight itself. What is kept
+here is the clock, the meters, the size of the log, and that nothing which the command started
+outlives the stage. Two gaps of an unconfined stage, both needing intent: a command that kills its
+supervisor escapes with those processes that have also left its session and changed their
+environment; on macOS, so does any daemon.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,7 @@ from typing import Literal, TypedDict
 
 from overnight.errors import MeasurementImpossible
 from overnight.processes import below, processes, read, send
+from overnight.sandbox import Confinement
 
 CPU_CLOCK_WALL_FACTOR = 10.0
 CPU_CLOCK_WALL_SECONDS = 30.0
@@ -54,6 +56,10 @@ class StageEnd(StrEnum):
     """The budget was used up."""
     MEMORY = "memory"
     """The tree went over `memory_bytes`."""
+    PROCESSES = "processes"
+    """The tree had more processes than `processes`."""
+    DISK = "disk"
+    """It left more in `disk_folders` than it may."""
     STOPPED = "stopped"
     """The campaign asked for it (or someone sent the supervisor SIGTERM, SIGINT or SIGHUP)."""
     LOST = "lost"
@@ -79,6 +85,13 @@ class StageSpec:
     """What the budget counts: wall seconds, or processor seconds of the whole tree."""
     memory_bytes: int | None = None
     """Limit of the whole tree, shared pages counted once."""
+    processes: int | None = None
+    """Most processes at once."""
+    disk_folders: Sequence[Path] = ()
+    """Folders whose content is limited to `disk_bytes` in `disk_files` entries."""
+    disk_bytes: int = 10_000_000_000
+    disk_files: int = 100_000
+    confinement: Confinement | None = None
     output_bytes: int = 10_000_000
     """Limit of each log file, beside one line that says how much was left out."""
     grace_seconds: float = 2.0
@@ -262,8 +275,10 @@ def _end_hung(process: subprocess.Popen[bytes]) -> None:
 
 def _order(spec: StageSpec, mark: str) -> dict[str, object]:
     name, _, token = mark.partition("=")
+    argv, confined = ["/bin/sh", "-c", spec.command], spec.confinement
     return {
-        "command": spec.command,
+        "argv": confined.argv(argv) if confined else argv,
+        "layers": confined.sandbox.layers if confined else 0,
         "cwd": str(spec.cwd),
         "env": {**spec.env, name: token},
         "stdout": str(spec.stdout.absolute()),
@@ -271,6 +286,10 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
         "wall_limit": _wall_limit(spec),
         "cpu_limit": spec.budget_seconds if spec.clock == "cpu" else None,
         "memory_bytes": spec.memory_bytes,
+        "processes": spec.processes,
+        "disk_folders": [str(folder) for folder in spec.disk_folders],
+        "disk_bytes": spec.disk_bytes,
+        "disk_files": spec.disk_files,
         "output_bytes": spec.output_bytes,
         "grace_seconds": spec.grace_seconds,
         "kill_seconds": KILL_SECONDS,

@@ -91,6 +91,12 @@ class Summary:
         return self.arena.score is None
 
     @property
+    def unconfined(self) -> bool:
+        """Whether some of the runs that it tells of were not in a sandbox."""
+        known = [*([self.baseline] if self.baseline else []), *self.wins, *self.recent]
+        return any(m.sandbox == "none" for e in known for m in e.measurements)
+
+    @property
     def gain(self) -> float | None:
         """What the incumbent is better by than the baseline, positive is better."""
         first, best = self.baseline, self.incumbent
@@ -281,6 +287,7 @@ def status_document(summary: Summary) -> dict[str, object]:
         "cost": None,
         "gain": _finite(summary.gain),
         "self_reported": summary.self_reported,
+        "unconfined": summary.unconfined,
         "wins": len(summary.wins),
         "keep_rate": summary.keep_rate,
         "seconds": summary.seconds,
@@ -327,6 +334,8 @@ def _measurement_document(m: Measurement) -> dict[str, object]:
         "reported": {name: _finite(value) for name, value in m.reported.items()},
         "device": m.device,
         "self_reported": m.self_reported,
+        "sandbox": m.sandbox,
+        "referee": m.referee,
         "log": m.log,
     }
 

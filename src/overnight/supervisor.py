@@ -1,7 +1,7 @@
 """The process between overnight and one command: keeps its clock, its meters and its log, ends it.
 
 stage.py starts it for every stage; nothing imports it. Its start is part of what a measurement
-costs, so it imports only processes.py and modules that load in well under a millisecond: `_signal`
+costs, so it imports only processes.py, disk.py and modules that load in well under a millisecond: `_signal`
 (`signal` loads `enum`), marshal (`json` loads `re`).
 
 It makes itself the subreaper of everything it starts (Linux), so whatever forks twice, opens its
@@ -20,10 +20,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
 
+    from overnight.disk import DiskMeter
     from overnight.processes import LINUX, SHORTEST_POLL, Meter, below, children, read, send
 else:
     import _signal
 
+    from disk import DiskMeter
     from processes import LINUX, SHORTEST_POLL, Meter, below, children, read, send
 
 LIFELINE = 0
@@ -42,7 +44,8 @@ _MOST_REAPED = 10_000
 class Order:
     """What to run and within which limits: the fields that stage.py sends as one dict."""
 
-    command: str
+    argv: list[str]
+    layers: int
     cwd: str
     env: dict[str, str]
     stdout: str
@@ -50,6 +53,10 @@ class Order:
     wall_limit: float
     cpu_limit: float | None
     memory_bytes: int | None
+    processes: int | None
+    disk_folders: list[str]
+    disk_bytes: int
+    disk_files: int
     output_bytes: int
     grace_seconds: float
     kill_seconds: float
@@ -120,6 +127,7 @@ class Supervisor:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.meter = Meter(order.memory_bytes)
+        self.disk = DiskMeter(order.disk_folders, order.disk_bytes, order.disk_files)
         self.exit_code: int | None = None
         self.started = 0.0
         self.main = 0
@@ -181,12 +189,11 @@ class Supervisor:
             (os.POSIX_SPAWN_DUP2, out, 1),
             (os.POSIX_SPAWN_DUP2, err, 2),
         ]
-        argv = ["/bin/sh", "-c", order.command]
         own_score = _prefer_to_oom_killer()
         self.started = time.monotonic()
         self.main = os.posix_spawn(
-            argv[0],
-            argv,
+            order.argv[0],
+            order.argv,
             {**order.env, "OVERNIGHT_STARTED": str(self.started)},
             file_actions=actions,
             setsid=True,
@@ -213,16 +220,22 @@ class Supervisor:
         return end
 
     def _why_over(self) -> str:
+        order = self.order
         exited = self.exit_code is not None
         if exited:
             self.meter.sample()
+            self.disk.look()
         wall = (self._ended if exited else time.monotonic()) - self.started
         # A budget overdrawn is a deadline even if the command has just ended by itself:
         # else stopping this process for a while would buy time.
-        if wall >= self.order.wall_limit or self._cpu_left() <= 0:
+        if wall >= order.wall_limit or self._cpu_left() <= 0:
             return "deadline"
         if self._over_memory(self.meter.memory):
             return "memory"
+        if order.processes is not None and self.meter.count - order.layers > order.processes:
+            return "processes"
+        if self.disk.over:
+            return "disk"
         if exited:
             return "exited"
         return "stopped" if self._stop else ""
@@ -248,6 +261,7 @@ class Supervisor:
                 self._poll.unregister(fd)
         self._reap()
         if time.monotonic() >= self._next_sample:
+            self.disk.look(self._next_sample)
             pause = min(self.meter.sample(), self._cpu_left() / (os.cpu_count() or 1))
             self._next_sample = time.monotonic() + max(pause, SHORTEST_POLL)
             self._stop = self._stop or os.getppid() != self.order.driver
@@ -275,7 +289,8 @@ class Supervisor:
             self._empty = True
 
     def _ask_politely(self) -> None:
-        pids = below(os.getpid())
+        # The sandbox's own processes would take the rest with them.
+        pids = below(os.getpid())[self.order.layers :]
         send(pids, _signal.SIGTERM)
         send(pids, _signal.SIGCONT)
         until = time.monotonic() + self.order.grace_seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 from overnight.agents.base import Workbench
 from overnight.errors import AgentError
 from overnight.experiment import Idea
-from overnight.measure import overnight_home
+from overnight.policies import overnight_home
 from overnight.message import one_line
 from overnight.stage import StageEnd, StageSpec, run_stage, tail
 

@@ -1,0 +1,1 @@
+"""How a process is confined, one back end a file."""

@@ -1,0 +1,146 @@
+"""bubblewrap: namespaces of its own for files, processes, network, users and shared memory."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from overnight.sandbox import Policy, devices
+from overnight.sandboxes.filter import known_machine, seccomp_program
+
+_PROGRAM = "bwrap"
+_SHARED_MEMORY_BYTES = 2 << 30
+_FILTER_FD = 9
+# The limits and the filter's descriptor are set by the shell, which bubblewrap then replaces.
+_START = (
+    'ulimit -c 0; ulimit -n "$2"; ulimit -f "$3"; filter=$1; shift 3; '
+    f'exec "$@" {_FILTER_FD}<"$filter"'
+)
+_BLOCK = 512
+
+
+class BubblewrapSandbox:
+    """A process that sees a file system, a process table and a network made for it alone."""
+
+    name = "bubblewrap"
+    layers = 2
+    install = "apt install bubblewrap (or your system's equivalent)"
+
+    def problem(self) -> str | None:
+        return _problem(os.environ.get("PATH", ""))
+
+    def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
+        limits = [str(policy.open_files), str(-(-policy.file_bytes // _BLOCK))]
+        words = ["/bin/sh", "-c", _START, "sandbox", _filter_file(bool(policy.gpus)), *limits]
+        words += [_PROGRAM, *_NAMESPACES, "--seccomp", str(_FILTER_FD)]
+        if policy.network:
+            words.append("--share-net")
+        return [*words, *_view(policy), "--chdir", str(policy.cwd), "--", *command]
+
+
+_NAMESPACES = (
+    "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--new-session",
+    "--die-with-parent", "--hostname", "overnight",
+)  # fmt: skip
+
+
+def _view(policy: Policy) -> list[str]:
+    """The file system as the command sees it: later mounts cover earlier ones."""
+    words = ["--proc", "/proc", "--dev", "/dev"]
+    words += ["--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]
+    for device in devices(policy.gpus):
+        words += ["--dev-bind-try", device, device]
+    for place in ("/tmp", "/var/tmp"):
+        words += ["--bind", str(policy.temporary), place]
+    words += ["--bind", str(policy.home), str(Path.home())]
+    mounts = _Mounts(words)
+    for path in _outer_first(policy.readable):
+        mounts.add("--ro-bind", path)
+    hidden = _outer_first(policy.hidden)
+    masks = [path for path in hidden if mounts.mask(path)]
+    for path in _outer_first(policy.own):
+        mounts.add("--ro-bind", path, again=True)
+    for path in (policy.temporary, policy.home, *_outer_first(policy.writable)):
+        mounts.add("--bind", path, again=True)
+    for path in _outer_first(policy.protected):
+        mounts.add("--ro-bind", path, again=True)
+    within = [*policy.own, *policy.writable]
+    inner = [path for path in hidden if any(path.is_relative_to(place) for place in within)]
+    masks += [path for path in inner if mounts.mask(path)]
+    for place in (*masks, "/dev", "/"):
+        words += ["--remount-ro", str(place)]
+    return words
+
+
+def _outer_first(paths: Sequence[Path]) -> list[Path]:
+    return sorted(dict.fromkeys(paths), key=lambda path: len(path.parts))
+
+
+class _Mounts:
+    """Words for bubblewrap; a path whose folder is mounted already needs none."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._words = words
+        self._seen: set[Path] = set()
+
+    def add(self, how: str, path: Path, again: bool = False) -> None:
+        """Mount what a path leads to where it is, and keep the path leading there."""
+        real = Path(os.path.realpath(path))
+        if not real.exists():
+            return
+        if again or not self._sees(real):
+            self._words += [how, str(real), str(real)]
+        self._seen.add(real)
+        if real != path and not self._sees(path):
+            self._words += ["--symlink", str(real), str(path)]
+            self._seen.add(path)
+
+    def mask(self, path: Path) -> bool:
+        """Put nothing in the place of a hidden path that would be seen; whether it is a folder."""
+        real = Path(os.path.realpath(path))
+        if not self._sees(real) or not real.exists():
+            return False
+        if real.is_dir():
+            self._words += ["--tmpfs", str(real)]
+            return True
+        self._words += ["--ro-bind", "/dev/null", str(real)]
+        return False
+
+    def _sees(self, path: Path) -> bool:
+        return any(place in self._seen for place in (path, *path.parents))
+
+
+def _filter_file(memory_files: bool) -> str:
+    """The filter as a file: bubblewrap reads it from a descriptor. Made anew when it was cleared
+    away, as temporary folders are now and then."""
+    path = Path(_folder(), f"filter-{int(memory_files)}")
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(seccomp_program("any", memory_files))
+    return str(path)
+
+
+@cache
+def _folder() -> str:
+    folder = tempfile.mkdtemp(prefix="overnight-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _problem(search: str) -> str | None:
+    if shutil.which(_PROGRAM, path=search) is None:
+        return "the program bwrap is not on PATH"
+    if not known_machine():
+        return f"its system calls on {os.uname().machine} are not known here"
+    words = [_PROGRAM, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it fails here"
+    return None
