@@ -22,10 +22,12 @@ not there (yet).
   `interval`, `candidate`, `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`,
   `measurements`, `reason`, `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
   `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
-  `stage_seconds`, `device`, `self_reported`, `log` (a folder under `.overnight/`).
+  `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `log` (a folder
+  under `.overnight/`).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what is under
-  way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `noise`, `cost`.
+  way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
+  `noise`, `cost`.
 
 This page is written by `python docs/write_commands.py`.
 """

@@ -214,13 +214,12 @@ def test_a_stop_at_once_is_heard_while_an_agent_thinks(toy: Path) -> None:
 
 
 def test_a_check_that_a_stop_ended_is_no_verdict(tmp_path: Path) -> None:
-    flag = tmp_path / "checking"
-    line = f"grep -q X=10 value.py || {{ touch {flag}; sleep 60; }}"
-    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[checks]\nslow = '{line}'\n")
+    line = 'grep -q X=10 value.py || { touch "$OVERNIGHT_OUT/checking"; sleep 60; }'
+    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[checks]\nslow = '''{line}'''\n")
     with Campaign.open(toy, "t") as campaign:
 
         def stop_the_check() -> None:
-            while not flag.exists():
+            while not list(toy.rglob("checking")):
                 time.sleep(0.05)
             campaign.stopping.set()
 
@@ -231,12 +230,11 @@ def test_a_check_that_a_stop_ended_is_no_verdict(tmp_path: Path) -> None:
 
 
 def test_interrupting_the_driver_ends_its_processes_and_is_recorded(tmp_path: Path) -> None:
-    marker = tmp_path / "started"
-    run_text = f'cp value.py "$OVERNIGHT_OUT/value"; touch "{marker}"; sleep 41.5\n'
+    run_text = 'cp value.py "$OVERNIGHT_OUT/value"; touch "$OVERNIGHT_OUT/started"; sleep 41.5\n'
     toy = make_toy(tmp_path / "arena", run=run_text)
     command = [sys.executable, "-m", "overnight", "run", "-C", str(toy), "--experiments", "1"]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not marker.exists():
+    while not list(toy.rglob("started")):
         assert driver.poll() is None
         time.sleep(0.05)
     driver.send_signal(signal.SIGTERM)

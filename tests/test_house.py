@@ -30,6 +30,7 @@ LAYERS = [
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
     "processes disk supervisor stage git private refs repository candidate workspace",
     "gpus artefacts score policies measure setup executors.base executors.local",
+    "exchange referee",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
     "agents.command agents.patches agents.person agents.named brief results stop resume",
     "attempts campaign",

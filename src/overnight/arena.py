@@ -139,7 +139,8 @@ class Arena(_Table):
     editable: tuple[str, ...] = Field(min_length=1, strict=False)
     """Globs below the arena's folder: the only paths an experiment may change."""
     hidden: tuple[str, ...] = Field(default=(), strict=False)
-    """Paths that the referee alone may read; `~` and `$OVERNIGHT_HOME` are expanded."""
+    """Paths that the referee alone may read; `~` and `$OVERNIGHT_HOME` are expanded. `@FILE` stands
+    for the paths that a file lists, a line each."""
     data: tuple[str, ...] = Field(default=(), strict=False)
     """Paths that the run may read beside the candidate's own tree. One below the arena's folder
     that git does not track (say `data/`) appears at the same place in every checkout."""

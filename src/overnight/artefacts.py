@@ -31,7 +31,7 @@ class Artefacts:
     def leave_out(self, name: str, reason: str) -> None:
         """Note something that the referee does not get."""
         if len(self.left_out) < _MOST_NAMED:
-            self.left_out.append(f"{ascii(name)} ({reason})")
+            self.left_out.append(f"{name!a} ({reason})")
 
 
 def take_over(source: Path, target: Path, most_bytes: int, most_files: int) -> Artefacts:

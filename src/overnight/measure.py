@@ -31,7 +31,6 @@ from overnight.policies import (
     overnight_home,
     run_confinement,
 )
-from overnight.sandbox import Sandbox
 from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.score import Ending, read_score, reported_numbers, self_reported
 from overnight.stage import StageEnd, StageResult, StageSpec, exception_line, run_stage, tail
@@ -110,7 +109,9 @@ def candidate_stage(
     )
     env["HOME"] = str(home_folder(arena, place))
     env["CUDA_VISIBLE_DEVICES"] = ",".join(card.uuid for card in cards)
-    sandbox = sandbox_named(task.sandbox)
+    confinement = None
+    if sandbox := sandbox_named(task.sandbox):
+        confinement = run_confinement(sandbox, arena, place, folder, env, cards)
     log = task.logs / "run.log"
     return StageSpec(
         command,
@@ -124,7 +125,7 @@ def candidate_stage(
         processes=run.processes,
         disk_folders=[place / name for name in PRIVATE],
         disk_bytes=run.disk,
-        confinement=sandbox and run_confinement(sandbox, arena, place, folder, env, cards),
+        confinement=confinement,
         family=task.family,
     )
 
@@ -226,6 +227,7 @@ class _Measuring:
             place / "referee-tmp",
             OUT=str(place / "artefacts"),
             CANDIDATE=str(folder),
+            TREE=str(place / "tree"),
             SEED=str(task.seed),
             SANDBOX=self.sandbox,
             ARENA=str(arena.root),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from overnight.arena import Arena
-from overnight.gpus import Gpu
+from overnight.gpus import Gpu, installed
 from overnight.sandbox import Confinement, Policy, Sandbox
 from overnight.sandboxes.runtime import runtime_paths
 
@@ -24,10 +24,18 @@ def overnight_home(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def expanded(paths: Sequence[str], folder: Path) -> list[Path]:
-    """Paths of arena.toml as absolute ones: `~`, `$OVERNIGHT_HOME` and relative to a folder."""
+    """Paths of arena.toml as absolute ones: `~`, `$OVERNIGHT_HOME` and relative to a folder. One
+    after `@` is a file that lists further paths, a line each."""
     home = str(overnight_home())
-    named = [path.replace("$OVERNIGHT_HOME", home) for path in paths]
-    return [folder / Path(os.path.expandvars(path)).expanduser() for path in named]
+    found = []
+    for path in paths:
+        named = os.path.expandvars(path.removeprefix("@").replace("$OVERNIGHT_HOME", home))
+        place = folder / Path(named).expanduser()
+        if not path.startswith("@"):
+            found.append(place)
+        elif place.exists():
+            found += [folder / line for line in place.read_text().splitlines() if line]
+    return found
 
 
 def home_folder(arena: Arena, place: Path) -> Path:
@@ -58,6 +66,29 @@ def run_confinement(
         hidden=hidden(arena, folder),
         network=arena.run.network,
         gpus=[card.minor for card in cards],
+        file_bytes=arena.run.disk,
+    )
+    return Confinement(sandbox, policy)
+
+
+def candidate_confinement(
+    sandbox: Sandbox,
+    arena: Arena,
+    private: Path,
+    folder: Path,
+    own: Sequence[Path],
+    env: Mapping[str, str],
+) -> Confinement:
+    """For a candidate's code that a referee asks: as in its run, but what the run left can only
+    be read, and there is no network whatever the arena grants the run."""
+    policy = Policy(
+        cwd=folder,
+        own=own,
+        temporary=private / "tmp",
+        home=private / "home",
+        readable=[*readable(arena, env), Path(__file__).parent],
+        hidden=hidden(arena, folder),
+        gpus=[card.minor for card in installed() if card.uuid in env["CUDA_VISIBLE_DEVICES"]],
         file_bytes=arena.run.disk,
     )
     return Confinement(sandbox, policy)

@@ -226,7 +226,9 @@ def _pss(entry: Process) -> int:
     for line in read(f"/proc/{entry.pid}/smaps_rollup").splitlines():
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) * 1024
-    return entry.rss
+    # Without that line it is not ours to look into, or it has ended since it was listed.
+    again = process(entry.pid)
+    return 0 if again is None or again.zombie else again.rss
 
 
 def _reaped_cpu() -> float:

@@ -92,6 +92,9 @@ class StageSpec:
     disk_bytes: int = 10_000_000_000
     disk_files: int = 100_000
     confinement: Confinement | None = None
+    pipes: tuple[int, int] | None = None
+    """Descriptors of this process for the command's standard input and output, to be closed once
+    it has started; without them these are /dev/null and the log."""
     output_bytes: int = 10_000_000
     """Limit of each log file, beside one line that says how much was left out."""
     grace_seconds: float = 2.0
@@ -219,13 +222,14 @@ _spare: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
 when its lifeline does, that is with this process."""
 
 
-def _start_supervisor() -> subprocess.Popen[bytes]:
+def _start_supervisor(pipes: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _SUPERVISE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
+        pass_fds=pipes,
     )
 
 
@@ -250,12 +254,12 @@ def _dismiss_spare() -> None:
 @contextmanager
 def _supervisor(spec: StageSpec, mark: str) -> Iterator[subprocess.Popen[bytes]]:
     """A supervisor with its order; on leaving, it has ended its tree and itself."""
-    process = _waiting_supervisor()
+    process = _start_supervisor(spec.pipes) if spec.pipes else _waiting_supervisor()
     assert process.stdin and process.stdout
     try:
         with suppress(BrokenPipeError):
             process.stdin.write(marshal.dumps(_order(spec, mark)))
-        if _spare.empty():
+        if _spare.empty() and not spec.pipes:
             _spare.put(_start_supervisor())
         yield process
     finally:
@@ -283,6 +287,7 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
         "env": {**spec.env, name: token},
         "stdout": str(spec.stdout.absolute()),
         "stderr": str(spec.stderr.absolute()),
+        "pipes": spec.pipes,
         "wall_limit": _wall_limit(spec),
         "cpu_limit": spec.budget_seconds if spec.clock == "cpu" else None,
         "memory_bytes": spec.memory_bytes,

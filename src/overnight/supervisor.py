@@ -1,8 +1,8 @@
 """The process between overnight and one command: keeps its clock, its meters and its log, ends it.
 
 stage.py starts it for every stage; nothing imports it. Its start is part of what a measurement
-costs, so it imports only processes.py, disk.py and modules that load in well under a millisecond: `_signal`
-(`signal` loads `enum`), marshal (`json` loads `re`).
+costs, so it imports only processes.py, disk.py and what loads in well under a millisecond:
+`_signal` (`signal` loads `enum`), marshal (`json` loads `re`).
 
 It makes itself the subreaper of everything it starts (Linux), so whatever forks twice, opens its
 own session or ignores signals stays its descendant and is found. On macOS, which has no
@@ -50,6 +50,7 @@ class Order:
     env: dict[str, str]
     stdout: str
     stderr: str
+    pipes: "tuple[int, int] | None"
     wall_limit: float
     cpu_limit: float | None
     memory_bytes: int | None
@@ -189,6 +190,8 @@ class Supervisor:
             (os.POSIX_SPAWN_DUP2, out, 1),
             (os.POSIX_SPAWN_DUP2, err, 2),
         ]
+        for target, pipe in enumerate(order.pipes or ()):
+            actions += [(os.POSIX_SPAWN_DUP2, pipe, target), (os.POSIX_SPAWN_CLOSE, pipe)]
         own_score = _prefer_to_oom_killer()
         self.started = time.monotonic()
         self.main = os.posix_spawn(
@@ -202,7 +205,7 @@ class Supervisor:
         )
         _set_oom_score(own_score)
         self._next_sample = self.started + SHORTEST_POLL
-        for writer in {out, err}:
+        for writer in {out, err, *(order.pipes or ())}:
             os.close(writer)
 
     def _open_log(self, path: str) -> int:

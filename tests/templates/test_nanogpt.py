@@ -209,6 +209,8 @@ import torch
 print("a word between the frames")
 
 class Model(torch.nn.Module):
+    seen = torch.zeros(2048)
+
     def forward(self, ids):
         logits = torch.zeros(*ids.shape, 2048)
         {body}
@@ -222,6 +224,7 @@ def load(folder):
 def judged(tmp_path: Path, home: Path, body: str) -> subprocess.CompletedProcess[str]:
     """The referee's answer to a model whose forward has this line in it."""
     put(tmp_path / "candidate" / "train.py", CANDIDATE.format(body=body))
+    shutil.copy(TEMPLATE / "serve.py", tmp_path / "candidate")
     folder = str(tmp_path / "candidate")
     return python(TEMPLATE, home, "score.py", OUT=str(tmp_path), CANDIDATE=folder)
 
@@ -241,18 +244,24 @@ def test_a_model_that_knows_nothing_costs_all_bits_of_every_token(
     [
         ("logits[0, 3, 7] = float('nan')", "not finite"),
         ("logits[0, 3, 7] = float('-inf')", "not finite"),
-        ("logits = logits[:, 1:]", r"found logits of shape \(8, 255, 2048\)"),
+        ("logits = logits[:, 1:]", r"float32 of shape \(8, \d+, 2048\), expected"),
         ("raise RuntimeError('own fault')", "own fault"),
         ("logits[:, :-1].scatter_(2, ids[:, 1:, None], 5.0)", "from the past alone"),
+        (
+            "logits += (1 + self.seen).log(); self.seen += ids.view(-1).bincount(minlength=2048)",
+            "remembers from one question",
+        ),
+        ("import time; time.sleep(1); raise SystemExit", "no answer from the candidate"),
     ],
-    ids=["nan", "infinity", "shape", "crash", "future"],
+    ids=["nan", "infinity", "shape", "crash", "future", "learning", "exit"],
 )
 def test_answers_that_cannot_be_scored_are_refused(
     tmp_path: Path, home: Path, body: str, said: str
 ) -> None:
     done = judged(tmp_path, home, body)
-    assert done.returncode != 0 and "val_bpb" not in done.stdout
-    assert re.search(said, done.stderr), done.stderr
+    assert done.returncode == 0, done.stderr
+    (why,) = json.loads(done.stdout.splitlines()[-1]).values()
+    assert "val_bpb" not in done.stdout and re.search(said, why), why
 
 
 # -- the model ----------------------------------------------------------------

@@ -10,8 +10,8 @@ from pathlib import Path
 from overnight.agents.base import Workbench
 from overnight.errors import AgentError
 from overnight.experiment import Idea
-from overnight.policies import overnight_home
 from overnight.message import one_line
+from overnight.policies import overnight_home
 from overnight.stage import StageEnd, StageSpec, run_stage, tail
 
 IDEA_FILE = ".overnight-idea.md"

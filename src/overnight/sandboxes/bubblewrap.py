@@ -73,8 +73,8 @@ def _view(policy: Policy) -> list[str]:
     within = [*policy.own, *policy.writable]
     inner = [path for path in hidden if any(path.is_relative_to(place) for place in within)]
     masks += [path for path in inner if mounts.mask(path)]
-    for place in (*masks, "/dev", "/"):
-        words += ["--remount-ro", str(place)]
+    for covered in (*masks, "/dev", "/"):
+        words += ["--remount-ro", str(covered)]
     return words
 
 

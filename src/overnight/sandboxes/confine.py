@@ -73,7 +73,7 @@ class Ruleset:
 
     def grant_around(self, path: str, hidden: set[str]) -> None:
         """Reading below a path, the hidden paths left out: Landlock knows no exceptions, so what
-        lies beside a hidden path is granted piece by piece. Names can be listed, the hidden ones too."""
+        lies beside a hidden path is granted piece by piece. The names can still be listed."""
         if path in hidden:
             return
         if not any(place.startswith(path.rstrip("/") + "/") for place in hidden):

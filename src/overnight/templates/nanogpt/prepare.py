@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sources
-from sources import Document
+from sources import Document, copies
 
 if TYPE_CHECKING:
     import tiktoken
@@ -254,6 +254,16 @@ def build(choice: argparse.Namespace, place: Path) -> None:
     (place / "train" / "tokenizer.json").write_text(json.dumps(content))
 
 
+def note_hidden() -> None:
+    """Write down, for arena.toml's `hidden`, where else on this machine held-out text lies."""
+    manifests = (root() / "heldout").glob("*/manifest.json")
+    pinned = [path for file in manifests for path in json.loads(file.read_text())["files"]]
+    lines = sorted({str(place) for path in pinned for place in copies(path)})
+    fresh = root() / f"hidden-{os.getpid()}"
+    fresh.write_text("".join(f"{line}\n" for line in lines))
+    fresh.replace(root() / "hidden.txt")
+
+
 def main() -> None:
     """Prepare what the command line asks for, unless this machine has it already."""
     choice = parse(sys.argv[1:])
@@ -270,6 +280,7 @@ def main() -> None:
             shutil.rmtree(place, ignore_errors=True)
     manifest = _manifest(parts["heldout"])
     _verify(parts["heldout"], manifest)
+    note_hidden()
     sizes = [_manifest(folder)["text_bytes"] / 1e6 for folder in parts.values()]
     print(f"{parts['train']}: {sizes[1]:.2f} MB to learn from, {sizes[0]:.2f} MB held out")
     if choice.name != chosen()[0]:

@@ -57,6 +57,23 @@ def standard_library() -> Iterator[Document]:
             yield Document(name, text, str(path), quiet)
 
 
+def copies(path: str) -> Iterator[Path]:
+    """Everything on this machine that holds the text of a file: the file; for one of the standard
+    library its whole package, compiled or not, in every Python that a run could read."""
+    library = Path(sysconfig.get_path("stdlib"))
+    if not Path(path).is_relative_to(library):
+        yield Path(path)
+        return
+    top = Path(path).relative_to(library).parts[0]
+    installed = [
+        place for root in ("/usr", "/usr/local") for place in Path(root).glob("lib/python3*")
+    ]
+    for place in [library, *installed]:
+        module = top.removesuffix(".py")
+        found = [place / top, *(place / "__pycache__").glob(f"{module}.*.pyc")]
+        yield from (one for one in found if one.exists())
+
+
 def files(paths: Iterable[str]) -> Iterator[Document]:
     """Documents of text, Parquet and JSON Lines files, in the order given; folders by name."""
     for given in map(Path, paths):

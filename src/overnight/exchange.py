@@ -1,0 +1,198 @@
+"""Messages between a referee and a candidate's process over pipes: fields and arrays, no pickle.
+
+A message is a header of eight bytes (magic, length), that many bytes of JSON, and the raw buffers
+of the arrays it announces, little-endian and in C order. Whatever the other side sends, nothing
+is executed and nothing larger than agreed is read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import select
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = bool | int | float | str | None
+Array = NDArray[np.generic]
+MOST_BYTES = 1 << 30
+"""Of one message."""
+_HEADER = struct.Struct("<4sI")
+_MAGIC = b"ovn1"
+_MOST_HEADER = 1 << 20
+_MOST_DIMENSIONS = 8
+_DTYPES = {
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
+}
+_PIPE_BYTES = 1 << 20
+_F_SETPIPE_SZ = 1031
+
+
+class ExchangeError(Exception):
+    """The other side ended, was too slow, or sent what is no message."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Named plain values and named arrays."""
+
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+    def array(self, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
+        """The array of this name. Raises ExchangeError unless it is there and of this kind."""
+        found = self.arrays.get(name)
+        if found is None:
+            raise ExchangeError(f"the answer has no array {name!r}; it has {sorted(self.arrays)}")
+        if found.dtype != np.dtype(dtype) or found.shape != shape:
+            raise ExchangeError(
+                f"{name!r} is {found.dtype} of shape {found.shape}, expected {dtype} {shape}"
+            )
+        return found
+
+
+class Channel:
+    """Sends and receives messages; owns both descriptors."""
+
+    def __init__(self, reader: int, writer: int, most_bytes: int = MOST_BYTES) -> None:
+        self._reader, self._writer = reader, writer
+        self._most_bytes = most_bytes
+        for fd in (reader, writer):
+            os.set_blocking(fd, False)
+            enlarge(fd)
+
+    def close(self) -> None:
+        """Close both ends: the other side reads the end of the stream."""
+        for fd in (self._reader, self._writer):
+            if fd >= 0:
+                os.close(fd)
+        self._reader = self._writer = -1
+
+    def send(self, message: Message, timeout: float | None = None) -> None:
+        """Send; `timeout` is in seconds for the whole of it. Raises ExchangeError."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
+        kinds = [[name, array.dtype.name, array.shape] for name, array in arrays.items()]
+        header = json.dumps([dict(message.fields), kinds]).encode()
+        deadline = _deadline(timeout)
+        self._write(_HEADER.pack(_MAGIC, len(header)) + header, deadline)
+        for array in arrays.values():
+            if array.nbytes:
+                self._write(_bytes_of(array), deadline)
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        """The next message; None at the end of the stream. Raises ExchangeError."""
+        deadline = _deadline(timeout)
+        head = bytearray(_HEADER.size)
+        if not self._read(memoryview(head), deadline, may_end=True):
+            return None
+        magic, length = _HEADER.unpack(head)
+        if magic != _MAGIC or length > _MOST_HEADER:
+            raise ExchangeError(f"what came is no message: it begins with {bytes(head)!r}")
+        text = bytearray(length)
+        self._read(memoryview(text), deadline)
+        fields, kinds = _announced(bytes(text), self._most_bytes)
+        arrays: dict[str, Array] = {}
+        for name, dtype, shape in kinds:
+            arrays[name] = array = np.empty(shape, dtype)
+            if array.nbytes:
+                self._read(_bytes_of(array), deadline)
+        return Message(fields, arrays)
+
+    def _write(self, data: bytes | memoryview, deadline: float) -> None:
+        rest = memoryview(data)
+        while rest:
+            _wait(self._writer, select.POLLOUT, deadline)
+            try:
+                rest = rest[os.write(self._writer, rest) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise ExchangeError("the other side has ended") from None
+
+    def _read(self, into: memoryview, deadline: float, may_end: bool = False) -> bool:
+        have = 0
+        while have < len(into):
+            _wait(self._reader, select.POLLIN, deadline)
+            try:
+                count = os.readv(self._reader, [into[have:]])
+            except BlockingIOError:
+                continue
+            if not count and may_end and not have:
+                return False
+            if not count:
+                raise ExchangeError(f"it ended after {have:,} of {len(into):,} bytes")
+            have += count
+        return True
+
+
+def serve(prepare: Callable[[], Callable[[Message], Message]]) -> None:
+    """For a candidate's process: answer each message until the referee hangs up.
+
+    `prepare` loads what is needed and returns the answering function. What either of them prints
+    goes to standard error, never between the messages; standard input is empty for them.
+    """
+    channel = Channel(os.dup(0), os.dup(1))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    answer = prepare()
+    try:
+        while (message := channel.receive()) is not None:
+            channel.send(answer(message))
+    except ExchangeError:
+        pass  # the referee knows why it hung up
+    finally:
+        channel.close()
+
+
+def _bytes_of(array: Array) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
+
+
+def enlarge(pipe: int) -> None:
+    """Let a pipe hold a megabyte, where that is possible."""
+    try:
+        fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        return  # the usual size works too
+
+
+def _deadline(timeout: float | None) -> float:
+    return math.inf if timeout is None else time.monotonic() + timeout
+
+
+def _wait(fd: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(fd, event)
+    left = deadline - time.monotonic()
+    if left <= 0 or not poll.poll(None if left == math.inf else left * 1000):
+        raise ExchangeError("it was too slow")
+
+
+def _announced(
+    text: bytes, most_bytes: int
+) -> tuple[dict[str, Field], list[tuple[str, str, tuple[int, ...]]]]:
+    """The fields, and name, dtype and shape of each array, all of them checked."""
+    try:
+        fields, kinds = json.loads(text)
+        checked = [(str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in kinds]
+        plain = all(isinstance(value, Field) for value in fields.values())
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ExchangeError(f"its header cannot be read: {error}") from error
+    total = 0
+    for name, dtype, shape in checked:
+        fair = dtype in _DTYPES and len(shape) <= _MOST_DIMENSIONS and min(shape, default=0) >= 0
+        total += math.prod(shape) * np.dtype(dtype).itemsize if fair else 0
+        if not fair or total > most_bytes:
+            raise ExchangeError(f"it announces {name[:50]!r} as {dtype[:20]!r} of shape {shape}")
+    if not plain:
+        raise ExchangeError("a field is neither a text nor a number")
+    return fields, checked
