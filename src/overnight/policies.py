@@ -86,7 +86,7 @@ def candidate_confinement(
         own=own,
         temporary=private / "tmp",
         home=private / "home",
-        readable=[*readable(arena, env), Path(__file__).parent],
+        readable=[*readable(arena, env), Path(__file__).parents[1]],
         hidden=hidden(arena, folder),
         gpus=[card.minor for card in installed() if card.uuid in env["CUDA_VISIBLE_DEVICES"]],
         file_bytes=arena.run.disk,

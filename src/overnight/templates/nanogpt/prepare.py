@@ -259,9 +259,11 @@ def note_hidden() -> None:
     manifests = (root() / "heldout").glob("*/manifest.json")
     pinned = [path for file in manifests for path in json.loads(file.read_text())["files"]]
     lines = sorted({str(place) for path in pinned for place in copies(path)})
-    fresh = root() / f"hidden-{os.getpid()}"
-    fresh.write_text("".join(f"{line}\n" for line in lines))
-    fresh.replace(root() / "hidden.txt")
+    text, noted = "".join(f"{line}\n" for line in lines), root() / "hidden.txt"
+    if not noted.exists() or noted.read_text() != text:
+        fresh = root() / f"hidden-{os.getpid()}"
+        fresh.write_text(text)
+        fresh.replace(noted)
 
 
 def main() -> None:
