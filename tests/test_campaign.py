@@ -17,6 +17,7 @@ import pytest
 from overnight import Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.agents.command import CommandAgent
+from overnight.arena import AgentTable
 from overnight.errors import CampaignBusy, WorkspaceError
 from overnight.stop import StopKind
 from toy import ARENA, git, make_toy
@@ -204,7 +205,7 @@ def test_a_branch_that_is_checked_out_is_left_alone_and_caught_up_later(toy: Pat
 
 def test_a_stop_at_once_is_heard_while_an_agent_thinks(toy: Path) -> None:
     asked = [sys.executable, "-m", "overnight", "stop", "--now", "-C", str(toy)]
-    thinker = CommandAgent("thinker", f"{shlex.join(asked)}; sleep 60")
+    thinker = CommandAgent("thinker", AgentTable(command=f"{shlex.join(asked)}; sleep 60"))
     with Campaign.open(toy, "t") as campaign:
         began = time.monotonic()
         assert campaign.run(thinker, Limits()).kind is StopKind.ASKED

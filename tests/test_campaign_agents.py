@@ -9,6 +9,7 @@ from overnight import Campaign, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
+from overnight.arena import AgentTable
 from overnight.errors import AgentError
 from overnight.stop import FAILURES_IN_A_ROW, StopKind
 from toy import git, write_patches
@@ -72,7 +73,7 @@ def test_a_fault_of_an_agents_own_code_costs_one_proposal_and_no_night(toy: Path
 
 def test_an_agent_that_always_fails_ends_the_campaign_with_a_reason(toy: Path) -> None:
     with Campaign.open(toy, "t") as campaign:
-        stop = campaign.run(CommandAgent("broken", "exit 3"), Limits())
+        stop = campaign.run(CommandAgent("broken", AgentTable(command="exit 3")), Limits())
     assert stop.kind is StopKind.AGENT and stop.kind.exit_code == 1
     assert str(FAILURES_IN_A_ROW) in stop.words and "exit code 3" in stop.words
 
@@ -92,7 +93,7 @@ def test_a_command_agent_gets_the_brief_and_says_what_it_did(toy: Path) -> None:
         "cat > brief.txt; grep -q 'Find the best X' brief.txt || exit 9; "
         "echo X=5 > value.py; printf '# five\\n\\nHypothesis: closer\\n' > .overnight-idea.md"
     )
-    done = run(toy, CommandAgent("shell", line), experiments=1)
+    done = run(toy, CommandAgent("shell", AgentTable(command=line)), experiments=1)
     assert done[1].verdict is Verdict.KEEP
     assert (done[1].description, done[1].hypothesis) == ("five", "closer")
     assert done[1].dropped == ("brief.txt",)
@@ -103,12 +104,14 @@ def test_the_prompt_can_be_an_argument_whatever_it_contains(toy: Path) -> None:
     line = (
         'printf %s {prompt} > copy.txt; grep -qF "it\'s \\$(touch" copy.txt && echo X=5 > value.py'
     )
-    done = run(toy, CommandAgent("shell", line), experiments=1)
+    done = run(toy, CommandAgent("shell", AgentTable(command=line)), experiments=1)
     assert done[1].verdict is Verdict.KEEP, done[1].reason
 
 
 def test_a_command_agent_that_hangs_is_ended_by_its_time_limit(toy: Path) -> None:
-    done = run(toy, CommandAgent("slow", "sleep 60", timeout=0.5), experiments=1)
+    done = run(
+        toy, CommandAgent("slow", AgentTable(command="sleep 60", timeout=0.5)), experiments=1
+    )
     assert done[1].verdict is Verdict.INVALID and "still working after 0.5 s" in done[1].reason
 
 

@@ -129,6 +129,13 @@ class AgentTable(_Table):
     command: str = Field(min_length=1)
     """`{prompt}` is replaced by the brief; without it the brief comes on standard input."""
     timeout: Duration = 1800.0
+    network: bool = True
+    """To reach its model."""
+    env: tuple[str, ...] = Field(default=(), strict=False)
+    """Names of environment variables that it gets, such as the key of its model, and nobody else
+    does."""
+    data: tuple[str, ...] = Field(default=(), strict=False)
+    """Paths that it may read, such as the folder of its program."""
 
 
 class Arena(_Table):

@@ -29,6 +29,7 @@ from overnight.judge import Decision, Evidence, More, Side, estimate, judge_for
 from overnight.ledger import Closing, Ledger
 from overnight.measure import Task
 from overnight.message import candidate_message, kept_message
+from overnight.policies import PRIVATE
 from overnight.resume import family_of
 from overnight.workspace import Workspace
 
@@ -100,9 +101,11 @@ class Attempts:
         assert parent is not None
         self._ledger.open_experiment(self._tag, n, agent.name, parent)
         place = self._places / f"agent-{n}"
-        folder = self._workspace.checkout(parent, place, own_git=True)
+        for name in PRIVATE:
+            (place / name).mkdir(parents=True)
+        folder = self._workspace.checkout(parent, place / "tree", own_git=True)
         try:
-            idea = self._ask(agent, self._bench(n, folder))
+            idea = self._ask(agent, self._bench(n, folder, place))
             if self.stopping.is_set():
                 raise StoppedAtOnce
             if idea is None:
@@ -145,19 +148,21 @@ class Attempts:
                 words = f"{type(error).__name__}: {error}"
                 raise AgentError(f"{agent.name} failed: {words}; see {bench.transcript}") from error
 
-    def _bench(self, n: int, folder: Path) -> Workbench:
+    def _bench(self, n: int, folder: Path, place: Path) -> Workbench:
         logs = self._logs(n)
         brief = write_brief(self._arena, self._history, self._ledger.events(self._tag, "steer"))
         (logs / "brief.md").write_text(brief, encoding="utf-8")
         return Workbench(
             arena=self._arena,
             folder=folder,
+            place=place,
             brief=brief,
             n=n,
             incumbent=self._history.incumbent,
             history=self._history.finished,
             prior=self._history.prior,
             transcript=logs / "agent.log",
+            sandbox=self._sandbox,
             family=self._family,
             stopping=self.stopping,
         )
@@ -165,7 +170,7 @@ class Attempts:
     def _commit(self, n: int, parent: str, place: Path, idea: Idea) -> Experiment:
         """Make the candidate; an experiment with a verdict when that is refused."""
         made = self._workspace.commit(
-            parent, place, self._arena.is_editable, candidate_message(self._tag, n, idea)
+            parent, place / "tree", self._arena.is_editable, candidate_message(self._tag, n, idea)
         )
         if made.refused:
             return self._refuse(n, idea, Verdict.INVALID, "; ".join(made.refused), made.dropped)

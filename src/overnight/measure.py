@@ -79,9 +79,12 @@ class Task:
     """Name of the back end that confines the run; None: the strongest that works."""
 
 
-def stage_environment(arena: Arena, temporary: Path, **variables: str) -> dict[str, str]:
-    """The whole environment of a stage: an allow-list, what the arena adds, and the contract."""
-    names = [*_INHERITED, *arena.run.env]
+def stage_environment(
+    arena: Arena, temporary: Path, handed: Sequence[str], **variables: str
+) -> dict[str, str]:
+    """The whole environment of a stage: an allow-list, what arena.toml hands through to this one,
+    and the contract."""
+    names = [*_INHERITED, *handed]
     return {
         **{name: os.environ[name] for name in names if name in os.environ},
         "TERM": "dumb",
@@ -102,6 +105,7 @@ def candidate_stage(
     env = stage_environment(
         arena,
         place / "tmp",
+        run.env,
         OUT=str(place / "out"),
         BUDGET_S=f"{run.budget:g}",
         CLOCK=run.clock,
@@ -225,6 +229,7 @@ class _Measuring:
         env = stage_environment(
             arena,
             place / "referee-tmp",
+            arena.run.env,
             OUT=str(place / "artefacts"),
             CANDIDATE=str(folder),
             TREE=str(place / "tree"),

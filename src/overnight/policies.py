@@ -6,13 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from overnight.arena import Arena
+from overnight.arena import AgentTable, Arena
 from overnight.gpus import Gpu, installed
 from overnight.sandbox import Confinement, Policy, Sandbox
 from overnight.sandboxes.runtime import runtime_paths
 
 PRIVATE = ("out", "tmp", "home")
 """The folders beside a checkout: what a run leaves, its temporary files, its home."""
+
+_FOR_AGENTS = ("notes.md", "results.tsv", "ledger.db", "ledger.db-wal", "ledger.db-shm")
+_MOST_PROTECTED = 100
 
 
 def overnight_home(environment: Mapping[str, str] = os.environ) -> Path:
@@ -92,6 +95,55 @@ def candidate_confinement(
         file_bytes=arena.run.disk,
     )
     return Confinement(sandbox, policy)
+
+
+def agent_confinement(
+    sandbox: Sandbox,
+    arena: Arena,
+    place: Path,
+    folder: Path,
+    table: AgentTable,
+    env: Mapping[str, str],
+) -> Confinement:
+    """For a program that proposes a change: its worktree to write, what it may not change there
+    read-only, the record and the notes to read, its own private folders."""
+    top = place / "tree"
+    state = [arena.state / name for name in _FOR_AGENTS]
+    objects = (top / ".git" / "objects" / "info" / "alternates").read_text().splitlines()
+    tracked = any(path.exists() for path in expanded(arena.hidden, folder))
+    policy = Policy(
+        cwd=folder,
+        own=[Path(env["OVERNIGHT_BRIEF"]), *(path for path in state if path.exists())],
+        temporary=place / "tmp",
+        home=place / "home",
+        readable=[
+            *runtime_paths(env, table.network, gpus=False),
+            *expanded(table.data, arena.root),
+            # A commit holds what is hidden in the worktree, when that is tracked.
+            *(() if tracked else map(Path, objects)),
+        ],
+        writable=[top],
+        protected=_protected(arena, folder),
+        hidden=hidden(arena, folder),
+        network=table.network,
+    )
+    return Confinement(sandbox, policy)
+
+
+def _protected(arena: Arena, folder: Path) -> list[Path]:
+    """What an agent could only change in vain, so that it learns so at once. Where that is very
+    much, it learns it from its dropped changes."""
+    found: list[Path] = []
+    queue = [folder]
+    while queue and len(found) <= _MOST_PROTECTED:
+        entries = [path for path in sorted(queue.pop().iterdir()) if not path.is_symlink()]
+        for path in entries:
+            relative = path.relative_to(folder).as_posix()
+            if path.is_dir() and path.name != ".git":
+                queue.append(path)
+            elif path.is_file() and not arena.is_editable(relative):
+                found.append(path)
+    return found if len(found) <= _MOST_PROTECTED else []
 
 
 def readable(arena: Arena, env: Mapping[str, str]) -> list[Path]:

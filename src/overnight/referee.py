@@ -81,7 +81,8 @@ class Candidate:
         arena, folder = _arena(), _place("CANDIDATE", ".")
         for name in ("tmp", "home"):
             (self._folder / name).mkdir()
-        whole = stage_environment(arena, self._folder / "tmp", OUT=str(_place("OUT", "out")))
+        out = str(_place("OUT", "out"))
+        whole = stage_environment(arena, self._folder / "tmp", arena.run.env, OUT=out)
         whole |= {"HOME": str(self._folder / "home"), **env}
         whole["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         confinement = None

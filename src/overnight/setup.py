@@ -26,7 +26,7 @@ def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
     log = task.logs / "setup.log"
     try:
         folder = open_place(arena, workspace, task.place, task.base)
-        env = stage_environment(arena, task.place / "tmp")
+        env = stage_environment(arena, task.place / "tmp", arena.run.env)
         command, timeout = arena.setup.command, arena.setup.timeout
         spec = StageSpec(command, folder, env, log, log, timeout, family=task.family)
         result = run_stage(spec, task.stopping)

@@ -12,7 +12,7 @@ from overnight.agents.command import CommandAgent
 from overnight.agents.named import agent_named
 from overnight.agents.patches import PatchesAgent
 from overnight.agents.tuner import Tuner
-from overnight.arena import Arena
+from overnight.arena import AgentTable, Arena
 from overnight.errors import UsageError
 from toy import ARENA, make_toy, write_patches
 
@@ -36,8 +36,12 @@ class TestPatches(AgentContract):
 def test_names_lead_to_agents(tmp_path: Path) -> None:
     text = ARENA + '\n[agents.mine]\ncommand = "true"\ntimeout = "9s"\n'
     arena = Arena.load(make_toy(tmp_path / "arena", text))
-    assert agent_named("mine", arena) == CommandAgent("mine", "true", 9.0)
-    assert agent_named("command:echo hi", arena) == CommandAgent("command", "echo hi")
+    assert agent_named("mine", arena) == CommandAgent(
+        "mine", AgentTable(command="true", timeout=9.0)
+    )
+    assert agent_named("command:echo hi", arena) == CommandAgent(
+        "command", AgentTable(command="echo hi")
+    )
     assert isinstance(agent_named("tuner", arena), Tuner)
 
 

@@ -71,6 +71,7 @@ class Search:
         return Workbench(
             arena=self.arena,
             folder=self.folder,
+            place=self.folder,
             brief="",
             n=len(self.history),
             incumbent=[e for e in self.history if e.kept][-1],

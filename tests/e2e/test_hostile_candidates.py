@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from overnight import Campaign, Experiment, Limits
 from overnight.agents.command import CommandAgent
+from overnight.arena import AgentTable
 from toy import ARENA, git, make_toy, overnight
 
 PROGRAM = """import os, pathlib, sys
@@ -32,8 +34,8 @@ def toy(hostile_folder: Path) -> Path:
 
 def tried(toy: Path, code: str) -> Experiment:
     """The experiment whose value.py is this code."""
-    (toy.parent / "code").write_text(code)
-    agent = CommandAgent("writer", f'cp "{toy.parent / "code"}" value.py')
+    line = f"base64 -d <<< {base64.b64encode(code.encode()).decode()} > value.py"
+    agent = CommandAgent("writer", AgentTable(command=f"bash -c '{line}'"))
     with Campaign.open(toy, "t") as campaign:
         campaign.run(agent, Limits(experiments=1))
         return campaign.history.latest

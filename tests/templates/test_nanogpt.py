@@ -101,7 +101,11 @@ def test_a_second_preparation_changes_nothing_and_is_quick(home: Path) -> None:
     assert python(TEMPLATE, home, "prepare.py").returncode == 0
     assert time.monotonic() - begun < 5  # a first one reads, learns and encodes 10 MB
     assert (tokens.stat().st_ino, tokens.stat().st_mtime) == (before.st_ino, before.st_mtime)
-    assert sorted(p.name for p in (home / "nanogpt").iterdir()) == ["heldout", "hidden.txt", "train"]
+    assert sorted(p.name for p in (home / "nanogpt").iterdir()) == [
+        "heldout",
+        "hidden.txt",
+        "train",
+    ]
 
 
 def test_a_changed_heldout_file_is_an_error_that_says_what_to_do(

@@ -20,6 +20,9 @@ class Workbench:
     arena: Arena
     folder: Path
     """The arena's folder in a private worktree of the incumbent: edit files here."""
+    place: Path
+    """The folder of that worktree, `tree`, and of an agent program's private ones, `tmp` and
+    `home`."""
     brief: str
     """What there is to know, as text (see brief.py)."""
     n: int
@@ -31,6 +34,8 @@ class Workbench:
     """Experiments of earlier campaigns in the same arena."""
     transcript: Path
     """File for whatever the agent program says; kept with the experiment's logs."""
+    sandbox: str | None = None
+    """Name of the back end that confines an agent program; None: the strongest that works."""
     family: str = ""
     """Names the processes of this campaign, so that strays can be found and ended."""
     stopping: threading.Event = field(default_factory=threading.Event)

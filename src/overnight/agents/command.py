@@ -2,52 +2,63 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.agents.base import Workbench
+from overnight.arena import AgentTable
 from overnight.errors import AgentError
 from overnight.experiment import Idea
+from overnight.measure import stage_environment
 from overnight.message import one_line
-from overnight.policies import overnight_home
+from overnight.policies import agent_confinement
+from overnight.sandboxes.named import sandbox_named
 from overnight.stage import StageEnd, StageSpec, run_stage, tail
 
 IDEA_FILE = ".overnight-idea.md"
 """Where the program may say what it did: a title line, then the hypothesis."""
+_MOST_PROCESSES = 4000
 _MOST_IDEA_BYTES = 20_000
 
 
 @dataclass
 class CommandAgent:
-    """Runs a shell line for every proposal, within a time limit in seconds."""
+    """Runs a shell line for every proposal, confined, within a time limit in seconds."""
 
     name: str
-    command: str
-    timeout: float = 1800.0
+    table: AgentTable
 
     def propose(self, bench: Workbench) -> Idea | None:
         brief = bench.transcript.with_name("brief.md")
-        line = self.command
+        line = self.table.command
         if "{prompt}" in line:
             line = line.replace("{prompt}", shlex.quote(bench.brief))
         else:
             line = f"( {line}\n) < {shlex.quote(str(brief))}"
+        env = self._environment(bench, brief)
+        confinement = None
+        if sandbox := sandbox_named(bench.sandbox):
+            confinement = agent_confinement(
+                sandbox, bench.arena, bench.place, bench.folder, self.table, env
+            )
         spec = StageSpec(
             line,
             bench.folder,
-            self._environment(bench, brief),
+            env,
             bench.transcript,
             bench.transcript,
-            self.timeout,
+            self.table.timeout,
+            processes=_MOST_PROCESSES,
+            disk_folders=[bench.place],
+            confinement=confinement,
             family=bench.family,
         )
         result = run_stage(spec, bench.stopping)
         idea = _read_idea(bench.folder / IDEA_FILE)
         if result.end is StageEnd.DEADLINE:
             raise AgentError(
-                f"{self.name} was still working after {self.timeout:g} s and was ended"
+                f"{self.name} was still working after {self.table.timeout:g} s and was ended"
             )
         if result.exit_code != 0 and not bench.stopping.is_set():
             words = tail(bench.transcript, 10)
@@ -55,10 +66,10 @@ class CommandAgent:
         return idea or Idea(f"{self.name}, experiment {bench.n}")
 
     def _environment(self, bench: Workbench, brief: Path) -> dict[str, str]:
-        """An agent is the person's own program: it gets the person's environment."""
+        """An allow-list, and the variables that arena.toml names for this agent alone."""
         return {
-            **{key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
-            "OVERNIGHT_HOME": str(overnight_home()),
+            **stage_environment(bench.arena, bench.place / "tmp", self.table.env),
+            "HOME": str(bench.place / "home"),
             "OVERNIGHT_BRIEF": str(brief),
             "OVERNIGHT_EXPERIMENT": str(bench.n),
             "OVERNIGHT_NOTES": str(bench.arena.state / "notes.md"),

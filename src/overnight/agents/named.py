@@ -10,7 +10,7 @@ from typing import cast
 from overnight.agents.base import Agent
 from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
-from overnight.arena import Arena
+from overnight.arena import AgentTable, Arena
 from overnight.errors import UsageError
 
 GROUP = "overnight.agents"
@@ -29,9 +29,9 @@ def agent_named(name: str, arena: Arena) -> Agent:
     if colon and kind == "command":
         if not rest.strip():
             raise UsageError("--agent command: names no program; write command:SHELL LINE")
-        return CommandAgent("command", rest)
+        return CommandAgent("command", AgentTable(command=rest))
     if table := arena.agents.get(name):
-        return CommandAgent(name, table.command, table.timeout)
+        return CommandAgent(name, table)
     if name == "tuner":
         from overnight.agents.tuner import Tuner
 
