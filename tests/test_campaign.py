@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import glob
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +22,11 @@ from overnight.errors import CampaignBusy, WorkspaceError
 from overnight.stop import StopKind
 from toy import ARENA, git, make_toy
 from writer import Writer, run, verdicts
+
+
+def left(toy: Path, name: str) -> bool:
+    """Whether a stage that is under way has made a file of this name in one of its folders."""
+    return bool(glob.glob(f"{glob.escape(str(toy))}/.overnight/worktrees/*/*/*/{name}"))
 
 
 def test_only_wins_are_on_the_branch(toy: Path) -> None:
@@ -205,9 +210,16 @@ def test_a_branch_that_is_checked_out_is_left_alone_and_caught_up_later(toy: Pat
 
 def test_a_stop_at_once_is_heard_while_an_agent_thinks(toy: Path) -> None:
     asked = [sys.executable, "-m", "overnight", "stop", "--now", "-C", str(toy)]
-    thinker = CommandAgent("thinker", AgentTable(command=f"{shlex.join(asked)}; sleep 60"))
+    thinker = CommandAgent("thinker", AgentTable(command="touch thinking; sleep 60"))
+
+    def ask() -> None:
+        while not left(toy, "thinking"):
+            time.sleep(0.05)
+        subprocess.run(asked, check=True)
+
     with Campaign.open(toy, "t") as campaign:
         began = time.monotonic()
+        threading.Thread(target=ask, daemon=True).start()
         assert campaign.run(thinker, Limits()).kind is StopKind.ASKED
         assert time.monotonic() - began < 30
     with Campaign.open(toy, "t") as campaign:
@@ -220,7 +232,7 @@ def test_a_check_that_a_stop_ended_is_no_verdict(tmp_path: Path) -> None:
     with Campaign.open(toy, "t") as campaign:
 
         def stop_the_check() -> None:
-            while not list(toy.rglob("checking")):
+            while not left(toy, "checking"):
                 time.sleep(0.05)
             campaign.stopping.set()
 
@@ -235,7 +247,7 @@ def test_interrupting_the_driver_ends_its_processes_and_is_recorded(tmp_path: Pa
     toy = make_toy(tmp_path / "arena", run=run_text)
     command = [sys.executable, "-m", "overnight", "run", "-C", str(toy), "--experiments", "1"]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(toy.rglob("started")):
+    while not left(toy, "started"):
         assert driver.poll() is None
         time.sleep(0.05)
     driver.send_signal(signal.SIGTERM)

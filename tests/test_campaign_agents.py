@@ -110,7 +110,7 @@ def test_the_prompt_can_be_an_argument_whatever_it_contains(toy: Path) -> None:
 
 def test_a_command_agent_that_hangs_is_ended_by_its_time_limit(toy: Path) -> None:
     done = run(
-        toy, CommandAgent("slow", AgentTable(command="sleep 60", timeout=0.5)), experiments=1
+        toy, CommandAgent("slow", AgentTable(command="sleep 60", timeout="0.5s")), experiments=1
     )
     assert done[1].verdict is Verdict.INVALID and "still working after 0.5 s" in done[1].reason
 

@@ -24,7 +24,8 @@ class TestTuner(AgentContract):
 
 class TestCommand(AgentContract):
     def make(self, toy: Path) -> Agent:
-        return CommandAgent("count", 'echo "X=$((12 - OVERNIGHT_EXPERIMENT))" > value.py')
+        line = 'echo "X=$((12 - OVERNIGHT_EXPERIMENT))" > value.py'
+        return CommandAgent("count", AgentTable(command=line))
 
 
 class TestPatches(AgentContract):
@@ -36,9 +37,7 @@ class TestPatches(AgentContract):
 def test_names_lead_to_agents(tmp_path: Path) -> None:
     text = ARENA + '\n[agents.mine]\ncommand = "true"\ntimeout = "9s"\n'
     arena = Arena.load(make_toy(tmp_path / "arena", text))
-    assert agent_named("mine", arena) == CommandAgent(
-        "mine", AgentTable(command="true", timeout=9.0)
-    )
+    assert agent_named("mine", arena) == CommandAgent("mine", arena.agents["mine"])
     assert agent_named("command:echo hi", arena) == CommandAgent(
         "command", AgentTable(command="echo hi")
     )
