@@ -24,7 +24,7 @@ from toy import ARENA, git, make_toy
 from writer import Writer, run, verdicts
 
 
-def left(toy: Path, name: str) -> bool:
+def made(toy: Path, name: str) -> bool:
     """Whether a stage that is under way has made a file of this name in one of its folders."""
     return bool(glob.glob(f"{glob.escape(str(toy))}/.overnight/worktrees/*/*/*/{name}"))
 
@@ -213,7 +213,7 @@ def test_a_stop_at_once_is_heard_while_an_agent_thinks(toy: Path) -> None:
     thinker = CommandAgent("thinker", AgentTable(command="touch thinking; sleep 60"))
 
     def ask() -> None:
-        while not left(toy, "thinking"):
+        while not made(toy, "thinking"):
             time.sleep(0.05)
         subprocess.run(asked, check=True)
 
@@ -232,7 +232,7 @@ def test_a_check_that_a_stop_ended_is_no_verdict(tmp_path: Path) -> None:
     with Campaign.open(toy, "t") as campaign:
 
         def stop_the_check() -> None:
-            while not left(toy, "checking"):
+            while not made(toy, "checking"):
                 time.sleep(0.05)
             campaign.stopping.set()
 
@@ -247,7 +247,7 @@ def test_interrupting_the_driver_ends_its_processes_and_is_recorded(tmp_path: Pa
     toy = make_toy(tmp_path / "arena", run=run_text)
     command = [sys.executable, "-m", "overnight", "run", "-C", str(toy), "--experiments", "1"]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not left(toy, "started"):
+    while not made(toy, "started"):
         assert driver.poll() is None
         time.sleep(0.05)
     driver.send_signal(signal.SIGTERM)
