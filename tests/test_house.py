@@ -19,7 +19,7 @@ from overnight.arena import Arena
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "overnight"
-FILES = sorted(f for f in SOURCE.rglob("*.py") if "templates" not in f.parts)
+FILES = sorted(f for f in SOURCE.rglob("*.py") if not {"templates", "attacks"} & set(f.parts))
 OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")])
 
 # Every module may import only from layers above its own, or to its left within it.
@@ -31,6 +31,7 @@ LAYERS = [
     "processes disk supervisor stage git private refs repository candidate workspace",
     "gpus artefacts score policies measure setup executors.base executors.local",
     "exchange referee",
+    "doctor readiness examination",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
     "agents.command agents.patches agents.person agents.named brief results stop resume",
     "attempts campaign",

@@ -192,6 +192,22 @@ def try_(
     raise typer.Exit(codes.get(experiment.verdict, 13))
 
 
+@app.command(epilog="Example: overnight doctor --json")
+def doctor(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Red-team this arena before the night: dishonest candidates, and five traits, measured.
+
+    Exit code: 1 when an attack gets through.
+    """
+    from overnight.examination import examine, print_examination
+
+    examination = examine(_arena_folder(folder), None if as_json else err)
+    if as_json:
+        _print_json(examination.document())
+    else:
+        print_examination(examination, out)
+    raise typer.Exit(1 if examination.through else 0)
+
+
 @app.command(epilog="Example: overnight status --json")
 def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Where a campaign stands."""

@@ -1,0 +1,84 @@
+"""What the doctor found, whole: run, printed, as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from overnight.arena import Arena
+from overnight.doctor import Doctor, Row, attacks, sandboxes
+from overnight.readiness import Trait, readiness
+from overnight.workspace import Workspace
+
+_COLOURS = {
+    "blocked": "green", "allowed": "yellow", "through": "bold red", "good": "green",
+    "fair": "yellow", "poor": "bold red",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Every attack in every sandbox, and the five traits."""
+
+    rows: Sequence[Row]
+    traits: Sequence[Trait]
+
+    @property
+    def through(self) -> list[Row]:
+        """What must be closed before the night."""
+        return [row for row in self.rows if row.verdict == "through"]
+
+    def document(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "attacks": [asdict(row) for row in self.rows],
+            "traits": [asdict(trait) for trait in self.traits],
+            "through": len(self.through),
+        }
+
+
+def examine(root: Path, progress: Console | None) -> Examination:
+    """Examine the arena in this folder; `progress` is told what is under way."""
+    arena = Arena.load(root)
+    doctor = Doctor(arena, Workspace.open(arena.root, arena.state))
+    doctor.prepare()
+    rows = []
+    names = [arena.run.sandbox] if arena.run.sandbox else sandboxes()
+    for sandbox in names:
+        for attack in attacks(arena):
+            if progress:
+                progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
+            rows.append(doctor.examine(attack, sandbox))
+    if progress:
+        progress.print("measuring the arena as it is …", style="dim")
+    return Examination(rows, readiness(doctor, names[0], rows))
+
+
+def print_examination(examination: Examination, out: Console) -> None:
+    """A row an attack, then the traits, then what to do."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("sandbox", "attack", "verdict", "what happened"):
+        table.add_column(name, overflow="fold")
+    for row in examination.rows:
+        colour = _COLOURS[row.verdict]
+        table.add_row(row.sandbox, row.attack, f"[{colour}]{row.verdict}[/]", _plain(row.happened))
+    out.print(table)
+    out.print()
+    traits = Table(box=None, pad_edge=False, show_header=False)
+    for trait in examination.traits:
+        colour = _COLOURS[trait.grade]
+        traits.add_row(trait.name, f"[{colour}]{trait.grade}[/]", _plain(trait.found))
+    out.print(traits)
+    out.print()
+    for row in examination.through:
+        out.print(f"{row.attack} ({row.sandbox}): {row.close}", style="red", markup=False)
+    if not examination.through:
+        out.print("Nothing got through.", style="green")
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\\[")
