@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,13 +39,15 @@ def test_regular_files_arrive_with_their_folders_and_cannot_be_written(out: Path
     assert arrived.read_bytes() == b"123" and arrived.stat().st_mode & 0o777 == 0o444
 
 
-def test_links_pipes_sockets_and_odd_names_stay_behind(out: Path, tmp_path: Path) -> None:
+def test_links_pipes_sockets_and_odd_names_stay_behind(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "secret").write_text("the answer")
     (out / "link").symlink_to(tmp_path / "secret")
     (out / "folder").symlink_to("/etc")
     os.mkfifo(out / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(out)  # a socket's path may have 100 characters only
+        monkeypatch.chdir(out)  # a socket's path may have 100 characters only
         server.bind("socket")
     (out / "two\nlines").write_text("x")
     (out / "good").write_text("x")
@@ -74,12 +78,10 @@ def test_too_many_files_are_refused(out: Path) -> None:
 
 
 def test_a_folder_of_any_depth_ends_somewhere(out: Path) -> None:
-    os.chdir(out)
-    for _ in range(1500):
-        os.mkdir("d")
-        os.chdir("d")
-    os.chdir(out)
+    deep = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')"
+    subprocess.run([sys.executable, "-c", deep], cwd=out, check=True)
     _, left_out, refused = taken(out)
+    subprocess.run(["rm", "-rf", str(out)], check=True)  # deeper than what clears up after tests
     assert not refused and f"more than {DEEPEST} folders deep" in left_out[0]
 
 

@@ -5,14 +5,22 @@ close it by listing every place of the data under `hidden`, none of it under `da
 
 import os
 
+
+def files(path):
+    if not os.path.isdir(path):
+        return [path]
+    os.listdir(path)  # where this is refused it is said; names alone are no content
+    return [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names][:50]
+
+
 for place in DOCTOR["hidden"]:
     link = os.path.join(os.environ["OVERNIGHT_OUT"], "a-link")
     os.path.lexists(link) and os.unlink(link)
     os.symlink(place, link)
     for path in (place, link, f"/proc/self/root{place}", f"/proc/{DOCTOR['pid']}/root{place}"):
         try:
-            found = os.listdir(path) if os.path.isdir(path) else open(path, "rb").read(1)
-            (through if found else refused)(f"{path} could be read")
+            read = [file for file in files(path) if open(file, "rb").read(1)]
+            (through if read else refused)(f"{path} could be read: {read[:1]}")
         except OSError as error:
             refused(f"{path}: {error.strerror}")
 for fd in range(3, 64):
