@@ -32,10 +32,11 @@ _SECONDS = 6.0
 """Budget of an attack that needs no more than its own program."""
 _LATE_SECONDS = 10.0
 """On top of the budget: polite waiting, and the end of thousands of processes."""
-_PRELUDE = """DOCTOR = {facts!r}
+PRELUDE = """DOCTOR = {facts!r}
 def through(words): print("got through:", words, flush=True)
 def refused(words): print("refused:", words, flush=True)
 """
+"""What stands before an attack's own source; `facts` is a dict."""
 
 
 @dataclass(frozen=True)
@@ -222,5 +223,5 @@ class Doctor:
 
 
 def _command(attack: Attack, facts: dict[str, object]) -> str:
-    source = _PRELUDE.format(facts=facts) + attack.source
+    source = PRELUDE.format(facts=facts) + attack.source
     return f"{shlex.quote(sys.executable)} -c {shlex.quote(source)}"
