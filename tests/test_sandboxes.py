@@ -59,3 +59,13 @@ def test_the_arena_can_choose_and_it_is_recorded(tmp_path: Path, name: str) -> N
     done = overnight(toy, "run", "--experiments", "1", "--agent", "command:echo X=5 > value.py")
     assert done.returncode == 0, done.stderr
     assert overnight(toy, "log", "--json").stdout.count(f'"sandbox": "{name}"') == 2
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "landlock"])
+def test_data_that_was_not_declared_is_named_with_what_to_do(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "texts.csv"
+    data.write_text("1\n")
+    text = ARENA.replace("[run]\n", f'[run]\nsandbox = "{name}"\n')
+    toy = make_toy(tmp_path / "arena", text, run=f"python3 -c \"open('{data}')\"\n")
+    done = overnight(toy, "run", "--experiments", "1")
+    assert done.returncode == 4 and f"{data} exists, but a run cannot see" in done.stderr

@@ -50,6 +50,9 @@ _INHERITED = [
     "CONDA_PREFIX",
     "LD_LIBRARY_PATH",
 ]
+_NOT_FOUND = re.compile(
+    r"(?:No such file or directory|Permission denied|Read-only file system): '(/[^'\n]{1,400})'"
+)
 _CHECK_SECONDS = 3600.0
 MOST_ARTEFACTS = 100_000
 """Files that a run may leave."""
@@ -213,7 +216,9 @@ class _Measuring:
                 return None
             self.reported = reported_numbers(spec.stdout)
             if failure := _run_failure(self.arena, run, spec.stdout):
-                return self._ended(*failure)
+                outcome, score, words = failure
+                hint = _missed(words, task.place) if spec.confinement else ""
+                return self._ended(outcome, score, words + hint)
             self._meter(run)
             if self.arena.score is None:
                 return self._ended(*self_reported(self.arena.metric, self.reported))
@@ -321,6 +326,17 @@ def _run_failure(arena: Arena, run: StageResult, log: Path) -> Ending | None:
     if run.oom_killed or _OUT_OF_MEMORY.search(words):
         return Outcome.OUT_OF_MEMORY, None, f"ran out of memory: {_last_words(run, log)}"
     return Outcome.CRASHED, None, _last_words(run, log)
+
+
+def _missed(words: str, place: Path) -> str:
+    """A hint when what a run did not find is there, outside of its sandbox."""
+    for path in _NOT_FOUND.findall(words):
+        if os.path.lexists(path) and not Path(path).is_relative_to(place):
+            return (
+                f"\n{path} exists, but a run cannot see or write it: add it to `data` in arena.toml "
+                "if it should read it; what it writes belongs below OVERNIGHT_OUT"
+            )
+    return ""
 
 
 def _last_words(result: StageResult, log: Path) -> str:
