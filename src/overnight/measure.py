@@ -333,8 +333,8 @@ def _missed(words: str, place: Path) -> str:
     for path in _NOT_FOUND.findall(words):
         if os.path.lexists(path) and not Path(path).is_relative_to(place):
             return (
-                f"\n{path} exists, but a run cannot see or write it: add it to `data` in arena.toml "
-                "if it should read it; what it writes belongs below OVERNIGHT_OUT"
+                f"\n{path} exists, but a run cannot see or write it: add it to `data` in "
+                "arena.toml if it should read it; what it writes belongs below OVERNIGHT_OUT"
             )
     return ""
 
