@@ -240,9 +240,9 @@ class Attempts:
         name = f"{purpose}-{n}-{seed}"
         logs = self._logs(n) / name
         logs.mkdir(exist_ok=True)
-        return self._task_in(self._places / name, logs, candidate, seed)
+        return self._task_in(self._places / name, logs, candidate, seed, n)
 
-    def _task_in(self, place: Path, logs: Path, candidate: str, seed: int) -> Task:
+    def _task_in(self, place: Path, logs: Path, candidate: str, seed: int, n: int = 0) -> Task:
         return Task(
             candidate=candidate,
             base=self._base,
@@ -250,6 +250,7 @@ class Attempts:
             place=place,
             logs=logs,
             family=self._family,
+            experiment=n,
             stopping=self.stopping,
             sandbox=self._sandbox,
         )

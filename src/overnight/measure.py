@@ -76,6 +76,8 @@ class Task:
     """Folder for the log files; must exist."""
     family: str
     """Names the processes of one campaign, so that strays can be found and ended."""
+    experiment: int = 0
+    """Its number within the campaign: a referee may ask more of the hundredth than of the first."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """When set, the stages are ended and the result is None."""
     sandbox: str | None = None
@@ -239,6 +241,7 @@ class _Measuring:
             CANDIDATE=str(folder),
             TREE=str(place / "tree"),
             SEED=str(task.seed),
+            EXPERIMENT=str(task.experiment),
             SANDBOX=self.sandbox,
             ARENA=str(arena.root),
         )
