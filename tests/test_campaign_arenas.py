@@ -88,12 +88,21 @@ def test_an_arena_in_a_subfolder_of_a_larger_repository(hostile_folder: Path) ->
 
 def test_untracked_data_of_the_arena_is_there_for_the_run(tmp_path: Path) -> None:
     text = ARENA.replace("[metric]", 'data = ["data"]\n[metric]\n', 1)
-    text = text.replace('editable = ["value.py"]\n', 'editable = ["value.py"]\n')
     run_text = 'cp data/value "$OVERNIGHT_OUT/value"\n'
     toy = make_toy(tmp_path / "arena", text, run=run_text)
     (toy / "data").mkdir()
     (toy / "data" / "value").write_text("X=4\n")
     assert run(toy, Writer([]))[0].score == 1.0
+
+
+def test_the_referee_knows_how_many_experiments_there_were(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", ARENA)
+    (toy / "score.py").write_text(
+        'import os\nprint(\'{"loss": -%s}\' % os.environ["OVERNIGHT_EXPERIMENT"])\n'
+    )
+    git(toy, "commit", "-a", "--quiet", "-m", "a score that counts")
+    done = run(toy, Writer(["X=8\n", "X=7\n"]))
+    assert [experiment.score for experiment in done] == [0.0, -1.0, -2.0]
 
 
 def test_the_setup_runs_once_for_a_version_of_the_protected_files(tmp_path: Path) -> None:

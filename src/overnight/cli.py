@@ -83,7 +83,9 @@ def _options(
 
 @app.command(epilog="Example: overnight new nanogpt my-arena")
 def new(
-    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="Which one: nanogpt.")],
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="Which one: nanogpt, code-speed or portfolio.")
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
 ) -> None:
     """Make a ready arena from a template."""
