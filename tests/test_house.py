@@ -31,7 +31,7 @@ LAYERS = [
     "processes disk supervisor stage git private refs repository candidate workspace",
     "gpus artefacts score policies measure setup executors.base executors.local",
     "exchange referee",
-    "doctor readiness examination",
+    "attack doctor readiness examination",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
     "agents.command agents.patches agents.person agents.named brief results stop resume",
     "attempts campaign",

@@ -36,6 +36,16 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _METRIC = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 
+def _machine_memory() -> int:
+    """Bytes that the machine has, or the container that this is in."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        file = Path("/sys/fs/cgroup", name)
+        if file.is_file() and (words := file.read_text().strip()).isdigit():
+            limits.append(int(words))
+    return min(limits)
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -72,8 +82,8 @@ class Run(_Table):
     """From process start, kept by overnight, never by the candidate."""
     clock: Literal["wall", "cpu"] = "wall"
     """What the budget counts in: wall seconds, or processor seconds of the whole tree."""
-    memory: Size | None = None
-    """Most memory the whole process tree may hold, in bytes."""
+    memory: Size = Field(default_factory=lambda: int(0.9 * _machine_memory()))
+    """Most memory the whole process tree may hold, in bytes; nine tenths of the machine's."""
     network: bool = False
     sandbox: Literal["bubblewrap", "landlock", "seatbelt"] | None = None
     """The back end that confines it; without a choice the strongest that works."""

@@ -103,8 +103,7 @@ def _contract(arena: Arena) -> list[str]:
         "killed and counts as a timeout.",
         f"- Network during the run: {'allowed' if run.network else 'not allowed'}.",
     ]
-    if run.memory:
-        lines.append(f"- Memory: at most {run.memory / 1e9:g} GB for the whole process tree.")
+    lines.append(f"- Memory: at most {run.memory / 1e9:.3g} GB for the whole process tree.")
     if arena.score:
         lines.append("- The score is computed afterwards by a referee that you cannot change.")
     else:

@@ -5,21 +5,21 @@ What it shows is that these attacks fail here, in these sandboxes; not that no o
 
 from __future__ import annotations
 
-import ast
 import os
-import shlex
 import socket
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 from overnight.arena import Arena
+from overnight.attack import Attack, Facts
 from overnight.experiment import Measurement
+from overnight.judge import Evidence, More, Side, judge_for
 from overnight.measure import Task, candidate_stage, measure, open_place
 from overnight.policies import expanded
 from overnight.sandboxes.named import NONE, all_sandboxes
@@ -27,40 +27,10 @@ from overnight.setup import run_setup
 from overnight.stage import StageEnd, StageResult, run_stage, tail
 from overnight.workspace import Workspace
 
-_ATTACKS = Path(__file__).parent / "attacks"
 _SECONDS = 6.0
 """Budget of an attack that needs no more than its own program."""
 _LATE_SECONDS = 10.0
 """On top of the budget: polite waiting, and the end of thousands of processes."""
-PRELUDE = """DOCTOR = {facts!r}
-def through(words): print("got through:", words, flush=True)
-def refused(words): print("refused:", words, flush=True)
-"""
-"""What stands before an attack's own source; `facts` is a dict."""
-
-
-@dataclass(frozen=True)
-class Attack:
-    """A dishonest candidate."""
-
-    name: str
-    tries: str
-    kind: str
-    """"score", "late", "again", "network" or "close": how it is told whether it worked."""
-    close: str
-    source: str
-
-    @classmethod
-    def read(cls, path: Path) -> Attack:
-        """The attack in a file; its docstring says the rest."""
-        source = path.read_text(encoding="utf-8")
-        words = ast.get_docstring(ast.parse(source)) or f"{path.stem}."
-        tries, _, last = words.partition("\n\n")
-        kind, colon, close = last.replace("\n", " ").partition(": ")
-        known = colon and kind in ("score", "late", "again", "network")
-        name = path.stem.replace("_", " ")
-        kind, close = (kind, close) if known else ("close", last.replace("\n", " "))
-        return cls(name, tries, kind, close, source)
 
 
 @dataclass(frozen=True)
@@ -73,12 +43,6 @@ class Row:
     """"blocked", "through", or "allowed": the arena grants it."""
     happened: str
     close: str
-
-
-def attacks(arena: Arena) -> list[Attack]:
-    """overnight's own, and those in the arena's folder `attacks`."""
-    files = [*sorted(_ATTACKS.glob("[a-z]*.py")), *sorted((arena.root / "attacks").glob("*.py"))]
-    return [Attack.read(path) for path in files]
 
 
 def sandboxes() -> list[str]:
@@ -97,85 +61,144 @@ class Doctor:
         self._logs = arena.state / "logs" / "doctor"
         self._mark = f"doctor-{uuid.uuid4().hex[:12]}"
         self._count = 0
+        self._baselines: dict[str, list[Measurement]] = {}
 
     def prepare(self) -> None:
         """The arena's setup. Raises MeasurementImpossible when it fails."""
         run_setup(self.arena, self._workspace, self._task(NONE))
 
-    def measured(self, sandbox: str, arena: Arena | None = None, commit: str = "") -> Measurement:
-        """One measurement of the arena as it is, or changed."""
-        task = replace(self._task(sandbox), candidate=commit or self.base)
-        measurement = measure(arena or self.arena, self._workspace, task)
-        assert measurement is not None
-        return measurement
+    def baseline(self, sandbox: str, n: int) -> Measurement:
+        """The n-th measurement of the arena as it is, from 0; taken when it is first asked for."""
+        taken = self._baselines.setdefault(sandbox, [])
+        while len(taken) <= n:
+            taken.append(self.measured(sandbox))
+        return taken[n]
 
-    def emptied(self, sandbox: str) -> Measurement:
-        """One measurement with every editable file emptied."""
-        place = self._task(sandbox).place
+    def measured(
+        self, sandbox: str, arena: Arena | None = None, commit: str | None = None
+    ) -> Measurement:
+        """One measurement of the arena as it is, or of a changed one."""
+        return self._measured(replace(self._task(sandbox), candidate=commit or self.base), arena)
+
+    def with_run(self, **changes: object) -> Arena:
+        """The arena with other values in its table `[run]`."""
+        run = self.arena.run.model_copy(update=changes)
+        return self.arena.model_copy(update={"run": run})
+
+    def changed(self, edit: Callable[[bytes], bytes], why: str) -> str | None:
+        """A commit in which every editable file went through `edit`; None when none changed."""
+        place = self._task(NONE).place
         try:
             folder = self._workspace.checkout(self.base, place / "tree", own_git=True)
             for path in self._workspace.files(self.base, self.arena.is_editable):
-                (folder / path).write_bytes(b"")
+                (folder / path).write_bytes(edit((folder / path).read_bytes()))
             made = self._workspace.commit(
-                self.base, place / "tree", self.arena.is_editable, "emptied by the doctor"
+                self.base, place / "tree", self.arena.is_editable, f"{why} by the doctor"
             )
         finally:
             self._workspace.remove(place)
-        return self.measured(sandbox, commit=made.commit or self.base)
+        return made.commit
 
     def examine(self, attack: Attack, sandbox: str) -> Row:
         """Run one attack in one sandbox."""
         with self._bait() as facts:
             if attack.kind == "score":
                 verdict, happened = self._forge(attack, sandbox, facts)
+            elif attack.kind in ("before", "after"):
+                verdict, happened = self._edit(attack, sandbox, facts)
             else:
                 verdict, happened = self._attempt(attack, sandbox, facts)
         if verdict == "through" and attack.kind == "network" and self.arena.run.network:
             verdict, happened = "allowed", "run.network = true"
         return Row(attack.name, sandbox, verdict, happened, attack.close)
 
-    def _attempt(self, attack: Attack, sandbox: str, facts: dict[str, object]) -> tuple[str, str]:
+    def _attempt(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         for _ in range(2 if attack.kind == "again" else 1):
             began = monotonic()
             result, log = self._run(attack, sandbox, facts)
             seconds = monotonic() - began
-        lines = tail(log, 400).splitlines()
-        if won := [line.partition(": ")[2] for line in lines if line.startswith("got through: ")]:
-            return "through", won[0] + (f" (and {len(won) - 1} more)" if len(won) > 1 else "")
+        if won := _won(log):
+            return "through", won
         if attack.kind == "late":
             late = seconds > _SECONDS + _LATE_SECONDS or result.survivors
             ended = f"ended after {seconds:.1f} s ({result.end})"
             return ("through" if late else "blocked"), ended
-        count = sum(line.startswith("refused: ") for line in lines)
+        count = sum(line.startswith("refused: ") for line in tail(log, 400).splitlines())
         if result.end is not StageEnd.EXITED or (result.exit_code and not count):
             return "blocked", f"ended: {result.end}, exit code {result.exit_code}"
         return "blocked", f"{count} attempts refused" if count else "nothing of it was left"
 
-    def _run(
-        self, attack: Attack, sandbox: str, facts: dict[str, object]
-    ) -> tuple[StageResult, Path]:
+    def _run(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[StageResult, Path]:
         task = self._task(sandbox)
         try:
             folder = open_place(self.arena, self._workspace, task.place, self.base)
-            spec = candidate_stage(self.arena, task, folder, _command(attack, facts))
+            spec = candidate_stage(self.arena, task, folder, attack.command(facts))
             spec = replace(spec, budget_seconds=_SECONDS, clock="wall", grace_seconds=0.5)
             return run_stage(spec, threading.Event()), spec.stdout
         finally:
             self._workspace.remove(task.place)
 
-    def _forge(self, attack: Attack, sandbox: str, facts: dict[str, object]) -> tuple[str, str]:
-        run = self.arena.run
-        command = f"{run.command}\n{_command(attack, facts)}"  # the last word is its own
-        forged = self.arena.model_copy(update={"run": run.model_copy(update={"command": command})})
-        found = self.measured(sandbox, forged)
+    def _forge(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
+        command = f"{self.arena.run.command}\n{attack.command(facts)}"  # the last word is its own
+        found = self.measured(sandbox, self.with_run(command=command))
+        if ended := self._ended(found, facts):
+            return ended
+        return "blocked", f"the score stayed what the referee measured ({found.score:g})"
+
+    def _edit(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
+        def edit(source: bytes) -> bytes:
+            try:
+                return attack.put_into(source.decode(), facts).encode()
+            except (SyntaxError, ValueError):  # not Python
+                return source
+
+        if (commit := self.changed(edit, attack.name)) is None:
+            return "blocked", "no editable file is Python"
+        task = replace(self._task(sandbox), candidate=commit)
+        found = self._measured(task)
+        if won := _won(task.logs / "run.log"):
+            return "through", won
+        return self._ended(found, facts) or self._judged(commit, found, sandbox)
+
+    def _ended(self, found: Measurement, facts: Facts) -> tuple[str, str] | None:
+        """The end of an attack whose score is the forged one, or none."""
         if found.score == facts["forged"]:
             return "through", f"the forged {self.arena.metric.name} was taken as the score"
         if found.score is None:
             return "blocked", f"{found.outcome}: {found.detail.splitlines()[0][:100]}"
-        return "blocked", f"the score stayed what the referee measured ({found.score:g})"
+        return None
+
+    def _judged(self, commit: str, found: Measurement, sandbox: str) -> tuple[str, str]:
+        """What the arena's own judge makes of a candidate that has a score."""
+        judge, metric = judge_for(self.arena), self.arena.metric
+        sides = {Side.CANDIDATE: [found], Side.INCUMBENT: [self.baseline(sandbox, 0)]}
+        while True:
+            if odd := [m for side in sides.values() for m in side if m.score is None]:
+                return "blocked", f"{odd[0].outcome}: {odd[0].detail.splitlines()[0][:100]}"
+            scores = {
+                side: tuple(metric.orient(m.score) for m in taken if m.score is not None)
+                for side, taken in sides.items()
+            }
+            word = judge.decide(Evidence(scores[Side.CANDIDATE], scores[Side.INCUMBENT]))
+            if not isinstance(word, More):
+                break
+            more = (
+                self.measured(sandbox, commit=commit)
+                if word.of is Side.CANDIDATE
+                else self.baseline(sandbox, len(sides[word.of]))
+            )
+            sides[word.of].append(more)
+        if word.keep:
+            return "through", f"the judge would keep it: {word.reason}"
+        return "blocked", f"the judge would discard it: {word.reason}"
+
+    def _measured(self, task: Task, arena: Arena | None = None) -> Measurement:
+        measurement = measure(arena or self.arena, self._workspace, task)
+        assert measurement is not None  # nobody stops it
+        return measurement
 
     @contextmanager
-    def _bait(self) -> Iterator[dict[str, object]]:
+    def _bait(self) -> Iterator[Facts]:
         """What the attacks look for: a key, a file at home, servers; and where everything is."""
         key, canary = f"OVERNIGHT_{self._mark}".replace("-", "_"), Path.home() / f".{self._mark}"
         metric = self.arena.metric
@@ -197,6 +220,7 @@ class Doctor:
                 "hidden": [str(p) for p in expanded(self.arena.hidden, self.arena.root)],
                 "metric": metric.name,
                 "forged": forged if forged is not None else metric.orient(987654321.125),
+                "memory": self.arena.run.memory,
                 "port": server.getsockname()[1],
                 "abstract": self._mark,
                 "pid": os.getpid(),
@@ -222,6 +246,8 @@ class Doctor:
         )
 
 
-def _command(attack: Attack, facts: dict[str, object]) -> str:
-    source = PRELUDE.format(facts=facts) + attack.source
-    return f"{shlex.quote(sys.executable)} -c {shlex.quote(source)}"
+def _won(log: Path) -> str:
+    """What an attack says that it could do; empty when it could do nothing."""
+    lines = tail(log, 400).splitlines()
+    won = [line.partition(": ")[2] for line in lines if line.startswith("got through: ")]
+    return won[0] + (f" (and {len(won) - 1} more)" if len(won) > 1 else "") if won else ""

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from overnight.arena import Arena
-from overnight.doctor import Doctor, Row, attacks, sandboxes
+from overnight.attack import attacks
+from overnight.doctor import Doctor, Row, sandboxes
 from overnight.readiness import Trait, readiness
 from overnight.workspace import Workspace
 

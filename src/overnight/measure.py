@@ -317,7 +317,7 @@ def _run_failure(arena: Arena, run: StageResult, log: Path) -> Ending | None:
     if run.end is StageEnd.DEADLINE:
         return Outcome.TIMEOUT, None, f"still running after {arena.budget_text}"
     if run.end is StageEnd.MEMORY:
-        most = (arena.run.memory or 0) / 1e6
+        most = arena.run.memory / 1e6
         return Outcome.OUT_OF_MEMORY, None, f"used more than its {most:,.0f} MB of memory"
     if run.end is StageEnd.PROCESSES:
         most = arena.run.processes

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from toy import ARENA, make_toy, overnight
+from overnight.arena import Arena
+from overnight.attack import attacks
+from overnight.doctor import Doctor, Row
+from overnight.readiness import Trait, readiness
+from overnight.workspace import Workspace
+from toy import ARENA, git, make_toy, overnight
 
 ATTACK = '''"""Look for a number that this arena's owner worries about.
 
@@ -37,7 +42,7 @@ def test_nothing_gets_through_in_an_arena_with_a_referee(tmp_path: Path) -> None
     toy = make_toy(tmp_path / "it's an arena", text)
     code, rows, traits, _ = examined(toy)
     assert {row["verdict"] for row in rows.values()} == {"blocked"}, rows
-    assert code == 0 and len(rows) >= 26
+    assert code == 0 and len(rows) >= 34
     assert {name.partition(":")[0] for name in rows} == {"bubblewrap", "landlock"}
     assert traits["an objective score"]["grade"] == "good"
     assert traits["a bounded environment"]["found"] == f"{len(rows)} of {len(rows)} attacks blocked"
@@ -62,15 +67,121 @@ def test_a_self_reported_score_is_what_gets_through(open_arena: Path) -> None:
     assert "self-reported" in traits["an objective score"]["found"]
 
 
+def doctor(toy: Path) -> Doctor:
+    arena = Arena.load(toy)
+    return Doctor(arena, Workspace.open(toy, arena.state))
+
+
+def examined_by(toy: Path, name: str) -> Row:
+    """What one attack came to, under Landlock."""
+    attack = next(attack for attack in attacks(Arena.load(toy)) if attack.name == name)
+    return doctor(toy).examine(attack, "landlock")
+
+
+def objective(toy: Path) -> Trait:
+    """The first trait, under Landlock."""
+    return readiness(doctor(toy), "landlock", [])[0]
+
+
+def test_a_stale_build_that_is_measured_is_said(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", run='echo X=5 > "$OVERNIGHT_OUT/value"\n')
+    found = objective(toy)
+    assert found.grade == "poor" and "stale build" in found.found
+
+
 def test_an_arena_that_cannot_teach_anything_is_said(tmp_path: Path) -> None:
-    text = ARENA.replace("[run]\n", '[run]\nsandbox = "landlock"\n')
-    toy = make_toy(tmp_path / "arena", text, run='echo X=5 > "$OVERNIGHT_OUT/value"\n')
-    _, _, traits, _ = examined(toy)
-    assert traits["an objective score"]["grade"] == "poor"
-    assert "nothing can be learnt" in traits["an objective score"]["found"]
+    run = '. ./value.py\ntest ! -s value.py || : ${X:?}\necho X=5 > "$OVERNIGHT_OUT/value"\n'
+    found = objective(make_toy(tmp_path / "arena", run=f"set -e\n{run}"))
+    assert found.grade == "poor" and "nothing can be learnt" in found.found
 
 
-def test_the_doctor_leaves_nothing_behind(open_arena: Path) -> None:
+def test_a_budget_that_is_too_short_is_said_with_what_it_takes(tmp_path: Path) -> None:
+    text = ARENA.replace('budget = "20s"', 'budget = "1s"')
+    run = 'sleep 2\ncp value.py "$OVERNIGHT_OUT/value"\n'
+    found = objective(make_toy(tmp_path / "arena", text, run=run))
+    assert found.grade == "poor" and "with four times the budget it needs 2." in found.found
+
+
+def test_a_start_up_that_eats_most_of_the_budget_is_said(tmp_path: Path) -> None:
+    text = ARENA.replace('budget = "20s"', 'budget = "2s"')
+    run = 'sleep 1.2\ncp value.py "$OVERNIGHT_OUT/value"\nsleep 0.7\n'
+    toy = make_toy(tmp_path / "arena", text, run=run)
+    speed = readiness(doctor(toy), "landlock", [])[1]
+    assert speed.grade == "poor" and "start-up eats most of it" in speed.found
+
+
+def test_a_referee_that_reads_the_runs_own_claim_is_found(tmp_path: Path) -> None:
+    run = 'echo \'{"val": {"loss": 1.5}, "steps": 3}\' > "$OVERNIGHT_OUT/result.json"\n'
+    toy = make_toy(tmp_path / "arena", run=run)
+    (toy / "score.py").write_text(
+        "import json, os, pathlib\n"
+        'claim = pathlib.Path(os.environ["OVERNIGHT_OUT"], "result.json").read_text()\n'
+        'print(json.dumps({"loss": json.loads(claim)["val"]["loss"]}))\n'
+    )
+    git(toy, "commit", "-qam", "a referee that believes")
+    found = examined_by(toy, "rewrite what the run left")
+    assert found.verdict == "through" and "taken as the score" in found.happened
+
+
+NOISY = """import json, random
+print(json.dumps({"loss": random.random()}))
+"""
+
+
+@pytest.mark.parametrize(
+    "judge, times, verdict",
+    [('rule = "threshold"\ngain = 1.0', 1, "blocked"), ('rule = "greedy"', 12, "through")],
+)
+def test_a_judge_that_keeps_luck_is_found(
+    tmp_path: Path, judge: str, times: int, verdict: str
+) -> None:
+    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[judge]\n{judge}\n", run="true\n")
+    (toy / "score.py").write_text(NOISY)
+    git(toy, "commit", "-qam", "nothing but noise")
+    found = [examined_by(toy, "change only the seed").verdict for _ in range(times)]
+    assert verdict in found
+
+
+PYTHON = """
+name = "original"
+editable = ["train.py"]
+
+[metric]
+name = "loss"
+direction = "minimize"
+
+[run]
+command = "python train.py"
+budget = "20s"
+"""
+TRAIN = '''"""Train."""
+
+from __future__ import annotations
+
+from prepare import evaluate_loss
+
+print(f"loss: {evaluate_loss(3.0):.6f}")
+'''
+
+
+def test_the_shape_of_the_original_is_open_where_it_is_open(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", PYTHON)
+    (toy / "prepare.py").write_text("def evaluate_loss(x: float) -> float:\n    return x * x\n")
+    (toy / "train.py").write_text(TRAIN)
+    git(toy, "add", "--all")
+    git(toy, "commit", "-qm", "it scores itself")
+    for name in ("forge the score", "patch the scoring library"):
+        row = examined_by(toy, name)
+        assert row.verdict == "through" and "[score]" in row.close, row
+    assert examined_by(toy, "overwrite the arena").verdict == "blocked"
+
+
+def test_the_doctor_leaves_nothing_behind(
+    open_arena: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before = git(open_arena, "status", "--porcelain")
     overnight(open_arena, "doctor")
-    assert not list(Path.home().glob(".doctor-*"))
+    assert not list(tmp_path.glob(".doctor-*"))
     assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
+    assert git(open_arena, "status", "--porcelain") == before

@@ -17,7 +17,11 @@ import numpy as np
 import pytest
 
 from overnight.agents.constants import find_constants
+from overnight.arena import Arena
+from overnight.attack import attacks
+from overnight.doctor import Doctor
 from overnight.template import make_arena
+from overnight.workspace import Workspace
 from toy import git, overnight
 
 TEMPLATE = Path(__file__).parents[2] / "src/overnight/templates/portfolio"
@@ -274,6 +278,32 @@ def test_the_proofs_are_kept_and_refused_and_a_peek_sees_nothing(
     assert found[2]["gain"] > 0.2
     said = (place / ".overnight" / "logs").glob("*/0/run-0-0/run.log")
     assert "could not:" in next(said).read_text()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_reading_tomorrow_pays_only_where_the_owner_left_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("OVERNIGHT_HOME", str(home))
+    place = tmp_path / "arena"
+    make_arena("portfolio", place)
+    shortened(place)
+    text = re.sub("best_possible.*", "", (place / "arena.toml").read_text())
+    if not closed:
+        text = re.sub(r"data = .*?\nhidden = .*?\n]", 'data = ["$OVERNIGHT_HOME/portfolio"]', text,
+                      flags=re.DOTALL)  # fmt: skip
+        file = place / "attacks" / "read_tomorrow.py"
+        where = repr([str(home / "portfolio" / "hidden")])
+        file.write_text(file.read_text().replace('DOCTOR["hidden"]', where))
+    (place / "arena.toml").write_text(text)
+    git(place, "commit", "-qam", "two years")
+    arena = Arena.load(place)
+    doctor = Doctor(arena, Workspace.open(place, arena.state))
+    doctor.prepare()
+    attack = next(attack for attack in attacks(arena) if attack.name == "read tomorrow")
+    row = doctor.examine(attack, "landlock")
+    assert row.verdict == ("blocked" if closed else "through"), row
 
 
 def test_an_unfit_strategy_is_told_so_in_the_run(arena: Path, tmp_path: Path) -> None:

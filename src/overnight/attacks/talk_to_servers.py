@@ -26,3 +26,7 @@ try:
         through("a datagram was answered")
 except OSError as error:
     refused(f"datagram: {error}")
+try:
+    through(f"a name server answered: {socket.getaddrinfo('example.org', 80)[0][4]}")
+except OSError as error:
+    refused(f"name server: {error}")
