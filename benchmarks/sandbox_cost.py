@@ -1,7 +1,8 @@
 """What confinement costs: milliseconds a stage for each back end, and throughput inside.
 
 The reference is the same stage without a sandbox, in the same run, interleaved; beside it a bare
-process start. Throughput: matrix products and file reads a second, inside against outside.
+process start. Throughput, inside against outside, the best of three: matrix products and file reads
+a second, and the steps that nanogpt trains for in 15 seconds of processor time, start-up included.
 
     python benchmarks/sandbox_cost.py [--rounds 40]
 """
@@ -17,13 +18,19 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from overnight.arena import Arena
+from overnight.measure import Task, measure
 from overnight.policies import PRIVATE
 from overnight.sandbox import Confinement, Policy, Sandbox
-from overnight.sandboxes.named import all_sandboxes
+from overnight.sandboxes.named import NONE, all_sandboxes
 from overnight.sandboxes.runtime import runtime_paths
+from overnight.setup import run_setup
 from overnight.stage import StageSpec, run_stage
+from overnight.template import make_demo
+from overnight.workspace import Workspace
 
 ENV = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 WORK = """
@@ -72,6 +79,29 @@ def rates(stage: StageSpec) -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
+def steps(folder: Path, sandbox: str, seed: int) -> float:
+    """How long the nanogpt arena in `folder` trains within its budget."""
+    arena = Arena.load(folder)
+    workspace = Workspace.open(folder, arena.state)
+    place, base = folder / ".overnight" / "worktrees" / "bench", workspace.head()
+    logs = folder.parent
+    task = Task(base, base, seed, place, logs, family="overnight:bench", sandbox=sandbox)
+    run_setup(arena, workspace, task)
+    measurement = measure(arena, workspace, task)
+    assert measurement is not None and measurement.score is not None, measurement
+    return measurement.reported["steps"]
+
+
+def training(folder: Path, names: Sequence[str]) -> dict[str, float]:
+    """Steps in each sandbox, as a part of those without one."""
+    make_demo(folder)
+    found: dict[str, list[float]] = {}
+    for seed in range(3):
+        for name in (NONE, *names):
+            found.setdefault(name, []).append(steps(folder, name, seed))
+    return {name: max(found[name]) / max(found[NONE]) for name in names}
+
+
 def bare() -> float:
     """A process start without overnight."""
     begun = time.perf_counter()
@@ -95,8 +125,6 @@ def main() -> None:
                 stage = spec(place, "true", box)
                 starts.setdefault(box.name if box else "no sandbox", []).append(milliseconds(stage))
         medians = {name: statistics.median(times) for name, times in starts.items()}
-        print(f"{'':14}{'ms a stage':>12}{'added':>8}{'products':>10}{'reads':>8}")
-        print(f"{'bare process':14}{medians['bare process']:12.1f}")
         work = f"{shlex.quote(sys.executable)} -c {shlex.quote(WORK)}"
         outside: dict[str, list[float]] = {}
         inside: dict[str, dict[str, list[float]]] = {}
@@ -105,11 +133,16 @@ def main() -> None:
                 for kind, rate in rates(spec(place, work, box)).items():
                     kinds = inside.setdefault(box.name, {}) if box else outside
                     kinds.setdefault(kind, []).append(rate)
-        print(f"{'no sandbox':14}{medians['no sandbox']:12.1f}{'':8}{'100 %':>10}{'100 %':>8}")
+        trained = training(place / "nanogpt", list(inside))
+        print(f"{'':14}{'ms a stage':>12}{'added':>8}{'products':>10}{'reads':>8}{'training':>10}")
+        print(f"{'bare process':14}{medians['bare process']:12.1f}")
+        whole = f"{'100 %':>10}{'100 %':>8}{'100 %':>10}"
+        print(f"{'no sandbox':14}{medians['no sandbox']:12.1f}{'':8}{whole}")
         for name, kinds in inside.items():
             shares = [max(kinds[kind]) / max(outside[kind]) for kind in ("products", "reads")]
             added = medians[name] - medians["no sandbox"]
-            print(f"{name:14}{medians[name]:12.1f}{added:8.1f}{shares[0]:10.1%}{shares[1]:8.1%}")
+            row = f"{name:14}{medians[name]:12.1f}{added:8.1f}{shares[0]:10.1%}{shares[1]:8.1%}"
+            print(f"{row}{trained[name]:10.1%}")
 
 
 if __name__ == "__main__":

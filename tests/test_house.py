@@ -28,7 +28,7 @@ LAYERS = [
     "arena database ledger judge history message lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
-    "processes disk supervisor stage git private refs repository candidate workspace",
+    "processes disk log supervisor stage git private refs repository candidate workspace",
     "gpus artefacts score policies measure setup executors.base executors.local",
     "exchange referee",
     "attack doctor readiness examination",

@@ -54,7 +54,12 @@ class Sandbox(Protocol):
         ...
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
-        """The command line that runs the command confined."""
+        """The command line that runs the command confined, once `order` was followed."""
+        ...
+
+    def order(self, policy: Policy) -> dict[str, object]:
+        """What a process must do to itself before it becomes the command: fields of
+        sandboxes/confine.py's Order. Empty where the command line does all."""
         ...
 
 
@@ -74,7 +79,3 @@ class Confinement:
 
     sandbox: Sandbox
     policy: Policy
-
-    def argv(self, command: Sequence[str]) -> list[str]:
-        """The command line that runs the command confined."""
-        return self.sandbox.argv(self.policy, command)

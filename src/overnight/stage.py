@@ -281,7 +281,8 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
     name, _, token = mark.partition("=")
     argv, confined = ["/bin/sh", "-c", spec.command], spec.confinement
     return {
-        "argv": confined.argv(argv) if confined else argv,
+        "argv": confined.sandbox.argv(confined.policy, argv) if confined else argv,
+        "confine": confined.sandbox.order(confined.policy) if confined else {},
         "layers": confined.sandbox.layers if confined else 0,
         "cwd": str(spec.cwd),
         "env": {**spec.env, name: token},

@@ -1,7 +1,7 @@
 """The process between overnight and one command: keeps its clock, its meters and its log, ends it.
 
 stage.py starts it for every stage; nothing imports it. Its start is part of what a measurement
-costs, so it imports only processes.py, disk.py and what loads in well under a millisecond:
+costs, so it imports only processes.py, disk.py, log.py and what loads in well under a millisecond:
 `_signal` (`signal` loads `enum`), marshal (`json` loads `re`).
 
 It makes itself the subreaper of everything it starts (Linux), so whatever forks twice, opens its
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     import signal as _signal
 
     from overnight.disk import DiskMeter
+    from overnight.log import Log
     from overnight.processes import LINUX, SHORTEST_POLL, Meter, below, children, read, send
 else:
     import _signal
 
     from disk import DiskMeter
+    from log import Log
     from processes import LINUX, SHORTEST_POLL, Meter, below, children, read, send
 
 LIFELINE = 0
 REPORT = 1
 SIGNALS = [n for n in range(1, 32) if n not in (_signal.SIGKILL, _signal.SIGSTOP)]
-TAIL_BYTES = 256 * 1024
 PIPE_BYTES = 1024 * 1024
 # Made before the order comes: a megabyte of fresh pages takes half a millisecond.
 _BUFFER = memoryview(bytearray(PIPE_BYTES))
@@ -45,6 +46,8 @@ class Order:
     """What to run and within which limits: the fields that stage.py sends as one dict."""
 
     argv: list[str]
+    confine: dict[str, object]
+    """For sandboxes/confine.py; empty when argv confines itself."""
     layers: int
     cwd: str
     env: dict[str, str]
@@ -65,61 +68,6 @@ class Order:
 
     def __init__(self, fields: dict[str, object]) -> None:
         self.__dict__.update(fields)
-
-
-class Log:
-    """A file of bounded size for output without bound: its beginning and its end."""
-
-    def __init__(self, path: str, limit: int) -> None:
-        self.error = ""
-        self._keep = min(TAIL_BYTES, limit // 2)
-        self._head = limit - limit // 2
-        self._ring = bytearray()
-        self._left_out = 0
-        self._fd = -1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        try:
-            self._fd = os.open(path, flags, 0o644)
-        except OSError as error:
-            self._fail(error)
-
-    def add(self, data: memoryview) -> None:
-        """Take output; never fails, never blocks longer than the disk."""
-        now = min(len(data), self._head)
-        if now:
-            self._head -= now
-            self._write(data[:now])
-        self._ring += data[now:]
-        if len(self._ring) > 4 * self._keep:
-            self._trim()
-
-    def close(self) -> None:
-        """Write the end of the output and close the file."""
-        self._trim()
-        if self._left_out:
-            self._write(b"\n[... %s bytes left out ...]\n" % f"{self._left_out:,}".encode())
-        self._write(self._ring)
-        if self._fd >= 0:
-            os.close(self._fd)
-
-    def _trim(self) -> None:
-        surplus = max(0, len(self._ring) - self._keep)
-        self._left_out += surplus
-        del self._ring[:surplus]
-
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
-        rest = memoryview(data)
-        try:
-            while rest and self._fd >= 0:
-                rest = rest[os.write(self._fd, rest) :]
-        except OSError as error:
-            self._fail(error)
-        self._left_out += len(rest)
-
-    def _fail(self, error: OSError) -> None:
-        # What comes next may still fit at the end, when others have made room.
-        self._head = 0
-        self.error = self.error or str(error)
 
 
 class Supervisor:
@@ -184,29 +132,35 @@ class Supervisor:
         os.umask(0o022)
         out = self._open_log(order.stdout)
         err = out if order.stderr == order.stdout else self._open_log(order.stderr)
-        # Every other descriptor is closed by exec: Python opens them so.
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, out, 1),
-            (os.POSIX_SPAWN_DUP2, err, 2),
-        ]
-        for target, pipe in enumerate(order.pipes or ()):
-            actions += [(os.POSIX_SPAWN_DUP2, pipe, target), (os.POSIX_SPAWN_CLOSE, pipe)]
+        pipes = order.pipes or ()
+        for pipe in pipes:
+            os.set_inheritable(pipe, False)  # closed by exec, like all that Python has opened
+        ends = {0: os.open(os.devnull, os.O_RDONLY), 1: out, 2: err, **dict(enumerate(pipes))}
         own_score = _prefer_to_oom_killer()
         self.started = time.monotonic()
-        self.main = os.posix_spawn(
+        self.main = self._spawn(ends, {**order.env, "OVERNIGHT_STARTED": str(self.started)})
+        _set_oom_score(own_score)
+        self._next_sample = self.started + SHORTEST_POLL
+        for end in {out, err, *ends.values()}:
+            os.close(end)
+
+    def _spawn(self, ends: dict[int, int], env: dict[str, str]) -> int:
+        order = self.order
+        if order.confine:
+            if TYPE_CHECKING:
+                from overnight.sandboxes.confine import spawn
+            else:
+                from sandboxes.confine import spawn
+            return spawn(order.confine, order.argv, env, ends, SIGNALS)
+        return os.posix_spawn(
             order.argv[0],
             order.argv,
-            {**order.env, "OVERNIGHT_STARTED": str(self.started)},
-            file_actions=actions,
+            env,
+            file_actions=[(os.POSIX_SPAWN_DUP2, end, target) for target, end in ends.items()],
             setsid=True,
             setsigmask=(),
             setsigdef=SIGNALS,
         )
-        _set_oom_score(own_score)
-        self._next_sample = self.started + SHORTEST_POLL
-        for writer in {out, err, *(order.pipes or ())}:
-            os.close(writer)
 
     def _open_log(self, path: str) -> int:
         reader, writer = os.pipe()

@@ -46,6 +46,9 @@ class BubblewrapSandbox:
             words.append("--share-net")
         return [*words, *_view(policy), "--chdir", str(policy.cwd), "--", *command]
 
+    def order(self, policy: Policy) -> dict[str, object]:
+        return {}
+
 
 _NAMESPACES = (
     "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--new-session",

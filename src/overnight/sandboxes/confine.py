@@ -1,18 +1,22 @@
-"""The program that confines itself with Landlock and seccomp and then becomes the command.
+"""A process that confines itself with Landlock and seccomp and then becomes the command.
 
-sandboxes/landlock.py starts it; nothing imports it. It gets its order as hexadecimal marshal in
-its first argument, the command in the others, and imports only what loads in a millisecond or two.
-All of it is the kernel's own enforcement: nothing runs beside the command, no call is slowed.
+supervisor.py forks it with an order from sandboxes/landlock.py; it imports only what loads in a
+millisecond or two. All of it is the kernel's own enforcement: nothing runs beside the command, no
+call is slowed.
 """
 
 import _ctypes
 import array
-import marshal
 import os
 import resource
 import stat
 import struct
-import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # `signal` loads `enum`
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _PATH_BENEATH = 1
@@ -149,15 +153,28 @@ def confine(order: Order) -> None:
     filter_calls(order.seccomp)
 
 
-def main() -> None:
-    """Confine, then become the command."""
-    # Python adds variables of its own at the start; the command gets what this process was given.
-    with open("/proc/self/environ", "rb") as file:
-        pairs = [entry.partition(b"=") for entry in file.read().split(b"\0") if entry]
-    environment = {name: value for name, _, value in pairs}
+def spawn(
+    order: dict[str, object],
+    argv: list[str],
+    env: dict[str, str],
+    ends: dict[int, int],
+    signals: list[int],
+) -> int:
+    """Fork a process that confines itself and becomes the command; returns its pid.
+
+    ends: its descriptors to those of this process. signals: what is not to stay ignored.
+    """
+    if pid := os.fork():
+        return pid
     try:
-        confine(Order(marshal.loads(bytes.fromhex(sys.argv[1]))))
-        os.execvpe(sys.argv[2], sys.argv[2:], environment)
-    except OSError as error:
-        sys.stderr.write(f"overnight: the sandbox could not be entered: {error}\n")
+        os.setsid()
+        for target, end in ends.items():
+            os.dup2(end, target)
+        for number in signals:
+            _signal.signal(number, _signal.SIG_DFL)
+        confine(Order(order))
+        os.execve(argv[0], argv, env)
+    except BaseException as error:
+        os.write(2, f"overnight: the sandbox could not be entered: {error}\n".encode())
+    finally:
         os._exit(126)

@@ -8,7 +8,6 @@ network has no local sockets either; and protected files below something writabl
 from __future__ import annotations
 
 import ctypes
-import marshal
 import os
 import sys
 from collections.abc import Sequence
@@ -25,10 +24,6 @@ _PROC = (
     "cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems", "cgroups",
     "devices", "sys",
 )  # fmt: skip
-# Imported rather than run as a script, so that its bytecode is kept.
-_CONFINE = (
-    f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import confine; confine.main()"
-)
 
 
 class LandlockSandbox:
@@ -49,12 +44,12 @@ class LandlockSandbox:
         return None
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
+        return list(command)
+
+    def order(self, policy: Policy) -> dict[str, object]:
         sockets = "internet" if policy.network else "none"
-        order = {
-            "readable": [
-                *_both_ends(policy.readable),
-                *(f"/proc/{name}" for name in _PROC),
-            ],
+        return {
+            "readable": [*_both_ends(policy.readable), *(f"/proc/{name}" for name in _PROC)],
             "own": _both_ends(policy.own),
             "hidden": _both_ends(policy.hidden),
             "writable": _both_ends([policy.temporary, policy.home, *policy.writable]),
@@ -63,7 +58,6 @@ class LandlockSandbox:
             "limits": {"NOFILE": policy.open_files, "FSIZE": policy.file_bytes, "CORE": 0},
             "cwd": str(policy.cwd),
         }
-        return [sys.executable, "-I", "-S", "-c", _CONFINE, marshal.dumps(order).hex(), *command]
 
 
 def _both_ends(paths: Sequence[Path]) -> list[str]:

@@ -42,6 +42,9 @@ class SeatbeltSandbox:
         start = ["/bin/sh", "-c", _START, "sandbox", *limits]
         return [*start, _PROGRAM, "-p", _profile(policy), *command]
 
+    def order(self, policy: Policy) -> dict[str, object]:
+        return {}
+
 
 def _profile(policy: Policy) -> str:
     rules = [*_RULES]

@@ -1,0 +1,63 @@
+"""What a stage printed, in a file of bounded size: its beginning and its end.
+
+Loaded by supervisor.py, so it imports nothing that takes time.
+"""
+
+import os
+
+TAIL_BYTES = 256 * 1024
+
+
+class Log:
+    """A file of bounded size for output without bound: its beginning and its end."""
+
+    def __init__(self, path: str, limit: int) -> None:
+        self.error = ""
+        self._keep = min(TAIL_BYTES, limit // 2)
+        self._head = limit - limit // 2
+        self._ring = bytearray()
+        self._left_out = 0
+        self._fd = -1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        try:
+            self._fd = os.open(path, flags, 0o644)
+        except OSError as error:
+            self._fail(error)
+
+    def add(self, data: memoryview) -> None:
+        """Take output; never fails, never blocks longer than the disk."""
+        now = min(len(data), self._head)
+        if now:
+            self._head -= now
+            self._write(data[:now])
+        self._ring += data[now:]
+        if len(self._ring) > 4 * self._keep:
+            self._trim()
+
+    def close(self) -> None:
+        """Write the end of the output and close the file."""
+        self._trim()
+        if self._left_out:
+            self._write(b"\n[... %s bytes left out ...]\n" % f"{self._left_out:,}".encode())
+        self._write(self._ring)
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def _trim(self) -> None:
+        surplus = max(0, len(self._ring) - self._keep)
+        self._left_out += surplus
+        del self._ring[:surplus]
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        rest = memoryview(data)
+        try:
+            while rest and self._fd >= 0:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            self._fail(error)
+        self._left_out += len(rest)
+
+    def _fail(self, error: OSError) -> None:
+        # What comes next may still fit at the end, when others have made room.
+        self._head = 0
+        self.error = self.error or str(error)
