@@ -101,9 +101,11 @@ def _contract(arena: Arena) -> list[str]:
         "- Say what you did in `.overnight-idea.md`: the first line a title, then the hypothesis.",
         f"- Your change is run as `{run.command}` with {arena.budget_text}; at the deadline it is "
         "killed and counts as a timeout.",
+        f"- The run reads its checkout, the installed programs and {_data(arena)}; it writes "
+        "$OVERNIGHT_OUT and temporary folders. All else is out of its reach.",
         f"- Network during the run: {'allowed' if run.network else 'not allowed'}.",
+        f"- Memory: at most {run.memory / 1e9:.3g} GB for the whole process tree.",
     ]
-    lines.append(f"- Memory: at most {run.memory / 1e9:.3g} GB for the whole process tree.")
     if arena.score:
         lines.append("- The score is computed afterwards by a referee that you cannot change.")
     else:
@@ -117,6 +119,10 @@ def _contract(arena: Arena) -> list[str]:
         ]
         lines.append(f"- Constraint on {name}: {', '.join(limits)}.")
     return lines
+
+
+def _data(arena: Arena) -> str:
+    return f"the data in {', '.join(arena.data)}" if arena.data else "no other data"
 
 
 def _incumbent(arena: Arena, history: History) -> list[str]:

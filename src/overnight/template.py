@@ -10,6 +10,7 @@ from pathlib import Path
 
 from overnight.arena import FILE, PROGRAM, Arena
 from overnight.errors import UsageError
+from overnight.gpus import installed
 from overnight.repository import create_repository, is_in_repository
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -65,6 +66,7 @@ class Guess:
     budget: str | None = None
     setup: str | None = None
     data: tuple[str, ...] = ()
+    gpus: int = 0
 
     def or_(self, other: Guess) -> Guess:
         """This guess, with the gaps filled from another."""
@@ -84,8 +86,13 @@ def guess(folder: Path) -> Guess:
     if not (train.is_file() and "val_bpb" in train.read_text(errors="replace")):
         return Guess()
     uv = (folder / "uv.lock").is_file() and shutil.which("uv")
-    start = "uv run " if uv else "python " if shutil.which("python") else "python3 "
+    start = prepared = "uv run " if uv else "python " if shutil.which("python") else "python3 "
     sources = [f.read_text(errors="replace") for f in (prepare, train) if f.is_file()]
+    text = "\n".join(sources)
+    caches = [f"~/.cache/{name}" for name in re.findall(r"[\"'/]\.cache[\"', /]+([\w-]+)", text)]
+    if re.search(r"^(from|import) kernels\b", text, re.MULTILINE):
+        caches.append("~/.cache/huggingface")
+        start = f"HF_HUB_OFFLINE=1 {start}"  # no network: what was downloaded before is there
     budgets = [re.search(r"^TIME_BUDGET\s*=\s*(\d+)", text, re.MULTILINE) for text in sources]
     seconds = next((int(match[1]) for match in budgets if match), 300)
     return Guess(
@@ -95,8 +102,9 @@ def guess(folder: Path) -> Guess:
         editable=("train.py",),
         # The program keeps its own training time; start-up and evaluation come on top of it.
         budget=f"{2 * seconds}s",
-        setup=f"{start}prepare.py" if prepare.is_file() else None,
-        data=(".venv",) if uv else (),
+        setup=f"{prepared}prepare.py" if prepare.is_file() else None,
+        data=tuple(dict.fromkeys([*([".venv"] if uv else []), *caches])),
+        gpus=1 if "cuda" in text and installed() else 0,
     )
 
 
@@ -132,7 +140,8 @@ def _arena_text(folder: Path, known: Guess) -> str:
     quoted = json.dumps  # a JSON string is a TOML string
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "arena"
     setup = f"\n[setup]\ncommand = {quoted(known.setup)}\n" if known.setup else ""
-    data = f"data = {quoted(known.data)}  # untracked, linked into every checkout\n"
+    data = f"data = {quoted(known.data)}  # what a run reads and git does not track\n"
+    gpus = "gpus = 1\n" if known.gpus else ""
     return (
         f"name = {quoted(name)}\n"
         f"editable = {quoted(known.editable)}\n"
@@ -140,7 +149,7 @@ def _arena_text(folder: Path, known: Guess) -> str:
         f"[metric]\nname = {quoted(known.metric)}\ndirection = {quoted(known.direction)}\n"
         f"{setup}\n"
         f"[run]\ncommand = {quoted(known.run)}\nbudget = {quoted(known.budget)}\n"
-        "network = false\n\n"
+        f"{gpus}network = false\n\n"
         "# Without a [score] table the score is the run's own word: `KEY: NUMBER` in its output.\n"
         "# To measure it out of the candidate's reach, add a referee:\n"
         '# [score]\n# command = "python score.py"\n\n'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from overnight import Campaign, Limits
 from overnight.agents.command import CommandAgent
 from overnight.arena import AgentTable, Arena
-from overnight.doctor import PRELUDE, attacks
+from overnight.attack import attacks
 from toy import ARENA, git, make_toy
 
 HONEST = {1: 9, 4: 8, 8: 7, 12: 6, 16: 5, 20: 4}
@@ -36,7 +35,9 @@ done
 def test_the_branch_holds_the_honest_ones_alone(tmp_path: Path, sandbox: str) -> None:
     secret = tmp_path / "answers"
     secret.write_text("42\n")
-    text = ARENA.replace('"20s"', '"4s"', 1).replace("[run]\n", f'[run]\nsandbox = "{sandbox}"\n')
+    text = ARENA.replace('"20s"', '"4s"', 1).replace(
+        "[run]\n", f'[run]\nmemory = "500MB"\nsandbox = "{sandbox}"\n'
+    )
     toy = make_toy(tmp_path / "arena", text.replace("[metric]", f'hidden = ["{secret}"]\n[metric]'))
     moves = tmp_path / "moves"
     moves.mkdir()
@@ -66,15 +67,15 @@ def _write_moves(moves: Path, toy: Path, secret: Path, port: int) -> None:
         "arena": str(toy), "state": str(toy / ".overnight"), "git": str(toy / ".git"),
         "hidden": [str(secret)], "metric": "loss", "forged": 0.0, "port": port,
         "abstract": "nobody", "pid": os.getpid(), "key": "NO_SUCH_KEY", "canary": str(secret),
-        "home": str(Path.home()), "mark": "clever-left", "sleep": "85.75",
+        "home": str(Path.home()), "mark": "clever-left", "sleep": "85.75", "memory": 500_000_000,
     }  # fmt: skip
-    known = [PRELUDE.format(facts=facts) + one.source for one in attacks(Arena.load(toy))]
+    known = [one.command(facts) for one in attacks(Arena.load(toy))]
     dishonest = [n for n in range(1, 21) if n not in HONEST]
     best = 10
     for n in range(1, 21):
         best = HONEST.get(n, best)
         text = f"X={best}\n"
         if n in dishonest:
-            source = known[dishonest.index(n) % len(known)]
-            text += f"{shlex.quote(sys.executable)} -c {shlex.quote(source)}\n"
+            # Some of the first end the run: where there are two, the other comes before it.
+            text += "\n".join(reversed(known[dishonest.index(n) :: len(dishonest)])) + "\n"
         (moves / str(n)).write_text(text)

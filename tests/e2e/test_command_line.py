@@ -175,11 +175,12 @@ def test_no_command_touches_the_users_repository(done: Path) -> None:
 
 
 KARPATHY_TRAIN = '''"""Trains, and says how well."""
-from prepare import TIME_BUDGET
+from prepare import TIME_BUDGET, shard
 
 LR = 0.5  # 0.01..10 log
 
 if __name__ == "__main__":
+    assert shard() == "text", "prepared once, read by every run"
     print("step 00001 | loss: 5.1\\rstep 00002 | loss: 4.2")
     print("---")
     print(f"val_bpb:          {1 + (LR - 0.05) ** 2:.6f}")
@@ -188,14 +189,33 @@ if __name__ == "__main__":
 '''
 
 
+KARPATHY_PREPARE = '''"""Prepares."""
+import os
+
+TIME_BUDGET = 3
+CACHE_DIR = os.path.join(os.path.expanduser("~"), ".cache", "autoresearch")
+
+def shard():
+    with open(os.path.join(CACHE_DIR, "shard")) as file:
+        return file.read()
+
+if __name__ == "__main__":
+    os.makedirs(CACHE_DIR, exist_ok=True)
+    with open(os.path.join(CACHE_DIR, "shard"), "w") as file:
+        file.write("text")
+'''
 UV_PROJECT = '[project]\nname = "autoresearch"\nversion = "0.1"\nrequires-python = ">=3.11"\n'
 
 
-def test_a_repository_of_karpathys_shape_runs_unmodified(tmp_path: Path) -> None:
+def test_a_repository_of_karpathys_shape_runs_unmodified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
     repo = tmp_path / "autoresearch"
     repo.mkdir()
     (repo / "program.md").write_text("# autoresearch\nLowest val_bpb wins.\n")
-    (repo / "prepare.py").write_text("TIME_BUDGET = 3\nif __name__ == '__main__': print('ready')\n")
+    (repo / "prepare.py").write_text(KARPATHY_PREPARE)
     (repo / "train.py").write_text(KARPATHY_TRAIN)
     (repo / "pyproject.toml").write_text(UV_PROJECT)
     (repo / ".gitignore").write_text(".venv\n__pycache__/\n")
@@ -207,6 +227,7 @@ def test_a_repository_of_karpathys_shape_runs_unmodified(tmp_path: Path) -> None
     text = (repo / "arena.toml").read_text()
     assert 'budget = "6s"' in text and 'name = "val_bpb"' in text and "[score]" in text
     assert 'command = "uv run train.py"' in text
+    assert 'data = [".venv", "~/.cache/autoresearch"]' in text
     assert (repo / "program.md").read_text().startswith("# autoresearch")
     git(repo, "add", "--all")
     git(repo, "commit", "--quiet", "-m", "An arena")
