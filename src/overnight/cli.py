@@ -198,7 +198,7 @@ def try_(
 def doctor(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Red-team this arena before the night: dishonest candidates, and five traits, measured.
 
-    Exit code: 1 when an attack gets through.
+    Exit code: 1 when an attack gets through or cannot be tried.
     """
     from overnight.examination import examine, print_examination
 
@@ -207,7 +207,7 @@ def doctor(folder: Folder = HERE, as_json: AsJson = False) -> None:
         _print_json(examination.document())
     else:
         print_examination(examination, out)
-    raise typer.Exit(1 if examination.through else 0)
+    raise typer.Exit(1 if examination.open else 0)
 
 
 @app.command(epilog="Example: overnight status --json")

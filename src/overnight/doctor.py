@@ -33,6 +33,13 @@ _LATE_SECONDS = 10.0
 """On top of the budget: polite waiting, and the end of thousands of processes."""
 
 
+_MEASURED = ("score", "before", "after")
+_MEND = (
+    "declare what it misses there under `data` or run.env, or name the sandbox that it is to use "
+    "as run.sandbox"
+)
+
+
 @dataclass(frozen=True)
 class Row:
     """What one attack came to in one sandbox."""
@@ -40,7 +47,7 @@ class Row:
     attack: str
     sandbox: str
     verdict: str
-    """"blocked", "through", or "allowed": the arena grants it."""
+    """"blocked", "through", "allowed": the arena grants it, or "untried": there was no score."""
     happened: str
     close: str
 
@@ -101,6 +108,9 @@ class Doctor:
 
     def examine(self, attack: Attack, sandbox: str) -> Row:
         """Run one attack in one sandbox."""
+        if attack.kind in _MEASURED and (here := self.baseline(sandbox, 0)).score is None:
+            happened = f"the arena as it is has no score here: {_ending(here)}"
+            return Row(attack.name, sandbox, "untried", happened, _MEND)
         with self._bait() as facts:
             if attack.kind == "score":
                 verdict, happened = self._forge(attack, sandbox, facts)
@@ -165,7 +175,7 @@ class Doctor:
         if found.score == facts["forged"]:
             return "through", f"the forged {self.arena.metric.name} was taken as the score"
         if found.score is None:
-            return "blocked", f"{found.outcome}: {found.detail.splitlines()[0][:100]}"
+            return "blocked", _ending(found)
         return None
 
     def _judged(self, commit: str, found: Measurement, sandbox: str) -> tuple[str, str]:
@@ -174,7 +184,7 @@ class Doctor:
         sides = {Side.CANDIDATE: [found], Side.INCUMBENT: [self.baseline(sandbox, 0)]}
         while True:
             if odd := [m for side in sides.values() for m in side if m.score is None]:
-                return "blocked", f"{odd[0].outcome}: {odd[0].detail.splitlines()[0][:100]}"
+                return "blocked", _ending(odd[0])
             scores = {
                 side: tuple(metric.orient(m.score) for m in taken if m.score is not None)
                 for side, taken in sides.items()
@@ -244,6 +254,11 @@ class Doctor:
             family=f"overnight:{self._mark}",
             sandbox=sandbox,
         )
+
+
+def _ending(found: Measurement) -> str:
+    """Why it has no score, in a line."""
+    return f"{found.outcome}: {found.detail.partition(chr(10))[0][:100]}"
 
 
 def _won(log: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +17,8 @@ from overnight.readiness import Trait, readiness
 from overnight.workspace import Workspace
 
 _COLOURS = {
-    "blocked": "green", "allowed": "yellow", "through": "bold red", "good": "green",
-    "fair": "yellow", "poor": "bold red",
+    "blocked": "green", "allowed": "yellow", "untried": "yellow", "through": "bold red",
+    "good": "green", "fair": "yellow", "poor": "bold red",
 }  # fmt: skip
 
 
@@ -29,16 +30,17 @@ class Examination:
     traits: Sequence[Trait]
 
     @property
-    def through(self) -> list[Row]:
-        """What must be closed before the night."""
-        return [row for row in self.rows if row.verdict == "through"]
+    def open(self) -> list[Row]:
+        """What must be closed, or tried again, before the night."""
+        return [row for row in self.rows if row.verdict in ("through", "untried")]
 
     def document(self) -> dict[str, object]:
         """For `--json`."""
         return {
             "attacks": [asdict(row) for row in self.rows],
             "traits": [asdict(trait) for trait in self.traits],
-            "through": len(self.through),
+            "through": sum(row.verdict == "through" for row in self.rows),
+            "untried": sum(row.verdict == "untried" for row in self.rows),
         }
 
 
@@ -75,10 +77,15 @@ def print_examination(examination: Examination, out: Console) -> None:
         traits.add_row(trait.name, f"[{colour}]{trait.grade}[/]", _plain(trait.found))
     out.print(traits)
     out.print()
-    for row in examination.through:
-        out.print(f"{row.attack} ({row.sandbox}): {row.close}", style="red", markup=False)
-    if not examination.through:
+    for close, rows in groupby(sorted(examination.open, key=_close), key=_close):
+        names = dict.fromkeys(f"{row.attack} ({row.sandbox})" for row in rows)
+        out.print(f"{', '.join(names)}: {close}", style="red", markup=False)
+    if not examination.open:
         out.print("Nothing got through.", style="green")
+
+
+def _close(row: Row) -> str:
+    return row.close
 
 
 def _plain(text: str) -> str:

@@ -27,7 +27,8 @@ from overnight.experiment import Measurement, Outcome
 from overnight.gpus import Gpu, leased
 from overnight.policies import (
     PRIVATE,
-    home_folder,
+    expanded,
+    make_home,
     overnight_home,
     run_confinement,
 )
@@ -116,10 +117,10 @@ def candidate_stage(
         CLOCK=run.clock,
         SEED=str(task.seed),
     )
-    env["HOME"] = str(home_folder(arena, place))
     env["CUDA_VISIBLE_DEVICES"] = ",".join(card.uuid for card in cards)
-    confinement = None
-    if sandbox := sandbox_named(task.sandbox):
+    confinement, sandbox = None, sandbox_named(task.sandbox)
+    env["HOME"] = str(make_home(sandbox, place / "home", expanded(arena.data, arena.root)))
+    if sandbox:
         confinement = run_confinement(sandbox, arena, place, folder, env, cards)
     log = task.logs / "run.log"
     return StageSpec(

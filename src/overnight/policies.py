@@ -41,12 +41,19 @@ def expanded(paths: Sequence[str], folder: Path) -> list[Path]:
     return found
 
 
-def home_folder(arena: Arena, place: Path) -> Path:
-    """What HOME is for a run: a private folder; or the name of the person's own, with nothing in
-    it but the declared data, when some of that lies there and programs will look for it."""
+def make_home(sandbox: Sandbox | None, home: Path, data: Sequence[Path]) -> Path:
+    """Prepare a private home, an empty folder, and return what HOME is. Programs that look for
+    declared data in the person's own home find it in this one."""
     own = Path.home()
-    declared = expanded(arena.data, arena.root)
-    return own if any(path.is_relative_to(own) for path in declared) else place / "home"
+    if sandbox and sandbox.replaces_home:
+        return own
+    for path in data:
+        if path.is_relative_to(own) and path != own:
+            link = home / path.relative_to(own)
+            if path.exists() and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(path)
+    return home
 
 
 def run_confinement(

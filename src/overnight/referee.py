@@ -29,7 +29,7 @@ from typing import TypeVar
 from overnight.arena import FILE, Arena
 from overnight.exchange import Array, Channel, ExchangeError, Field, Message
 from overnight.measure import stage_environment
-from overnight.policies import candidate_confinement
+from overnight.policies import candidate_confinement, expanded, make_home
 from overnight.sandboxes.named import sandbox_named
 from overnight.stage import StageResult, StageSpec, run_stage, tail
 
@@ -83,10 +83,11 @@ class Candidate:
             (self._folder / name).mkdir()
         out = str(_place("OUT", "out"))
         whole = stage_environment(arena, self._folder / "tmp", arena.run.env, OUT=out)
-        whole |= {"HOME": str(self._folder / "home"), **env}
         whole["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        confinement = None
-        if sandbox := sandbox_named(os.environ.get("OVERNIGHT_SANDBOX")):
+        confinement, sandbox = None, sandbox_named(os.environ.get("OVERNIGHT_SANDBOX"))
+        home = make_home(sandbox, self._folder / "home", expanded(arena.data, arena.root))
+        whole |= {"HOME": str(home), **env}
+        if sandbox:
             own = [_place("TREE", str(folder)), _place("OUT", "out")]
             confinement = candidate_confinement(sandbox, arena, self._folder, folder, own, whole)
         return StageSpec(

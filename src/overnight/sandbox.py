@@ -44,6 +44,8 @@ class Sandbox(Protocol):
 
     name: str
     """How arena.toml, the ledger and the doctor call it."""
+    replaces_home: bool
+    """Whether the private home is found where the person's own would be."""
     layers: int
     """Processes of its own between the one that starts it and the command."""
     install: str

@@ -207,8 +207,9 @@ if __name__ == "__main__":
 UV_PROJECT = '[project]\nname = "autoresearch"\nversion = "0.1"\nrequires-python = ">=3.11"\n'
 
 
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
 def test_a_repository_of_karpathys_shape_runs_unmodified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
@@ -229,6 +230,7 @@ def test_a_repository_of_karpathys_shape_runs_unmodified(
     assert 'command = "uv run train.py"' in text
     assert 'data = [".venv", "~/.cache/autoresearch"]' in text
     assert (repo / "program.md").read_text().startswith("# autoresearch")
+    (repo / "arena.toml").write_text(text.replace("[run]\n", f'[run]\nsandbox = "{sandbox}"\n'))
     git(repo, "add", "--all")
     git(repo, "commit", "--quiet", "-m", "An arena")
     finished = overnight(repo, "run", "--experiments", "5", "--tag", "t")

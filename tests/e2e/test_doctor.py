@@ -110,6 +110,13 @@ def test_a_start_up_that_eats_most_of_the_budget_is_said(tmp_path: Path) -> None
     assert speed.grade == "poor" and "start-up eats most of it" in speed.found
 
 
+def test_an_attack_on_an_arena_that_does_not_run_counts_as_untried(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", run='test -n "$NEEDED"\n')
+    row = examined_by(toy, "forge the score")
+    assert row.verdict == "untried" and "crashed: exit code 1" in row.happened
+    assert "run.env" in row.close
+
+
 def test_a_referee_that_reads_the_runs_own_claim_is_found(tmp_path: Path) -> None:
     run = 'echo \'{"val": {"loss": 1.5}, "steps": 3}\' > "$OVERNIGHT_OUT/result.json"\n'
     toy = make_toy(tmp_path / "arena", run=run)

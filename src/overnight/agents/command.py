@@ -12,7 +12,7 @@ from overnight.errors import AgentError
 from overnight.experiment import Idea
 from overnight.measure import stage_environment
 from overnight.message import one_line
-from overnight.policies import agent_confinement
+from overnight.policies import agent_confinement, expanded, make_home
 from overnight.sandboxes.named import sandbox_named
 from overnight.stage import StageEnd, StageSpec, run_stage, tail
 
@@ -37,8 +37,10 @@ class CommandAgent:
         else:
             line = f"( {line}\n) < {shlex.quote(str(brief))}"
         env = self._environment(bench, brief)
-        confinement = None
-        if sandbox := sandbox_named(bench.sandbox):
+        confinement, sandbox = None, sandbox_named(bench.sandbox)
+        data = expanded(self.table.data, bench.arena.root)
+        env["HOME"] = str(make_home(sandbox, bench.place / "home", data))
+        if sandbox:
             confinement = agent_confinement(
                 sandbox, bench.arena, bench.place, bench.folder, self.table, env
             )
@@ -69,7 +71,6 @@ class CommandAgent:
         """An allow-list, and the variables that arena.toml names for this agent alone."""
         return {
             **stage_environment(bench.arena, bench.place / "tmp", self.table.env),
-            "HOME": str(bench.place / "home"),
             "OVERNIGHT_BRIEF": str(brief),
             "OVERNIGHT_EXPERIMENT": str(bench.n),
             "OVERNIGHT_NOTES": str(bench.arena.state / "notes.md"),

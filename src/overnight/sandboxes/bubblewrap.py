@@ -32,6 +32,7 @@ class BubblewrapSandbox:
     """A process that sees a file system, a process table and a network made for it alone."""
 
     name = "bubblewrap"
+    replaces_home = Path.home() != Path("/")
     layers = 2
     install = "apt install bubblewrap (or your system's equivalent)"
 
@@ -64,7 +65,8 @@ def _view(policy: Policy) -> list[str]:
         words += ["--dev-bind-try", device, device]
     for place in ("/tmp", "/var/tmp"):
         words += ["--bind", str(policy.temporary), place]
-    words += ["--bind", str(policy.home), str(Path.home())]
+    if BubblewrapSandbox.replaces_home:
+        words += ["--bind", str(policy.home), str(Path.home())]
     settings = [path for path in policy.readable if path.is_relative_to(_SETTINGS)]
     words += ["--ro-bind", _settings_folder(settings), _SETTINGS]
     mounts = _Mounts(words)

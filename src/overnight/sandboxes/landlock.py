@@ -1,8 +1,9 @@
 """Landlock and seccomp: the kernel's own rules, without root, namespaces or a process beside.
 
-Weaker than bubblewrap in four points, all written in docs/trust.md: a hidden file's existence and
+Weaker than bubblewrap in five points, all written in docs/trust.md: a hidden file's existence and
 size can still be asked for; /tmp and /dev/shm are closed rather than private; a run without a
-network has no local sockets either; and protected files below something writable are not guarded.
+network has no local sockets either; protected files below something writable are not guarded; and
+the project files of the folders above can be read.
 """
 
 from __future__ import annotations
@@ -24,12 +25,18 @@ _PROC = (
     "cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems", "cgroups",
     "devices", "sys",
 )  # fmt: skip
+# Tools look for these in every folder upwards, and take a refusal for the end.
+_PROJECT = (
+    "pyproject.toml", "uv.toml", ".python-version", "setup.cfg", "package.json", "tsconfig.json",
+    "pnpm-workspace.yaml", "Cargo.toml", "rust-toolchain.toml", "go.mod", "go.work",
+)  # fmt: skip
 
 
 class LandlockSandbox:
     """A process that confines itself and then becomes the command."""
 
     name = "landlock"
+    replaces_home = False
     layers = 0
     install = "use a Linux kernel of version 6.12 or newer with Landlock enabled"
 
@@ -48,8 +55,10 @@ class LandlockSandbox:
 
     def order(self, policy: Policy) -> dict[str, object]:
         sockets = "internet" if policy.network else "none"
+        above = [folder / name for folder in policy.cwd.parents for name in _PROJECT]
+        readable = [*policy.readable, *(path for path in above if path.is_file())]
         return {
-            "readable": [*_both_ends(policy.readable), *(f"/proc/{name}" for name in _PROC)],
+            "readable": [*_both_ends(readable), *(f"/proc/{name}" for name in _PROC)],
             "own": _both_ends(policy.own),
             "hidden": _both_ends(policy.hidden),
             "writable": _both_ends([policy.temporary, policy.home, *policy.writable]),

@@ -29,6 +29,7 @@ class SeatbeltSandbox:
     """A process under a profile of Apple's sandbox, which later rules override earlier ones in."""
 
     name = "seatbelt"
+    replaces_home = False
     layers = 0
     install = "use macOS, where it is a part of the system"
 
