@@ -173,7 +173,10 @@ class Doctor:
     def _ended(self, found: Measurement, facts: Facts) -> tuple[str, str] | None:
         """The end of an attack whose score is the forged one, or none."""
         if found.score == facts["forged"]:
-            return "through", f"the forged {self.arena.metric.name} was taken as the score"
+            words = f"the forged {self.arena.metric.name} was taken as the score"
+            if self.arena.score is None:
+                words += ": there is no referee, a run's own word counts"
+            return "through", words
         if found.score is None:
             return "blocked", _ending(found)
         return None

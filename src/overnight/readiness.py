@@ -53,9 +53,15 @@ def readiness(doctor: Doctor, sandbox: str, rows: Sequence[Row]) -> list[Trait]:
 def _score(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Trait:
     arena, name = doctor.arena, "an objective score"
     scores, noise = _scores(baselines)
-    words = f"{arena.metric.name} {statistics.mean(scores):.6g}, noise {noise:.2g}"
-    words += f" from {len(scores)} measurements; gains above {_EASY * noise:.2g} are seen at once"
-    words += f", {_EASY * noise / math.sqrt(_night(baselines) / 2):.2g} if a night goes into one"
+    words = f"{arena.metric.name} {statistics.mean(scores):.6g}, "
+    if noise:
+        least = _EASY * noise / math.sqrt(_night(baselines) / 2)
+        words += (
+            f"noise {noise:.2g} from {len(scores)} measurements: a gain of {_EASY * noise:.2g} "
+        )
+        words += f"shows in one, a gain of {least:.2g} in a night of them"
+    else:
+        words += f"no noise in {len(scores)} measurements: any gain shows"
     if _unmoved(doctor, sandbox, baselines, _NONSENSE, "filled with nonsense"):
         words = (
             "the score is the same with nonsense in the editable files: something else is "
