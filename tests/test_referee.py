@@ -78,6 +78,41 @@ def test_a_candidate_that_misbehaves_is_invalid(folder: Path, body: str, words: 
         asked.ask(x=np.zeros(2))
 
 
+HOSTILE = """import os, struct, sys
+sys.stdin.buffer.read1()
+header = {header}
+os.write(1, struct.pack("<4sI", b"ovn1", len(header)) + header)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (b"[1]", "expected .fields, arrays."),
+        (b"[[], []]", "expected .fields, arrays."),
+        (b"[" * 100_000, "is no message"),
+        (b"\xff", "is no message"),
+        (b'[{}, [["x"]]]', "expected name, dtype, shape"),
+        (b'[{}, [["x", "object", [1]]]]', "expected name, dtype, shape"),
+        (b'[{}, [["x", "int8", [Infinity]]]]', "expected name, dtype, shape"),
+        (b'[{}, [["x", "int8", [-1]]]]', "expected name, dtype, shape"),
+        (b'[{}, [["x", "int8", [0, 1' + b"0" * 30 + b"]]]]", "expected name, dtype, shape"),
+        (b'[{}, [["x", "int8", [1000000, 1000000]]]]', "announces 1,000,000,000,000 bytes"),
+        (b'[{}, [["x", "int8", [9]]]]', "was too slow"),
+    ],
+)
+def test_a_hostile_header_is_invalid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: bytes, words: str
+) -> None:
+    write_toy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "serve.py").write_text(HOSTILE.format(header=header))
+    asked = Candidate(f"{sys.executable} serve.py", timeout=2.0)
+    with asked, pytest.raises(Invalid, match=words):
+        asked.ask(x=np.zeros(2))
+
+
 def test_it_sees_what_the_run_left_and_no_key(folder: Path) -> None:
     body = (
         "w = open(os.environ['OVERNIGHT_OUT'] + '/weights').read()\n"

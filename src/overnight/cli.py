@@ -172,8 +172,9 @@ def try_(
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """One experiment from your working copy: measured, judged, recorded, kept if it wins.
+    """One experiment from your working copy, with all the rules.
 
+    It is measured, judged, recorded, and kept if it wins.
     Exit code: 0 keep, 10 discard, 11 crash, 12 timeout, 13 invalid or stale.
     """
     from overnight.agents.person import Person
@@ -196,8 +197,9 @@ def try_(
 
 @app.command(epilog="Example: overnight doctor --json")
 def doctor(folder: Folder = HERE, as_json: AsJson = False) -> None:
-    """Red-team this arena before the night: dishonest candidates, and five traits, measured.
+    """Red-team this arena before the night.
 
+    Dishonest candidates try it in every sandbox, and five traits are measured.
     Exit code: 1 when an attack gets through or cannot be tried.
     """
     from overnight.examination import examine, print_examination
@@ -322,7 +324,7 @@ def demo(
     ] = Path("demo"),
     experiments: Annotated[int, typer.Option(min=1, help="How many to run.")] = 12,
 ) -> None:
-    """A small language model gets better while you watch: minutes, no key, no network."""
+    """A small language model gets better while you watch, in minutes."""
     from overnight.stop import Limits
     from overnight.template import make_demo
 

@@ -18,9 +18,10 @@ from time import monotonic
 
 from overnight.arena import Arena
 from overnight.attack import Attack, Facts
-from overnight.experiment import Measurement
+from overnight.experiment import Measurement, Outcome
 from overnight.judge import Evidence, More, Side, judge_for
 from overnight.measure import Task, candidate_stage, measure, open_place
+from overnight.message import one_line
 from overnight.policies import expanded
 from overnight.sandboxes.named import NONE, all_sandboxes
 from overnight.setup import run_setup
@@ -261,7 +262,8 @@ class Doctor:
 
 def _ending(found: Measurement) -> str:
     """Why it has no score, in a line."""
-    return f"{found.outcome}: {found.detail.partition(chr(10))[0][:100]}"
+    detail = one_line(found.detail.partition("\n")[0])
+    return detail if found.outcome is Outcome.REFUSED else f"{found.outcome}: {detail}"
 
 
 def _won(log: Path) -> str:

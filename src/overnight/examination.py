@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from overnight.arena import Arena
@@ -68,13 +69,13 @@ def print_examination(examination: Examination, out: Console) -> None:
         table.add_column(name, overflow="fold")
     for row in examination.rows:
         colour = _COLOURS[row.verdict]
-        table.add_row(row.sandbox, row.attack, f"[{colour}]{row.verdict}[/]", _plain(row.happened))
+        table.add_row(row.sandbox, row.attack, f"[{colour}]{row.verdict}[/]", escape(row.happened))
     out.print(table)
     out.print()
     traits = Table(box=None, pad_edge=False, show_header=False)
     for trait in examination.traits:
         colour = _COLOURS[trait.grade]
-        traits.add_row(trait.name, f"[{colour}]{trait.grade}[/]", _plain(trait.found))
+        traits.add_row(trait.name, f"[{colour}]{trait.grade}[/]", escape(trait.found))
     out.print(traits)
     out.print()
     for close, rows in groupby(sorted(examination.open, key=_close), key=_close):
@@ -86,7 +87,3 @@ def print_examination(examination: Examination, out: Console) -> None:
 
 def _close(row: Row) -> str:
     return row.close
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\\[")

@@ -182,17 +182,33 @@ def _announced(
 ) -> tuple[dict[str, Field], list[tuple[str, str, tuple[int, ...]]]]:
     """The fields, and name, dtype and shape of each array, all of them checked."""
     try:
-        fields, kinds = json.loads(text)
-        checked = [(str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in kinds]
-        plain = all(isinstance(value, Field) for value in fields.values())
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ExchangeError(f"its header cannot be read: {error}") from error
-    total = 0
-    for name, dtype, shape in checked:
-        fair = dtype in _DTYPES and len(shape) <= _MOST_DIMENSIONS and min(shape, default=0) >= 0
-        total += math.prod(shape) * np.dtype(dtype).itemsize if fair else 0
-        if not fair or total > most_bytes:
-            raise ExchangeError(f"it announces {name[:50]!r} as {dtype[:20]!r} of shape {shape}")
-    if not plain:
-        raise ExchangeError("a field is neither a text nor a number")
-    return fields, checked
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ExchangeError(f"what came is no message: its header is {text[:50]!r}") from None
+    match header:
+        case [dict() as fields, list() as kinds]:
+            pass
+        case _:
+            raise ExchangeError(f"its header is {text[:50]!r}, expected [fields, arrays]")
+    for name, value in fields.items():
+        if not isinstance(value, Field):
+            raise ExchangeError(f"its field {name[:50]!r} is neither a text nor a number")
+    arrays, total = [], 0
+    for kind in kinds:
+        match kind:
+            case [str() as name, str() as dtype, list() as shape] if _is_fair(dtype, shape):
+                total += math.prod(shape) * np.dtype(dtype).itemsize
+                arrays.append((name, dtype, tuple(shape)))
+            case _:
+                raise ExchangeError(f"it announces {str(kind)[:100]}, expected name, dtype, shape")
+        if total > most_bytes:
+            raise ExchangeError(f"it announces {total:,} bytes, more than {most_bytes:,}")
+    return fields, arrays
+
+
+def _is_fair(dtype: str, shape: list[object]) -> bool:
+    return (
+        dtype in _DTYPES
+        and len(shape) <= _MOST_DIMENSIONS
+        and all(type(length) is int and 0 <= length <= MOST_BYTES for length in shape)
+    )
