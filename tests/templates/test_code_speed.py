@@ -86,6 +86,11 @@ for fd in range(3, 40):
     except OSError:
         pass
 """,
+    "an empty log forgotten": """
+right = aggregate
+def aggregate(log):
+    return right(log) if log else {}
+""",
     "no table at all": """
 def aggregate(log):
     return [1] * 10
@@ -140,7 +145,7 @@ def test_the_proofs_are_kept_and_refused_in_a_campaign(arena: Path) -> None:
     done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs")
     assert done.returncode == 0, done.stderr
     found = json.loads(overnight(place, "log", "--json").stdout)
-    assert [one["verdict"] for one in found] == ["keep", "crash", "keep"], done.stdout
+    assert [one["verdict"] for one in found] == ["keep", "invalid", "keep"], done.stdout
     assert found[2]["gain"] > 0.15
 
 
@@ -150,7 +155,8 @@ def test_the_run_shows_the_first_mistake(arena: Path) -> None:
     done = subprocess.run(
         [sys.executable, "selftest.py"], cwd=arena, capture_output=True, text=True
     )
-    assert done.returncode == 1 and "log 1 of 6, 2 bytes: malformed is 1 of 2" in done.stderr
+    assert "log 1 of 6, 2 bytes: malformed is 1 of 2" in done.stdout
+    assert done.stdout.endswith("wrong_answers: 5\n")
 
 
 def test_the_tuner_finds_the_knobs() -> None:

@@ -19,6 +19,7 @@ from reference import as_text, difference, table
 
 from overnight.referee import Candidate, Invalid, report
 
+EDGES = [b"", b"\n", b"\n\nno log at all"]
 LOGS = 4
 LINES = 6_000
 READINGS = 4  # of each log by each version
@@ -30,9 +31,14 @@ LARGEST_ANSWER = 4  # times the right one, in bytes
 class Log:
     """A log and what is right for it."""
 
-    def __init__(self, lines: int) -> None:
-        self.text = make_log(secrets.randbits(64), lines)
-        self.right = as_text(table(self.text))
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.right = as_text(table(text))
+
+    @classmethod
+    def fresh(cls, lines: int) -> Log:
+        """One that nobody has seen."""
+        return cls(make_log(secrets.randbits(64), lines))
 
     def check(self, answer: bytes) -> None:
         """Raises Invalid unless the answer is right to the last digit."""
@@ -60,7 +66,7 @@ def reading(source: str, log: Log) -> tuple[float, float]:
     """Seconds, and megabytes at the most, of one version for one log."""
     with Candidate("python serve.py", timeout=SLOWEST_SECONDS) as candidate:
         candidate.ask({"source": source})
-        timed(candidate, Log(WARM_LINES))
+        timed(candidate, Log.fresh(WARM_LINES))
         seconds = timed(candidate, log)
         return seconds, candidate.close().peak_memory_bytes / 2**20
 
@@ -70,7 +76,9 @@ def score() -> dict[str, float]:
     start = Path("aggregate.py").read_text()  # beside this file lies the version of the start
     total = {start: 0.0, "": 0.0}
     memory = 0.0
-    for log in [Log(LINES) for _ in range(LOGS)]:
+    for text in EDGES:
+        reading("", Log(text))
+    for log in [Log.fresh(LINES) for _ in range(LOGS)]:
         least = dict.fromkeys(total, SLOWEST_SECONDS)
         for _ in range(READINGS):
             for source in sorted(total, key=lambda _: secrets.randbits(16)):
