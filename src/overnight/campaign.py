@@ -74,7 +74,7 @@ class Campaign:
             record, lock, warnings = begin_or_find(arena, workspace, ledger, tag)
             undo.callback(lock.release)
             campaign = cls(
-                base_arena(arena, workspace, record),
+                base_arena(arena, workspace, record.base),
                 record,
                 workspace,
                 ledger,

@@ -11,16 +11,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from overnight import __version__
-from overnight.errors import OvernightError, UsageError
+from overnight.errors import Interrupted, OvernightError, UsageError
 
 if TYPE_CHECKING:
+    from typer._click.core import Context
+
     from overnight.record import Record
     from overnight.stop import Limits
 
+
+class _Commands(TyperGroup):
+    """The commands; one that is interrupted says so."""
+
+    def invoke(self, ctx: Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; run the same command again") from error
+
+
 app = typer.Typer(
     name="overnight",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -49,9 +64,6 @@ def main() -> None:
     except OvernightError as error:
         err.print(f"overnight: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("overnight: interrupted; the same command goes on from here")
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:

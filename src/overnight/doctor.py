@@ -5,6 +5,7 @@ What it shows is that these attacks fail here, in these sandboxes; not that no o
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
@@ -20,12 +21,14 @@ from overnight.arena import Arena
 from overnight.attack import Attack, Facts
 from overnight.experiment import Measurement, Outcome
 from overnight.judge import Evidence, More, Side, judge_for
+from overnight.lock import CampaignLock
 from overnight.measure import Task, candidate_stage, measure, open_place
 from overnight.message import one_line
 from overnight.policies import expanded
+from overnight.resume import DOCTOR, family_of, lock_path
 from overnight.sandboxes.named import NONE, all_sandboxes
 from overnight.setup import run_setup
-from overnight.stage import StageEnd, StageResult, run_stage, tail
+from overnight.stage import StageEnd, StageResult, end_strays, run_stage, tail
 from overnight.workspace import Workspace
 
 _SECONDS = 6.0
@@ -34,6 +37,7 @@ _LATE_SECONDS = 10.0
 """On top of the budget: polite waiting, and the end of thousands of processes."""
 
 
+_BUSY = "process {owner} examines this arena already: wait for its end"
 _MEASURED = ("score", "before", "after")
 _MEND = (
     "declare what it misses there under `data` or run.env, or name the sandbox that it is to use "
@@ -59,20 +63,35 @@ def sandboxes() -> list[str]:
 
 
 class Doctor:
-    """One examination of an arena, in checkouts of its newest commit."""
+    """One examination of an arena, in checkouts of its newest commit; to be used in a `with`.
+
+    Raises CampaignBusy when another one examines this arena.
+    """
 
     def __init__(self, arena: Arena, workspace: Workspace) -> None:
         self.arena = arena
         self.base = workspace.head()
         self._workspace = workspace
-        self._places = arena.state / "worktrees" / "doctor"
-        self._logs = arena.state / "logs" / "doctor"
+        self._lock = CampaignLock(lock_path(arena, DOCTOR), _BUSY)
+        self._places = arena.state / "worktrees" / DOCTOR
+        self._logs = arena.state / "logs" / DOCTOR
         self._mark = f"doctor-{uuid.uuid4().hex[:12]}"
         self._count = 0
         self._baselines: dict[str, list[Measurement]] = {}
 
+    def __enter__(self) -> Doctor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
     def prepare(self) -> None:
-        """The arena's setup. Raises MeasurementImpossible when it fails."""
+        """End what a killed one has left, then the arena's setup.
+
+        Raises MeasurementImpossible when it fails.
+        """
+        end_strays(family_of(self.arena, DOCTOR))
+        self._workspace.remove(self._places)
         run_setup(self.arena, self._workspace, self._task(NONE))
 
     def baseline(self, sandbox: str, n: int) -> Measurement:
@@ -137,7 +156,8 @@ class Doctor:
         count = sum(line.startswith("refused: ") for line in tail(log, 400).splitlines())
         if result.end is not StageEnd.EXITED or (result.exit_code and not count):
             return "blocked", f"ended: {result.end}, exit code {result.exit_code}"
-        return "blocked", f"{count} attempts refused" if count else "nothing of it was left"
+        nothing = "nothing of it was left" if attack.kind == "again" else "found nothing to try"
+        return "blocked", f"{count} attempts refused" if count else nothing
 
     def _run(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[StageResult, Path]:
         task = self._task(sandbox)
@@ -214,7 +234,10 @@ class Doctor:
     @contextmanager
     def _bait(self) -> Iterator[Facts]:
         """What the attacks look for: a key, a file at home, servers; and where everything is."""
-        key, canary = f"OVERNIGHT_{self._mark}".replace("-", "_"), Path.home() / f".{self._mark}"
+        key = f"OVERNIGHT_{self._mark}".replace("-", "_")
+        # One name per arena: what a killed doctor leaves there, the next one takes away.
+        digest = hashlib.sha256(bytes(self.arena.root)).hexdigest()
+        canary = Path.home() / f".overnight-doctor-{digest[:12]}"
         metric = self.arena.metric
         forged = metric.best_possible
         with ExitStack() as stack:
@@ -255,7 +278,7 @@ class Doctor:
             seed=self._count,
             place=self._places / str(self._count),
             logs=logs,
-            family=f"overnight:{self._mark}",
+            family=family_of(self.arena, DOCTOR),
             sandbox=sandbox,
         )
 

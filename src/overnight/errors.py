@@ -52,3 +52,9 @@ class MeasurementImpossible(OvernightError):
 
 class AgentError(OvernightError):
     """An agent failed; its experiment is recorded as invalid and the campaign goes on."""
+
+
+class Interrupted(OvernightError):
+    """Ctrl-C, or SIGTERM, where there is nothing to go on from."""
+
+    exit_code = 130

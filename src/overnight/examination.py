@@ -15,6 +15,7 @@ from overnight.arena import Arena
 from overnight.attack import attacks
 from overnight.doctor import Doctor, Row, sandboxes
 from overnight.readiness import Trait, readiness
+from overnight.resume import base_arena
 from overnight.workspace import Workspace
 
 _COLOURS = {
@@ -29,6 +30,7 @@ class Examination:
 
     rows: Sequence[Row]
     traits: Sequence[Trait]
+    warnings: Sequence[str]
 
     @property
     def open(self) -> list[Row]:
@@ -40,6 +42,7 @@ class Examination:
         return {
             "attacks": [asdict(row) for row in self.rows],
             "traits": [asdict(trait) for trait in self.traits],
+            "warnings": list(self.warnings),
             "through": sum(row.verdict == "through" for row in self.rows),
             "untried": sum(row.verdict == "untried" for row in self.rows),
         }
@@ -48,18 +51,25 @@ class Examination:
 def examine(root: Path, progress: Console | None) -> Examination:
     """Examine the arena in this folder; `progress` is told what is under way."""
     arena = Arena.load(root)
-    doctor = Doctor(arena, Workspace.open(arena.root, arena.state))
-    doctor.prepare()
-    rows = []
-    names = [arena.run.sandbox] if arena.run.sandbox else sandboxes()
-    for sandbox in names:
-        for attack in attacks(arena):
-            if progress:
-                progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
-            rows.append(doctor.examine(attack, sandbox))
+    workspace = Workspace.open(arena.root, arena.state)
+    base = workspace.head()
+    arena = base_arena(arena, workspace, base)
+    warnings = [*workspace.warnings, *workspace.left_out(base)]
     if progress:
-        progress.print("measuring the arena as it is …", style="dim")
-    return Examination(rows, readiness(doctor, names[0], rows))
+        for warning in warnings:
+            progress.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
+    with Doctor(arena, workspace) as doctor:
+        doctor.prepare()
+        rows = []
+        names = [arena.run.sandbox] if arena.run.sandbox else sandboxes()
+        for sandbox in names:
+            for attack in attacks(arena):
+                if progress:
+                    progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
+                rows.append(doctor.examine(attack, sandbox))
+        if progress:
+            progress.print("measuring the arena as it is …", style="dim")
+        return Examination(rows, readiness(doctor, names[0], rows), warnings)
 
 
 def print_examination(examination: Examination, out: Console) -> None:

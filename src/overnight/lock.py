@@ -9,6 +9,11 @@ from pathlib import Path
 
 from overnight.errors import CampaignBusy
 
+_BUSY = (
+    "campaign {tag} is already being driven by process {owner}. Watch it with `overnight status`, "
+    "end it with `overnight stop`, or start another one with --tag."
+)
+
 
 class CampaignLock:
     """Held from creation until `release`, or until this process ends, however it ends.
@@ -16,18 +21,14 @@ class CampaignLock:
     Raises CampaignBusy when another process holds it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy: str = _BUSY) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+")
         if not self._acquired():
             self._file.seek(0)
             owner = self._file.read().strip() or "unknown"
             self._file.close()
-            raise CampaignBusy(
-                f"campaign {path.name} is already being driven by process {owner}. "
-                "Watch it with `overnight status`, end it with `overnight stop`, "
-                "or start another one with --tag."
-            )
+            raise CampaignBusy(busy.format(tag=path.name, owner=owner))
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()

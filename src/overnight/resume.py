@@ -14,6 +14,8 @@ from overnight.lock import CampaignLock
 from overnight.stage import end_strays
 from overnight.workspace import Workspace
 
+DOCTOR = "doctor"
+"""In the place of a tag: folders, lock and processes of `overnight doctor`."""
 _TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}", re.IGNORECASE)
 
 
@@ -26,6 +28,8 @@ def begin_or_find(
         tag = known[-1].tag if known else datetime.now().strftime("%b%d").lower()
     if not _TAG.fullmatch(tag) or tag.endswith((".", ".lock")) or ".." in tag:
         raise UsageError(f"--tag {tag!r} cannot name a branch: use letters, digits, - and _")
+    if tag == DOCTOR:
+        raise UsageError(f"--tag {tag}: that name is for what `overnight doctor` does; use another")
     lock = CampaignLock(lock_path(arena, tag))
     try:
         record = ledger.campaign(tag)
@@ -48,29 +52,21 @@ def _begin(
         )
     base = workspace.head()
     record = CampaignRecord(tag, arena.name, branch, base, datetime.now(UTC))
-    base_arena(arena, workspace, record)
+    base_arena(arena, workspace, record.base)
     ledger.add_campaign(record)
-    dirty = workspace.uncommitted(lambda path: True)
-    warnings = list(workspace.warnings)
-    if dirty:
-        shown = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
-        warnings.append(
-            f"uncommitted changes are not part of this campaign ({shown}): "
-            f"it starts from the commit {base[:10]}"
-        )
-    return record, lock, warnings
+    return record, lock, [*workspace.warnings, *workspace.left_out(base)]
 
 
-def base_arena(arena: Arena, workspace: Workspace, record: CampaignRecord) -> Arena:
-    """The contract as the campaign's base commit has it: what counts for the whole campaign."""
-    text = workspace.read(record.base, FILE)
+def base_arena(arena: Arena, workspace: Workspace, base: str) -> Arena:
+    """The contract as the base commit has it: what counts for a whole campaign."""
+    text = workspace.read(base, FILE)
     if text is None:
-        raise ArenaError(f"{FILE} is not in the commit {record.base[:10]}: commit it first")
+        raise ArenaError(f"{FILE} is not in the commit {base[:10]}: commit it first")
     return Arena.parse(text.decode("utf-8", "replace"), arena.root)
 
 
 def _changes_since(arena: Arena, workspace: Workspace, record: CampaignRecord) -> list[str]:
-    if base_arena(arena, workspace, record) == arena:
+    if base_arena(arena, workspace, record.base) == arena:
         return []
     return [
         f"{FILE} has changed since campaign {record.tag} began; the campaign goes on under its own "

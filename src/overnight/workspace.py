@@ -107,6 +107,14 @@ class Workspace:
         paths = dict.fromkeys(record[3:] for record in _records(output))
         return [path.removeprefix(self.prefix) for path in paths if mine(path)]
 
+    def left_out(self, base: str) -> list[str]:
+        """A warning when the working copy has what this commit, the newest, has not."""
+        dirty = self.uncommitted(lambda path: True)
+        if not dirty:
+            return []
+        shown = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
+        return [f"uncommitted changes take no part ({shown}): what counts is commit {base[:10]}"]
+
     def read(self, commit: str, path: str) -> bytes | None:
         """A file of the arena in a commit; None when it is not there."""
         return self._blob(f"{commit}:{self.prefix}{path}")

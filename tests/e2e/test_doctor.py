@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -75,12 +78,19 @@ def doctor(toy: Path) -> Doctor:
 def examined_by(toy: Path, name: str) -> Row:
     """What one attack came to, under Landlock."""
     attack = next(attack for attack in attacks(Arena.load(toy)) if attack.name == name)
-    return doctor(toy).examine(attack, "landlock")
+    with doctor(toy) as examiner:
+        return examiner.examine(attack, "landlock")
 
 
 def objective(toy: Path) -> Trait:
     """The first trait, under Landlock."""
-    return readiness(doctor(toy), "landlock", [])[0]
+    return traits_of(toy)[0]
+
+
+def traits_of(toy: Path) -> list[Trait]:
+    """The five traits, measured under Landlock."""
+    with doctor(toy) as examiner:
+        return readiness(examiner, "landlock", [])
 
 
 def test_a_stale_build_that_is_measured_is_said(tmp_path: Path) -> None:
@@ -106,7 +116,7 @@ def test_a_start_up_that_eats_most_of_the_budget_is_said(tmp_path: Path) -> None
     text = ARENA.replace('budget = "20s"', 'budget = "2s"')
     run = 'sleep 1.2\ncp value.py "$OVERNIGHT_OUT/value"\nsleep 0.7\n'
     toy = make_toy(tmp_path / "arena", text, run=run)
-    speed = readiness(doctor(toy), "landlock", [])[1]
+    speed = traits_of(toy)[1]
     assert speed.grade == "poor" and "start-up eats most of it" in speed.found
 
 
@@ -188,7 +198,51 @@ def test_the_doctor_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     before = git(open_arena, "status", "--porcelain")
-    overnight(open_arena, "doctor")
-    assert not list(tmp_path.glob(".doctor-*"))
+    assert "the forged loss was taken" in overnight(open_arena, "doctor").stdout
+    assert not list(tmp_path.glob(".overnight*"))
     assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
     assert git(open_arena, "status", "--porcelain") == before
+
+
+def begun(toy: Path) -> subprocess.Popen[str]:
+    """A doctor in the middle of an attack."""
+    started = subprocess.Popen(
+        ["overnight", "doctor"], cwd=toy, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert started.stderr
+    while "outlive the deadline" not in started.stderr.readline():
+        pass
+    time.sleep(1)
+    return started
+
+
+def test_a_killed_doctor_is_no_hindrance_to_the_next(
+    open_arena: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    killed = begun(open_arena)
+    busy = overnight(open_arena, "doctor")
+    assert busy.returncode == 1 and f"process {killed.pid} examines" in busy.stderr
+    killed.kill()
+    killed.wait()
+    code, rows, _, errors = examined(open_arena)
+    assert code == 1 and len(rows) >= 17, errors
+    assert not list(tmp_path.glob(".overnight*"))
+    assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
+
+
+def test_an_interrupted_doctor_says_so(open_arena: Path) -> None:
+    interrupted = begun(open_arena)
+    interrupted.send_signal(signal.SIGINT)
+    _, errors = interrupted.communicate(timeout=30)
+    assert interrupted.returncode == 130 and "overnight: interrupted" in errors
+    assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
+
+
+def test_what_is_not_committed_is_said_to_take_no_part(open_arena: Path) -> None:
+    arena = (open_arena / "arena.toml").read_text()
+    (open_arena / "arena.toml").write_text(arena.replace("20s", "0.001s"))
+    found = json.loads(overnight(open_arena, "doctor", "--json").stdout)
+    (open_arena / "arena.toml").write_text(arena)
+    assert "take no part (arena.toml, " in found["warnings"][0]
+    assert found["traits"][0]["found"].startswith("loss ")
