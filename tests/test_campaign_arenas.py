@@ -27,6 +27,19 @@ def test_a_baseline_that_crashes_is_told_and_tried_again_when_mended(tmp_path: P
     with Campaign.open(toy, "t") as campaign:
         assert campaign.ledger.experiment("t", 0) is None
         assert campaign.ledger.events("t", "stop")[-1].data["reason"] == "error"
+    (toy / "run.sh").write_text('cp value.py "$OVERNIGHT_OUT/value"\n')
+    git(toy, "commit", "-qa", "--amend", "-m", "mended")
+    done = run(toy, Writer(["X=6\n"]))
+    assert verdicts(done) == ["keep", "keep"]
+    assert git(toy, "rev-parse", "overnight/t~1") == git(toy, "rev-parse", "HEAD")
+
+
+def test_a_campaign_with_a_score_stays_on_its_commit(toy: Path) -> None:
+    run(toy, Writer([]))
+    base = git(toy, "rev-parse", "overnight/t")
+    git(toy, "commit", "-q", "--allow-empty", "-m", "something else")
+    run(toy, Writer(["X=6\n"]))
+    assert git(toy, "rev-parse", "overnight/t~1") == base
 
 
 def test_a_failing_check_makes_a_would_be_win_invalid(tmp_path: Path) -> None:

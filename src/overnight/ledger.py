@@ -78,6 +78,14 @@ class Ledger:
         with self._database.writing() as connection:
             connection.execute(sa.insert(CAMPAIGNS).values(vars(record)))
 
+    def move_campaign(self, tag: str, base: str) -> CampaignRecord:
+        """The campaign starts from another commit; its baseline, without a score, is forgotten."""
+        self.drop_experiment(tag, 0)
+        where = sa.and_(CAMPAIGNS.c.arena == self._arena, CAMPAIGNS.c.tag == tag)
+        with self._database.writing() as connection:
+            connection.execute(sa.update(CAMPAIGNS).where(where).values(base=base))
+        return next(record for record in self.campaigns() if record.tag == tag)
+
     def campaign(self, tag: str) -> CampaignRecord | None:
         return next((record for record in self.campaigns() if record.tag == tag), None)
 

@@ -35,6 +35,8 @@ def begin_or_find(
         record = ledger.campaign(tag)
         if record is None:
             return _begin(arena, workspace, ledger, tag, lock)
+        if (mended := _mended(workspace, ledger, record)) is not None:
+            return mended, lock, [*workspace.warnings, *workspace.left_out(mended.base)]
         return record, lock, _changes_since(arena, workspace, record)
     except BaseException:
         lock.release()
@@ -55,6 +57,17 @@ def _begin(
     base_arena(arena, workspace, record.base)
     ledger.add_campaign(record)
     return record, lock, [*workspace.warnings, *workspace.left_out(base)]
+
+
+def _mended(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> CampaignRecord | None:
+    """A campaign without any score starts anew from the commit in which a person has mended what
+    was in its way; None when there is no such commit, or when there is a score."""
+    newest, baseline = workspace.head(), ledger.experiment(record.tag, 0)
+    if newest == record.base or (baseline is not None and baseline.scores):
+        return None
+    if workspace.refs.branch(record.tag) == record.base:
+        workspace.refs.move_branch(record.tag, newest, record.base)
+    return ledger.move_campaign(record.tag, newest)
 
 
 def base_arena(arena: Arena, workspace: Workspace, base: str) -> Arena:
