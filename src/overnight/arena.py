@@ -229,6 +229,10 @@ class Arena(_Table):
         for path in (FILE, PROGRAM):
             if self.is_editable(path):
                 raise ValueError(f'editable: "{path}" would be editable; it must stay protected')
+        for path in filter(self.is_editable, self.hidden):
+            raise ValueError(
+                f'hidden: "{path}" is editable, so it is no secret; choose one of them'
+            )
         return self
 
     @cached_property
@@ -371,8 +375,9 @@ def _explained(error: ValidationError) -> Iterator[str]:
             near = difflib.get_close_matches(str(location[-1]), known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
             yield f"{key}: unknown key; {hint}"
-        elif item["type"] == "missing":
-            yield f"{key}: is missing{_MISSING.get(key, '')}"
+        elif item["type"] in ("missing", "too_short"):
+            word = "missing" if item["type"] == "missing" else "empty"
+            yield f"{key}: is {word}{_MISSING.get(key, '')}"
         else:
             message = item["msg"].removeprefix("Value error, ")
             message = message[0].lower() + message[1:]

@@ -19,6 +19,7 @@ from overnight.experiment import CampaignRecord, Event, Experiment, Idea
 from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
+from overnight.policies import unhidden
 from overnight.resume import base_arena, begin_or_find, repair
 from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.stop import FAILURES_IN_A_ROW, Limits, Stop, StopKind, Stretch
@@ -82,6 +83,8 @@ class Campaign:
                 box.name if box else NONE,
             )
             campaign.warnings += warnings
+            if arena.setup is None:
+                campaign.warnings += unhidden(campaign.arena)
             repair(campaign.arena, workspace, ledger, record)
             campaign.history.load()
             results.rewrite(campaign.results, ledger, record.tag, arena.metric)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -163,14 +164,21 @@ def _drive(
 
     with Campaign.open(_arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         proposer = agent_named(agent, campaign.arena)
-        for warning in campaign.warnings:
-            err.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
+        told = _say(campaign.warnings)
         with LiveView(campaign.arena, campaign.tag, out) as view:
             stop = campaign.run(proposer, limits, view.observe)
+        _say(campaign.warnings[told:])
         record = Record(campaign.arena, campaign.ledger, campaign.tag)
         files = [record.report(), record.draw(), campaign.results]
         last_screen(record.summary(), files, out)
     return stop.kind.exit_code
+
+
+def _say(warnings: Sequence[str]) -> int:
+    """Print notes; returns how many."""
+    for warning in warnings:
+        err.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
+    return len(warnings)
 
 
 @app.command("try", epilog='Example: overnight try -m "half the learning rate"')
@@ -196,7 +204,9 @@ def try_(
 
     with Campaign.open(_arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         place = _arena_folder(source) if source else campaign.arena.root
+        told = _say(campaign.warnings)
         experiment = campaign.try_(Person(campaign.workspace, place, message))
+        _say(campaign.warnings[told:])
         assert experiment is not None and experiment.verdict is not None
         if as_json:
             _print_json(experiment_document(experiment))

@@ -14,6 +14,7 @@ from rich.table import Table
 from overnight.arena import Arena
 from overnight.attack import attacks
 from overnight.doctor import Doctor, Row, sandboxes
+from overnight.policies import unhidden
 from overnight.readiness import Trait, readiness
 from overnight.resume import base_arena
 from overnight.workspace import Workspace
@@ -54,12 +55,12 @@ def examine(root: Path, progress: Console | None) -> Examination:
     workspace = Workspace.open(arena.root, arena.state)
     base = workspace.head()
     arena = base_arena(arena, workspace, base)
-    warnings = [*workspace.warnings, *workspace.left_out(base)]
-    if progress:
-        for warning in warnings:
-            progress.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
     with Doctor(arena, workspace) as doctor:
         doctor.prepare()
+        warnings = [*workspace.warnings, *workspace.left_out(base), *unhidden(arena)]
+        if progress:
+            for warning in warnings:
+                progress.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
         rows = []
         names = [arena.run.sandbox] if arena.run.sandbox else sandboxes()
         for sandbox in names:

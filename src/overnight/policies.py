@@ -153,6 +153,16 @@ def _protected(arena: Arena, folder: Path) -> list[Path]:
     return found if len(found) <= _MOST_PROTECTED else []
 
 
+def unhidden(arena: Arena) -> list[str]:
+    """A warning for each hidden path that is not there, once the setup is done: misspelled, it
+    hides nothing."""
+    return [
+        f"hidden: {path} is not there, so nothing is hidden by it; is it misspelled?"
+        for path in arena.hidden
+        if not any(place.exists() for place in expanded([path], arena.root))
+    ]
+
+
 def readable(arena: Arena, env: Mapping[str, str]) -> list[Path]:
     """The runtime and the arena's declared data."""
     system = runtime_paths(env, arena.run.network, gpus=bool(arena.run.gpus))

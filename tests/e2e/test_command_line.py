@@ -268,3 +268,18 @@ def test_a_ledger_at_a_relative_path_is_the_arenas_wherever_the_command_is_given
     assert (toy / "record" / "all.db").exists() and not list(elsewhere.iterdir())
     status = document(toy, "status")
     assert isinstance(status, dict) and status["experiments"] == 1
+
+
+def test_a_hidden_path_that_is_not_there_is_told(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", ARENA.replace("[metric]", 'hidden = ["anwsers"]\n[metric]'))
+    (toy / "value.py").write_text("X=6\n")
+    assert "hidden: anwsers is not there" in overnight(toy, "try", "-m", "less").stderr
+
+
+def test_a_try_under_a_changed_contract_is_told_so(toy: Path) -> None:
+    overnight(toy, "try", "-m", "nothing")
+    text = (toy / "arena.toml").read_text()
+    (toy / "arena.toml").write_text(text.replace("minimize", "maximize"))
+    (toy / "value.py").write_text("X=6\n")
+    done = overnight(toy, "try", "-m", "less")
+    assert done.returncode == 0 and "note: arena.toml has changed" in done.stderr
