@@ -20,7 +20,7 @@ METRIC = Metric(name="val_bpb", direction="minimize")
 COMMIT = "c0ffee1234567890"
 HEADER = (
     "commit\tval_bpb\tmemory_gb\tstatus\tdescription\t"
-    "n\tgain\tagent\tseconds\tmeasurements\treason\tstarted\thypothesis"
+    "n\tgain\tagent\tseconds\tmeasurements\treason\tstarted\thypothesis\tcaveats"
 )
 
 

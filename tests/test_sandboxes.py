@@ -43,11 +43,17 @@ def test_one_that_does_not_work_here_says_why_and_what_to_do() -> None:
 
 def test_without_a_sandbox_it_is_said_on_every_surface(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena")
+    (toy / "value.py").write_text("X=6\n")
+    assert "(no sandbox)" in overnight(toy, "try", "--no-sandbox", "-m", "less").stdout
     done = overnight(
         toy, "run", "--no-sandbox", "--experiments", "1", "--agent", "command:echo X=5 > value.py"
     )
     assert done.returncode == 0 and "not confined" in done.stdout
     assert "no sandbox" in overnight(toy, "status").stdout
+    assert overnight(toy, "log").stdout.count("(no sandbox)") == 3
+    assert "no sandbox" in overnight(toy, "show", "1").stdout
+    rows = (toy / ".overnight" / "results.tsv").read_text().splitlines()
+    assert [row.split("\t")[-1] for row in rows] == ["caveats", *["no sandbox"] * 3]
     assert '"sandbox": "none"' in overnight(toy, "log", "--json").stdout
     assert "not confined" in (toy / ".overnight" / "report.md").read_text()
 

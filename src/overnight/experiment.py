@@ -133,6 +133,13 @@ class Experiment:
         return tuple(m.score for m in self.measurements if m.score is not None)
 
     @property
+    def caveats(self) -> tuple[str, ...]:
+        """What every page says beside its scores: "self-reported", "no sandbox"."""
+        own_word = any(m.self_reported for m in self.measurements)
+        loose = any(m.sandbox == "none" for m in self.measurements)
+        return ("self-reported",) * own_word + ("no sandbox",) * loose
+
+    @property
     def kept(self) -> bool:
         """True for the baseline and every win: the experiments that were once incumbent."""
         return self.verdict is Verdict.KEEP

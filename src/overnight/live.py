@@ -41,7 +41,8 @@ def plain_line(e: Experiment, metric: Metric) -> str:
 def _what(e: Experiment) -> str:
     """What was changed and, of a failure, why it failed."""
     why = f" — {one_line(e.reason, 120)}" if e.verdict in FAILED and e.reason else ""
-    return one_line(e.description, 160) + why
+    caveats = f" ({', '.join(e.caveats)})" if e.caveats else ""
+    return one_line(e.description, 160) + caveats + why
 
 
 class LiveView:
@@ -253,6 +254,8 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
     if e.score is not None:
         text.append(f"score      {arena.metric.name} {e.score:.6g}")
         text.append(f", gain {e.gain:+.6g}\n" if e.gain is not None else "\n")
+    if e.caveats:
+        text.append(f"           {', '.join(e.caveats)}\n", style="yellow")
     text.append(f"agent      {one_line(e.agent)}\n")
     text.append(f"candidate  {e.candidate or 'none'}\nparent     {e.parent or 'none'}\n")
     for m in e.measurements:

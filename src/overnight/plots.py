@@ -45,6 +45,8 @@ def draw(experiments: Sequence[Experiment], arena: Arena, path: Path, title: str
     words = textwrap.fill(one_line(f"{arena.name}: {title}", 300), 105)
     if arena.score is None:
         words += "\nself-reported: no referee checked these scores"
+    if any("no sandbox" in e.caveats for e in experiments):
+        words += "\nno sandbox kept these runs from anything"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with _any_script():
         figure = Figure(figsize=(11, 6), dpi=140, layout="constrained")

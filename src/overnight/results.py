@@ -21,7 +21,9 @@ from overnight.message import one_line
 
 _LONGEST = 500  # characters of a text
 _TAIL = 16384  # bytes in which the last line must begin
-_OURS = ["n", "gain", "agent", "seconds", "measurements", "reason", "started", "hypothesis"]
+_OURS = [
+    "n", "gain", "agent", "seconds", "measurements", "reason", "started", "hypothesis", "caveats",
+]  # fmt: skip
 
 
 def rewrite(path: Path, ledger: Ledger, tag: str, metric: Metric) -> None:
@@ -126,6 +128,7 @@ def _line(experiment: Experiment) -> bytes:
         one_line(experiment.reason, _LONGEST),
         experiment.started.isoformat(timespec="seconds"),
         one_line(experiment.hypothesis, _LONGEST),
+        ", ".join(experiment.caveats),
     ]
     return ("\t".join(cells) + "\n").encode(errors="replace")
 

@@ -94,7 +94,7 @@ class Summary:
     def unconfined(self) -> bool:
         """Whether some of the runs that it tells of were not in a sandbox."""
         known = [*([self.baseline] if self.baseline else []), *self.wins, *self.recent]
-        return any(m.sandbox == "none" for e in known for m in e.measurements)
+        return any("no sandbox" in e.caveats for e in known)
 
     @property
     def gain(self) -> float | None:

@@ -113,7 +113,9 @@ class Workspace:
         if not dirty:
             return []
         shown = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
-        return [f"uncommitted changes take no part ({shown}): what counts is commit {base[:10]}"]
+        return [
+            f"uncommitted changes ({shown}) are not in the baseline, which is commit {base[:10]}"
+        ]
 
     def read(self, commit: str, path: str) -> bytes | None:
         """A file of the arena in a commit; None when it is not there."""

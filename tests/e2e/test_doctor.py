@@ -244,5 +244,5 @@ def test_what_is_not_committed_is_said_to_take_no_part(open_arena: Path) -> None
     (open_arena / "arena.toml").write_text(arena.replace("20s", "0.001s"))
     found = json.loads(overnight(open_arena, "doctor", "--json").stdout)
     (open_arena / "arena.toml").write_text(arena)
-    assert "take no part (arena.toml, " in found["warnings"][0]
+    assert "uncommitted changes (arena.toml, " in found["warnings"][0]
     assert found["traits"][0]["found"].startswith("loss ")
