@@ -108,7 +108,16 @@ def new(
     out.print(f"{folder} is ready.", markup=False)
     if not committed:
         out.print(f'Commit it: git add {folder} && git commit -m "An arena"', markup=False)
+    _say_missing(template)
     out.print(f"Then: cd {folder} && overnight run", markup=False)
+
+
+def _say_missing(template: str) -> None:
+    from overnight.template import missing_packages
+
+    if missing := missing_packages(template):
+        words = f"not installed: {', '.join(missing)}; pip install 'overnight[{template}]'"
+        _say([f"{template} needs more than overnight itself; {words}"])
 
 
 @app.command(epilog='Example: overnight init --run "python main.py" --metric loss --budget 5m')
@@ -350,6 +359,7 @@ def demo(
     from overnight.stop import Limits
     from overnight.template import make_demo
 
+    _say_missing("nanogpt")
     make_demo(folder)
     raise typer.Exit(_drive(folder, None, "tuner", Limits(experiments=experiments)))
 

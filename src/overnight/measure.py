@@ -169,7 +169,7 @@ def failed_check(arena: Arena, workspace: Workspace, task: Task) -> str | None:
             spec = replace(spec, stdout=log, stderr=log, budget_seconds=_CHECK_SECONDS)
             result = run_stage(spec, task.stopping)
             if result.end is not StageEnd.EXITED or result.exit_code != 0:
-                return f"check {name} failed: {_last_words(result, log)}"
+                return f"check {name} failed: {last_words(result, log)}"
         return None
     finally:
         workspace.remove(task.place)
@@ -265,7 +265,7 @@ class _Measuring:
             return None
         without = f" (not given to it: {', '.join(left.left_out)})" if left.left_out else ""
         if result.end is not StageEnd.EXITED or result.exit_code != 0:
-            words = f"the referee failed{without}: {_last_words(result, log)}"
+            words = f"the referee failed{without}: {last_words(result, log)}"
             return self._ended(Outcome.NO_METRIC, None, words)
         (outcome, score, detail), numbers = read_score(tail(out, 1), arena.metric)
         self.numbers = {**numbers, **self.numbers}
@@ -328,8 +328,8 @@ def _run_failure(arena: Arena, run: StageResult, log: Path) -> Ending | None:
         return Outcome.CRASHED, None, f"wrote more than its {most:,.0f} MB (or too many files)"
     words = tail(log, 60)
     if run.oom_killed or _OUT_OF_MEMORY.search(words):
-        return Outcome.OUT_OF_MEMORY, None, f"ran out of memory: {_last_words(run, log)}"
-    return Outcome.CRASHED, None, _last_words(run, log)
+        return Outcome.OUT_OF_MEMORY, None, f"ran out of memory: {last_words(run, log)}"
+    return Outcome.CRASHED, None, last_words(run, log)
 
 
 def _missed(words: str, place: Path) -> str:
@@ -343,7 +343,7 @@ def _missed(words: str, place: Path) -> str:
     return ""
 
 
-def _last_words(result: StageResult, log: Path) -> str:
+def last_words(result: StageResult, log: Path) -> str:
     """How a stage ended, in a line, then the last lines it printed."""
     text = tail(log, 20)
     if result.end is StageEnd.LOST:

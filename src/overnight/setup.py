@@ -8,9 +8,9 @@ from pathlib import Path
 
 from overnight.arena import Arena
 from overnight.errors import MeasurementImpossible
-from overnight.measure import Task, open_place, referee_digest, stage_environment
+from overnight.measure import Task, last_words, open_place, referee_digest, stage_environment
 from overnight.policies import overnight_home
-from overnight.stage import StageEnd, StageSpec, run_stage, tail
+from overnight.stage import StageEnd, StageSpec, run_stage
 from overnight.workspace import Workspace
 
 
@@ -36,8 +36,7 @@ def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
         return
     if result.end is not StageEnd.EXITED or result.exit_code != 0:
         raise MeasurementImpossible(
-            f"the setup `{command}` failed ({result.end}, exit code {result.exit_code}). "
-            f"Its log is {log}; the last lines:\n{tail(log, 15)}"
+            f"the setup failed: `{command}`, {last_words(result, log)}\nIts log is {log}"
         )
     mark = _mark(arena, workspace, task.base)
     mark.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from overnight.arena import FILE, PROGRAM, Arena
@@ -33,6 +34,23 @@ def make_arena(template: str, folder: Path) -> bool:
         return False
     create_repository(folder)
     return True
+
+
+def missing_packages(template: str) -> list[str]:
+    """What of the template's needs, overnight's extra of the same name, is not installed here."""
+    names = [
+        re.split(r"[^\w.-]", line)[0]
+        for line in requires("overnight") or ()
+        if line.endswith(f"extra == '{template}'")
+    ]
+    return [name for name in names if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def _copy(template: str, folder: Path) -> None:

@@ -283,3 +283,13 @@ def test_a_try_under_a_changed_contract_is_told_so(toy: Path) -> None:
     (toy / "value.py").write_text("X=6\n")
     done = overnight(toy, "try", "-m", "less")
     assert done.returncode == 0 and "note: arena.toml has changed" in done.stderr
+
+
+def test_a_template_says_what_it_needs_and_is_not_there(tmp_path: Path) -> None:
+    told = tmp_path / "site" / "overnight-9.dist-info" / "METADATA"
+    told.parent.mkdir(parents=True)
+    told.write_text("Name: overnight\nVersion: 9\nRequires-Dist: nonesuch>=2; extra == 'nanogpt'\n")
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    done = overnight(tmp_path, "new", "nanogpt", "here", env=env)
+    assert done.returncode == 0 and "not installed: nonesuch; pip install" in done.stderr
+    assert overnight(tmp_path, "new", "nanogpt", "there").stderr == ""
