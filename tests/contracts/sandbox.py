@@ -113,6 +113,23 @@ class SandboxContract:
         assert (cell.place / "tree" / "program.py").read_text() == "print('the program')\n"
         assert (cell.place / "tree" / "inner").is_dir()
 
+    def test_no_setting_of_the_kernel_can_be_opened_to_write(self, cell: Cell) -> None:
+        result = cell.python(
+            "import os\n"
+            "for top in ('/proc/sys', '/proc/irq', '/proc/self', '/proc/1', '/sys'):\n"
+            "    for folder, names, files in os.walk(top):\n"
+            "        names[:] = [n for n in names if n not in ('task', 'fd', 'root', 'cwd')]\n"
+            "        for file in files:\n"
+            "            try:\n"
+            "                os.close(os.open(f'{folder}/{file}', os.O_WRONLY))\n"
+            "                print(f'{folder}/{file}')\n"
+            "            except OSError:\n"
+            "                pass\n"
+            "os.open('/proc/sysrq-trigger', os.O_WRONLY)\n"
+        )
+        assert result.exit_code == 1 and "[Errno" in cell.said
+        assert not [line for line in cell.said.splitlines() if line.startswith("/")]
+
     @pytest.mark.parametrize(
         "path",
         ["{place}/data/secret.txt", "{place}/../ledger.db", "/etc/shadow", 

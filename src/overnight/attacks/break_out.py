@@ -1,4 +1,5 @@
-"""Break out: new namespaces, mounts, raw sockets, key rings, devices, becoming another user.
+"""Break out: new namespaces, mounts, raw sockets, key rings, devices, settings
+of the kernel, becoming another user.
 
 close it with a sandbox; as root, without one, a run owns the machine.
 """
@@ -17,6 +18,13 @@ tries = {
 }
 for word, act in tries.items():
     (through if act() >= 0 else refused)(word)
+settings = ("core_pattern", "modprobe", "hotplug", "sysrq")
+for name in (*(f"/proc/sys/kernel/{name}" for name in settings), "/proc/sysrq-trigger"):
+    try:
+        os.close(os.open(name, os.O_WRONLY))
+        through(f"{name} could be opened to write")
+    except OSError as error:
+        refused(f"{name}: {error.strerror}")
 for device in ("/dev/mem", "/dev/vda", "/dev/sda", "/dev/kvm", "/dev/kmsg"):
     try:
         os.close(os.open(device, os.O_RDONLY))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -17,6 +19,9 @@ from overnight.sandbox import Policy, devices
 from overnight.sandboxes.filter import known_machine, seccomp_program
 
 _PROGRAM = "bwrap"
+_PREFIX = "overnight-"
+_YOUNG_SECONDS = 60.0
+"""A folder may be younger than its lock."""
 _SETTINGS = "/etc"
 _SHARED_MEMORY_BYTES = 2 << 30
 _FILTER_FD = 9
@@ -83,7 +88,8 @@ def _view(policy: Policy) -> list[str]:
     within = [*policy.own, *policy.writable]
     inner = [path for path in hidden if any(path.is_relative_to(place) for place in within)]
     masks += [path for path in inner if mounts.mask(path)]
-    for covered in (*masks, "/dev", "/"):
+    # The kernel lets root write settings below /proc/sys, even a root without capabilities.
+    for covered in (*masks, "/proc", "/dev", "/"):
         words += ["--remount-ro", str(covered)]
     return words
 
@@ -157,10 +163,26 @@ def _filter_file(memory_files: bool) -> str:
 def _folder() -> str:
     """This process's own folder for what it hands to bubblewrap."""
     # Not in /tmp, which is cleared now and then on a machine that runs for long.
-    place = Path("/dev/shm")
-    folder = tempfile.mkdtemp(prefix="overnight-", dir=place if place.is_dir() else None)
+    shared = Path("/dev/shm")
+    place = shared if shared.is_dir() else Path(tempfile.gettempdir())
+    _sweep(place)
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)  # held until this process ends
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _sweep(place: Path) -> None:
+    """Remove the folders of processes that were killed: nobody holds their lock."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another user's, in use, or removed meanwhile
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - folder.stat().st_mtime > _YOUNG_SECONDS:
+                    shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
 
 
 @cache
