@@ -19,7 +19,7 @@ from overnight.sandbox import Policy, devices
 from overnight.sandboxes.filter import known_machine, seccomp_program
 
 _PROGRAM = "bwrap"
-_PREFIX = "overnight-"
+_PREFIX = "overnight-sandbox-"
 _YOUNG_SECONDS = 60.0
 """A folder may be younger than its lock."""
 _SETTINGS = "/etc"
