@@ -17,9 +17,9 @@ import pytest
 from overnight import Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.agents.command import CommandAgent
-from overnight.arena import AgentTable
 from overnight.errors import CampaignBusy, WorkspaceError
 from overnight.stop import StopKind
+from overnight.tables import AgentTable
 from toy import ARENA, git, make_toy
 from writer import Writer, run, verdicts
 

@@ -9,9 +9,9 @@ from overnight import Campaign, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
-from overnight.arena import AgentTable
 from overnight.errors import AgentError
 from overnight.stop import FAILURES_IN_A_ROW, StopKind
+from overnight.tables import AgentTable
 from toy import git, write_patches
 from writer import Writer, run, verdicts
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from overnight import results
-from overnight.arena import Metric
 from overnight.errors import LedgerError
 from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Outcome, Verdict
 from overnight.ledger import PAGE, Closing, Ledger
+from overnight.tables import Metric
 
 METRIC = Metric(name="val_bpb", direction="minimize")
 COMMIT = "c0ffee1234567890"

@@ -14,141 +14,35 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
+from typing import get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
-    FiniteFloat,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from overnight.errors import ArenaError
-from overnight.quantity import Duration, Size
+from overnight.tables import (
+    AgentTable,
+    Constraint,
+    JudgeTable,
+    Metric,
+    Run,
+    Score,
+    Setup,
+    Table,
+)
 
 FILE = "arena.toml"
 PROGRAM = "program.md"
 STATE = ".overnight"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-_METRIC = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 
-def _machine_memory() -> int:
-    """Bytes that the machine has, or the container that this is in."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        file = Path("/sys/fs/cgroup", name)
-        if file.is_file() and (words := file.read_text().strip()).isdigit():
-            limits.append(int(words))
-    return min(limits)
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Metric(_Table):
-    """What is measured, and which way is better."""
-
-    name: str = Field(pattern=_METRIC)
-    """Its key in the referee's JSON, or in the run's `key: value` lines without a referee."""
-    direction: Literal["minimize", "maximize"]
-    unit: str = ""
-    min_gain: FiniteFloat = Field(default=0.0, ge=0)
-    """Smaller gains are not worth keeping, in units of the metric."""
-    best_possible: FiniteFloat | None = None
-    """A score beyond it cannot be true: invalid."""
-
-    def orient(self, score: float) -> float:
-        """The score such that larger is better; its own inverse."""
-        return -score if self.direction == "minimize" else score
-
-
-class Setup(_Table):
-    """Trusted preparation, once per machine and version of the protected files, off the clock."""
-
-    command: str = Field(min_length=1)
-    timeout: Duration = 4 * 3600.0
-
-
-class Run(_Table):
-    """The candidate's stage: untrusted, on the clock."""
-
-    command: str = Field(min_length=1)
-    budget: Duration
-    """From process start, kept by overnight, never by the candidate."""
-    clock: Literal["wall", "cpu"] = "wall"
-    """What the budget counts in: wall seconds, or processor seconds of the whole tree."""
-    memory: Size = Field(default_factory=lambda: int(0.9 * _machine_memory()))
-    """Most memory the whole process tree may hold, in bytes; nine tenths of the machine's."""
-    network: bool = False
-    sandbox: Literal["bubblewrap", "landlock", "seatbelt"] | None = None
-    """The back end that confines it; without a choice the strongest that works."""
-    gpus: int = Field(default=0, ge=0, le=64)
-    """Graphics cards that one measurement needs for itself."""
-    processes: int = Field(default=1000, ge=1)
-    """Most processes at once."""
-    disk: Size = 10_000_000_000
-    """Most bytes that it may leave in OVERNIGHT_OUT and in its temporary folder."""
-    env: tuple[str, ...] = Field(default=(), strict=False)
-    """Names of environment variables handed through to the run."""
-
-
-class Score(_Table):
-    """The referee's stage: trusted code from the arena's base commit."""
-
-    command: str = Field(min_length=1)
-    timeout: Duration = 120.0
-    memory: Size | None = None
-    """Most memory of the referee and of every candidate process that it asks."""
-
-
-class Constraint(_Table):
-    """Bounds of a named number from the referee or from overnight's own meters."""
-
-    min: FiniteFloat | None = None
-    max: FiniteFloat | None = None
-
-    def broken_by(self, value: float | None) -> str | None:
-        """What is wrong with the value, or None when it lies within the bounds."""
-        if value is None:
-            return "was not measured"
-        if self.max is not None and value > self.max:
-            return f"is {value:g}, above the maximum {self.max:g}"
-        if self.min is not None and value < self.min:
-            return f"is {value:g}, below the minimum {self.min:g}"
-        return None
-
-
-class JudgeTable(_Table):
-    """The keep-or-discard rule and its settings."""
-
-    rule: Literal["greedy", "threshold"] = "greedy"
-    gain: FiniteFloat = Field(default=0.0, ge=0)
-    """threshold: the least gain that counts, in units of the metric."""
-    repeats: int = Field(default=1, ge=1, le=100)
-    """threshold: measurements a side before a keep."""
-
-
-class AgentTable(_Table):
-    """A program that proposes changes."""
-
-    command: str = Field(min_length=1)
-    """`{prompt}` is replaced by the brief; without it the brief comes on standard input."""
-    timeout: Duration = 1800.0
-    network: bool = True
-    """To reach its model."""
-    env: tuple[str, ...] = Field(default=(), strict=False)
-    """Names of environment variables that it gets, such as the key of its model, and nobody else
-    does."""
-    data: tuple[str, ...] = Field(default=(), strict=False)
-    """Paths that it may read, such as the folder of its program."""
-
-
-class Arena(_Table):
+class Arena(Table):
     """A problem with a score: what may change, how it is run, how it is measured."""
 
     root: Path = Field(exclude=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overnight.arena import Metric
 from overnight.experiment import Experiment, Verdict
 from overnight.judge import estimate
 from overnight.ledger import Ledger
+from overnight.tables import Metric
 
 RECENT = 1000
 """The newest finished experiments that are held, beside every keep."""

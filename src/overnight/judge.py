@@ -12,7 +12,8 @@ from enum import StrEnum
 from statistics import median
 from typing import Protocol
 
-from overnight.arena import Arena, JudgeTable
+from overnight.arena import Arena
+from overnight.tables import JudgeTable
 
 
 class Side(StrEnum):

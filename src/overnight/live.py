@@ -16,13 +16,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from overnight.arena import Arena, Metric, Run
+from overnight.arena import Arena
 from overnight.errors import OvernightError
 from overnight.experiment import Experiment, Verdict
 from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
 from overnight.summary import FAILED, Left, Summary, counted, direction_words, scale, summarize
+from overnight.tables import Metric, Run
 
 _COLOURS = {Verdict.KEEP: "green", Verdict.DISCARD: "bright_black", None: "yellow"}
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from overnight.arena import Metric
 from overnight.experiment import Experiment, Idea
+from overnight.tables import Metric
 
 _ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*"
 """Whole sequences that a terminal obeys: what is left of one without its ESC is litter."""

@@ -21,10 +21,11 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, IdentityTransform
 
-from overnight.arena import Arena, Metric
+from overnight.arena import Arena
 from overnight.experiment import Experiment, Verdict
 from overnight.message import one_line
 from overnight.summary import FAILED, direction_words, scale
+from overnight.tables import Metric
 
 _GREY, _GREEN, _RED, _INK = "#9aa0a6", "#009e73", "#d55e00", "#3c4043"
 _MOST_LABELS = 12

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from overnight.arena import AgentTable, Arena
+from overnight.arena import Arena
 from overnight.gpus import Gpu, installed
 from overnight.sandbox import Confinement, Policy, Sandbox
 from overnight.sandboxes.runtime import runtime_paths
+from overnight.tables import AgentTable
 
 PRIVATE = ("out", "tmp", "home")
 """The folders beside a checkout: what a run leaves, its temporary files, its home."""

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from overnight.arena import Metric
 from overnight.errors import LedgerError
 from overnight.experiment import Experiment
 from overnight.ledger import PAGE, Ledger
 from overnight.message import one_line
+from overnight.tables import Metric
 
 _LONGEST = 500  # characters of a text
 _TAIL = 16384  # bytes in which the last line must begin

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from overnight.arena import Metric
 from overnight.experiment import Outcome
+from overnight.tables import Metric
 
 _REPORTED = re.compile(rb"\s*([A-Za-z_][\w./ -]{0,63}?)\s*[:=]\s*([-+]?[\w.+-]{1,40})%?\s*")
 _MOST_REPORTED = 100

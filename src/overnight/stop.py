@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from overnight.arena import Metric
 from overnight.experiment import Event, Experiment
 from overnight.ledger import Ledger
 from overnight.quantity import format_duration
+from overnight.tables import Metric
 
 FAILURES_IN_A_ROW = 10
 """Proposals that fail one after another before the agent counts as broken."""

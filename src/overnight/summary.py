@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 
-from overnight.arena import Arena, Metric
+from overnight.arena import Arena
 from overnight.experiment import Event, Experiment, Measurement, Verdict
 from overnight.ledger import Ledger
 from overnight.lock import driver_of
 from overnight.resume import lock_path
 from overnight.stop import Stretch
+from overnight.tables import Metric
 
 FAILED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
 """The verdicts of what came to no comparison with its parent."""

@@ -12,8 +12,9 @@ from overnight.agents.command import CommandAgent
 from overnight.agents.named import agent_named
 from overnight.agents.patches import PatchesAgent
 from overnight.agents.tuner import Tuner
-from overnight.arena import AgentTable, Arena
+from overnight.arena import Arena
 from overnight.errors import UsageError
+from overnight.tables import AgentTable
 from toy import ARENA, make_toy, write_patches
 
 

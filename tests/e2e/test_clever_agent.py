@@ -11,8 +11,9 @@ import pytest
 
 from overnight import Campaign, Limits
 from overnight.agents.command import CommandAgent
-from overnight.arena import AgentTable, Arena
+from overnight.arena import Arena
 from overnight.attack import attacks
+from overnight.tables import AgentTable
 from toy import ARENA, git, make_toy
 
 HONEST = {1: 9, 4: 8, 8: 7, 12: 6, 16: 5, 20: 4}

@@ -11,7 +11,7 @@ import pytest
 
 from overnight import Campaign, Experiment, Limits
 from overnight.agents.command import CommandAgent
-from overnight.arena import AgentTable
+from overnight.tables import AgentTable
 from toy import ARENA, git, make_toy, overnight
 
 PROGRAM = """import os, pathlib, sys

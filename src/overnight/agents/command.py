@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.agents.base import Workbench
-from overnight.arena import AgentTable
 from overnight.errors import AgentError
 from overnight.experiment import Idea
 from overnight.measure import stage_environment
@@ -15,6 +14,7 @@ from overnight.message import one_line
 from overnight.policies import agent_confinement, expanded, make_home
 from overnight.sandboxes.named import sandbox_named
 from overnight.stage import StageEnd, StageSpec, run_stage, tail
+from overnight.tables import AgentTable
 
 IDEA_FILE = ".overnight-idea.md"
 """Where the program may say what it did: a title line, then the hypothesis."""

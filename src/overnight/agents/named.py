@@ -10,8 +10,9 @@ from typing import cast
 from overnight.agents.base import Agent
 from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
-from overnight.arena import AgentTable, Arena
+from overnight.arena import Arena
 from overnight.errors import UsageError
+from overnight.tables import AgentTable
 
 GROUP = "overnight.agents"
 """The entry-point group through which other packages add agents: a name → a class whose

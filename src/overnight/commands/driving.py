@@ -1,0 +1,196 @@
+"""Commands that measure: they make an arena, examine it, and drive its campaign."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overnight.commands.base import (
+    HERE,
+    AsJson,
+    Experiments,
+    Folder,
+    NoSandbox,
+    Tag,
+    app,
+    arena_folder,
+    err,
+    out,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from overnight.stop import Limits
+
+
+@app.command(epilog="Example: overnight new nanogpt my-arena")
+def new(
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="Which one: nanogpt, code-speed or portfolio.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
+) -> None:
+    """Make a ready arena from a template."""
+    from overnight.template import make_arena
+
+    committed = make_arena(template, folder)
+    out.print(f"{folder} is ready.", markup=False)
+    if not committed:
+        out.print(f'Commit it: git add {folder} && git commit -m "An arena"', markup=False)
+    _say_missing(template)
+    out.print(f"Then: cd {folder} && overnight run", markup=False)
+
+
+def _say_missing(template: str) -> None:
+    from overnight.template import missing_packages
+
+    if missing := missing_packages(template):
+        words = f"not installed: {', '.join(missing)}; pip install 'overnight[{template}]'"
+        say([f"{template} needs more than overnight itself; {words}"])
+
+
+@app.command(epilog='Example: overnight init --run "python main.py" --metric loss --budget 5m')
+def init(
+    run: Annotated[str | None, typer.Option(help="The command that runs a candidate.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The number to improve.")] = None,
+    direction: Annotated[str | None, typer.Option(help="minimize or maximize.")] = None,
+    editable: Annotated[list[str] | None, typer.Option(help="What may change (a glob).")] = None,
+    budget: Annotated[str | None, typer.Option(help="How long one run may take: 5m.")] = None,
+    setup: Annotated[str | None, typer.Option(help="Preparation, once per machine.")] = None,
+    folder: Folder = HERE,
+) -> None:
+    """Make this repository an arena, as it is."""
+    from overnight.template import Guess, init_arena
+
+    said = Guess(run, metric, direction, tuple(editable or ()), budget, setup)
+    written = init_arena(folder.resolve(), said)
+    names = " ".join(path.name for path in written)
+    out.print(f"Wrote {names}. Read it, then: git add {names} && git commit", markup=False)
+    out.print("Then: overnight run", markup=False)
+
+
+@app.command(epilog="Example: overnight run --hours 8")
+def run(
+    agent: Annotated[
+        str, typer.Option(help="tuner, NAME, patches:FOLDER, command:LINE.")
+    ] = "tuner",
+    experiments: Experiments = None,
+    hours: Annotated[float | None, typer.Option(min=0, help="Stop after this many hours.")] = None,
+    target: Annotated[float | None, typer.Option(help="Stop when the metric is this good.")] = None,
+    plateau: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many experiments without a win.")
+    ] = None,
+    tag: Tag = None,
+    no_sandbox: NoSandbox = False,
+    folder: Folder = HERE,
+) -> None:
+    """Ask an agent for a change, try it, keep it if it wins; repeat. Goes on where it stopped."""
+    from overnight.stop import Limits
+
+    _offer_repository(folder)
+    limits = Limits(experiments, hours, target, plateau)
+    raise typer.Exit(_drive(folder, tag, agent, limits, no_sandbox))
+
+
+def _drive(
+    folder: Path, tag: str | None, agent: str, limits: Limits, no_sandbox: bool = False
+) -> int:
+    from overnight.agents.named import agent_named
+    from overnight.campaign import Campaign
+    from overnight.live import LiveView, last_screen
+    from overnight.record import Record
+
+    with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
+        proposer = agent_named(agent, campaign.arena)
+        told = say(campaign.warnings)
+        with LiveView(campaign.arena, campaign.tag, out) as view:
+            stop = campaign.run(proposer, limits, view.observe)
+        say(campaign.warnings[told:])
+        record = Record(campaign.arena, campaign.ledger, campaign.tag)
+        files = [record.report(), record.draw(), campaign.results]
+        last_screen(record.summary(), files, out)
+    return stop.kind.exit_code
+
+
+@app.command("try", epilog='Example: overnight try -m "half the learning rate"')
+def try_(
+    message: Annotated[str, typer.Option("-m", help="What was changed, and why.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="The checkout with the change.")
+    ] = None,
+    tag: Tag = None,
+    no_sandbox: NoSandbox = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """One experiment from your working copy, with all the rules.
+
+    It is measured, judged, recorded, and kept if it wins.
+    Exit code: 0 keep, 10 discard, 11 crash, 12 timeout, 13 invalid or stale.
+    """
+    from overnight.agents.person import Person
+    from overnight.campaign import Campaign
+    from overnight.live import plain_line
+    from overnight.summary import experiment_document
+
+    with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
+        place = arena_folder(source) if source else campaign.arena.root
+        told = say(campaign.warnings)
+        experiment = campaign.try_(Person(campaign.workspace, place, message))
+        say(campaign.warnings[told:])
+        assert experiment is not None and experiment.verdict is not None
+        if as_json:
+            print_json(experiment_document(experiment))
+        else:
+            out.print(plain_line(experiment, campaign.arena.metric), markup=False)
+            out.print(experiment.reason, markup=False)
+    codes = {"keep": 0, "discard": 10, "crash": 11, "timeout": 12}
+    raise typer.Exit(codes.get(experiment.verdict, 13))
+
+
+@app.command(epilog="Example: overnight doctor --json")
+def doctor(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Red-team this arena before the night.
+
+    Dishonest candidates try it in every sandbox, and five traits are measured.
+    Exit code: 1 when an attack gets through or cannot be tried.
+    """
+    from overnight.examination import examine, print_examination
+
+    examination = examine(arena_folder(folder), None if as_json else err)
+    if as_json:
+        print_json(examination.document())
+    else:
+        print_examination(examination, out)
+    raise typer.Exit(1 if examination.open else 0)
+
+
+@app.command(epilog="Example: overnight demo my-demo --experiments 20")
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new folder for the demo's arena.")
+    ] = Path("demo"),
+    experiments: Annotated[int, typer.Option(min=1, help="How many to run.")] = 12,
+) -> None:
+    """A small language model gets better while you watch, in minutes."""
+    from overnight.stop import Limits
+    from overnight.template import make_demo
+
+    _say_missing("nanogpt")
+    make_demo(folder)
+    raise typer.Exit(_drive(folder, None, "tuner", Limits(experiments=experiments)))
+
+
+def _offer_repository(folder: Path) -> None:
+    """An arena in no repository: with a person at the terminal, offer to make one."""
+    from overnight.repository import create_repository, is_in_repository
+
+    root = arena_folder(folder)
+    if is_in_repository(root) or not sys.stdin.isatty():
+        return
+    if typer.confirm(f"{root} is in no git repository. Make it one, with a first commit?"):
+        create_repository(root)

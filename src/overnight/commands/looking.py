@@ -1,0 +1,99 @@
+"""Commands that look at a campaign's record."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overnight.commands.base import (
+    HERE,
+    AsJson,
+    Folder,
+    Number,
+    Tag,
+    app,
+    out,
+    print_json,
+    record_of,
+)
+from overnight.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command(epilog="Example: overnight status --json")
+def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Where a campaign stands."""
+    from overnight.live import status_text
+    from overnight.summary import status_document
+
+    with record_of(folder, tag) as record:
+        summary = record.summary()
+        if as_json:
+            print_json(status_document(summary))
+        else:
+            out.print(status_text(summary))
+
+
+@app.command(epilog="Example: overnight log --last 50 --json")
+def log(
+    last: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only keep, discard, crash, …")] = None,
+    tag: Tag = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Every experiment of a campaign, oldest first."""
+    from overnight.experiment import Verdict
+    from overnight.live import results_table
+    from overnight.summary import experiment_document
+
+    known = [v.value for v in Verdict]
+    if verdict is not None and verdict not in known:
+        raise UsageError(f"--verdict {verdict}: expected one of {', '.join(known)}")
+    with record_of(folder, tag) as record:
+        wanted = Verdict(verdict) if verdict else None
+        found = record.ledger.experiments(record.tag, last=last, verdict=wanted)
+        if as_json:
+            print_json([experiment_document(experiment) for experiment in found])
+        else:
+            out.print(results_table(found, record.arena.metric))
+
+
+@app.command(epilog="Example: overnight show 12")
+def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """One experiment: its idea, its measurements, its verdict and why."""
+    from overnight.live import experiment_text
+    from overnight.summary import experiment_document
+
+    with record_of(folder, tag) as record:
+        experiment = record.experiment(n)
+        if as_json:
+            print_json(experiment_document(experiment))
+        else:
+            out.print(experiment_text(experiment, record.arena))
+
+
+@app.command(epilog="Example: overnight diff 12 | git apply")
+def diff(n: Number, tag: Tag = None, folder: Folder = HERE) -> None:
+    """What an experiment changed, as a patch."""
+    with record_of(folder, tag) as record:
+        sys.stdout.write(record.diff(n))
+
+
+@app.command(epilog="Example: overnight plot")
+def plot(tag: Tag = None, folder: Folder = HERE) -> None:
+    """Draw progress.png again."""
+    with record_of(folder, tag) as record:
+        out.print(str(record.draw()), markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: overnight report")
+def report(tag: Tag = None, folder: Folder = HERE) -> None:
+    """Write report.md and progress.png again."""
+    with record_of(folder, tag) as record:
+        record.draw()
+        out.print(str(record.report()), markup=False, soft_wrap=True)

@@ -1,0 +1,50 @@
+"""Commands that speak to a campaign that is running, from another terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overnight.commands.base import (
+    HERE,
+    Folder,
+    Tag,
+    app,
+    out,
+    record_of,
+)
+from overnight.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command(epilog="Example: overnight stop --now")
+def stop(
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for the experiment.")] = False,
+    tag: Tag = None,
+    folder: Folder = HERE,
+) -> None:
+    """End a running campaign from another terminal."""
+    from overnight.lock import driver_of
+    from overnight.resume import lock_path
+
+    with record_of(folder, tag) as record:
+        if driver_of(lock_path(record.arena, record.tag)) is None:
+            raise UsageError(f"campaign {record.tag} is not running")
+        record.ledger.add_event(record.tag, "stop-request", now=now)
+        when = "at once" if now else "after the experiment under way"
+        out.print(f"Campaign {record.tag} will stop {when}.")
+
+
+@app.command(epilog='Example: overnight steer "leave the optimiser alone; try the data order"')
+def steer(
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="What the agent should know.")],
+    tag: Tag = None,
+    folder: Folder = HERE,
+) -> None:
+    """Say something to the agent: it is part of every brief from now on."""
+    with record_of(folder, tag) as record:
+        record.ledger.add_event(record.tag, "steer", words=words)
+        out.print("The next brief says so.")
