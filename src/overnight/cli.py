@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 
-from overnight.commands import driving, looking, steering
+# Loading them is what makes them known to the application.
+import overnight.commands.driving
+import overnight.commands.looking
+import overnight.commands.steering  # noqa: F401
 from overnight.commands.base import app, err
 from overnight.errors import OvernightError
-
-__all__ = ["app", "driving", "looking", "main", "steering"]
 
 
 def main() -> None:
