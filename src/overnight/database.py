@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from overnight.errors import LedgerError
 
-VERSION = 2
+VERSION = 3
 """Version of the tables below; a ledger with a larger one is refused."""
 BUSY_SECONDS = 30
 """How long a write waits for another process that is writing to the same SQLite file."""
@@ -31,6 +31,10 @@ _UPGRADES = {
         "ALTER TABLE measurements ADD COLUMN sandbox TEXT",
         "ALTER TABLE measurements ADD COLUMN referee TEXT",
         "UPDATE measurements SET sandbox = 'none', referee = '' WHERE outcome IS NOT NULL",
+    ),
+    2: (
+        "ALTER TABLE measurements ADD COLUMN purpose TEXT NOT NULL DEFAULT 'judge'",
+        "ALTER TABLE measurements ADD COLUMN curve JSON NOT NULL DEFAULT '[]'",
     ),
 }
 """By the version that they lead on from."""
@@ -170,6 +174,8 @@ MEASUREMENTS = sa.Table(
     sa.Column("self_reported", sa.Boolean),
     sa.Column("sandbox", _Text),
     sa.Column("referee", _Text),
+    sa.Column("purpose", _Text, nullable=False, default="judge"),
+    sa.Column("curve", _Json, nullable=False, default=()),
     sa.ForeignKeyConstraint(
         ["arena", "tag", "n"],
         ["experiments.arena", "experiments.tag", "experiments.n"],

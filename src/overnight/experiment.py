@@ -47,6 +47,17 @@ class Outcome(StrEnum):
         return forced.get(self, Verdict.CRASH)
 
 
+class Purpose(StrEnum):
+    """What a measurement was taken for."""
+
+    JUDGE = "judge"
+    """To decide about its candidate, or about another beside it."""
+    HOLDOUT = "holdout"
+    """The final exam: read by people, by no agent and no decision."""
+    REPLAY = "replay"
+    """Because a person asked; decides nothing."""
+
+
 @dataclass(frozen=True)
 class Idea:
     """What an agent says about its change."""
@@ -89,6 +100,9 @@ class Measurement:
     """The back end that confined the run; "none" when nothing did."""
     referee: str = ""
     """Digest of the protected files that it was measured by, 16 hexadecimal digits."""
+    purpose: Purpose = Purpose.JUDGE
+    curve: tuple[tuple[float, float], ...] = ()
+    """What the run reported on its way: (fraction of the budget, metric). Never trusted."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +143,13 @@ class Experiment:
 
     @property
     def scores(self) -> tuple[float, ...]:
-        """The metric of every finished measurement, in the order they were taken."""
-        return tuple(m.score for m in self.measurements if m.score is not None)
+        """The metric of every finished measurement that judges it, in the order they were taken."""
+        return tuple(m.score for m in self.judged if m.score is not None)
+
+    @property
+    def judged(self) -> tuple[Measurement, ...]:
+        """The measurements that were taken to decide, in the order they were taken."""
+        return tuple(m for m in self.measurements if m.purpose is Purpose.JUDGE)
 
     @property
     def caveats(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from overnight.experiment import (
     Idea,
     Measurement,
     Outcome,
+    Purpose,
     Value,
     Verdict,
 )
@@ -309,6 +310,8 @@ def _experiment(row: sa.RowMapping, taken: tuple[Measurement, ...]) -> Experimen
 def _measurement(row: sa.RowMapping) -> Measurement:
     values = {name: row[name] for name in _MEASUREMENT_FIELDS}
     values["outcome"] = Outcome(row["outcome"])
+    values["purpose"] = Purpose(row["purpose"])
+    values["curve"] = tuple((float(at), float(value)) for at, value in row["curve"])
     for name in ("numbers", "reported", "stage_seconds"):
         values[name] = {key: float(number) for key, number in row[name].items()}
     return Measurement(**values)
