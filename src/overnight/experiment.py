@@ -15,6 +15,8 @@ class Verdict(StrEnum):
     """How an experiment ended."""
 
     KEEP = "keep"
+    PROVISIONAL = "provisional"
+    """Good enough to search on from, not yet confirmed: on no branch, never merged."""
     DISCARD = "discard"
     CRASH = "crash"
     TIMEOUT = "timeout"

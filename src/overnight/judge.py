@@ -1,7 +1,8 @@
-"""Keep or discard: the rule that turns measurements into a verdict.
+"""Keep or discard: the rules that turn measurements into a verdict.
 
-A judge sees numbers only, never code. It may ask for more measurements of the candidate or of
-the incumbent before it decides; the campaign takes them and asks again.
+A judge sees numbers only, never code, and keeps no state: the same numbers give the same word, so
+that a campaign that is resumed goes on as if it had never stopped. It may ask for more
+measurements before it decides; the campaign takes them and asks again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from statistics import median
 from typing import Protocol
 
 from overnight.arena import Arena
+from overnight.experiment import Verdict
+from overnight.noise import Series
 from overnight.tables import JudgeTable
 
 
@@ -20,17 +23,51 @@ class Side(StrEnum):
     """Whose score is to be measured once more."""
 
     CANDIDATE = "candidate"
+    TIP = "tip"
+    """The newest keep, provisional ones included: the candidate's parent."""
     INCUMBENT = "incumbent"
+    """The newest keep that is confirmed: the tip of the campaign's branch."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known about the keeps when the judge is asked. Scores are oriented: larger is
+    better, and what soft constraints cost is taken off."""
+
+    stack: tuple[Series, ...] = ()
+    """The incumbent's readings, then those of each provisional keep above it, up to the tip;
+    empty before the baseline is judged."""
+    simpler: tuple[bool, ...] = ()
+    """For each of the stack: whether it was kept for being simpler, not for being better."""
+    repeats: tuple[Series, ...] = ()
+    """Readings of further candidates that were measured more than once."""
+    trials: int = 0
+    """Trials of a tip against an incumbent that were begun in this campaign."""
+    won: int = 0
+    """Of those, how many ended with a keep."""
+    on_trial: bool = False
+    """Whether the last of them is that of the present tip and incumbent."""
+    looks: int = 0
+    """How often the tip was measured again since the last experiment."""
+    patience: float = 0.0
+    """Measurements that a trial may cost now: it grows while there is none."""
+    now: float = 0.0
+    """The moment, on the clock of the readings."""
+
+    @property
+    def tip(self) -> Series:
+        return self.stack[-1]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known when the judge is asked. Scores are oriented: larger is better."""
+    """A candidate beside what it has to beat."""
 
-    candidate: tuple[float, ...]
-    """At least one score."""
-    incumbent: tuple[float, ...]
-    """At least one score; the k-th was taken with the same seed as the candidate's k-th."""
+    candidate: Series
+    """At least one reading."""
+    standing: Standing
+    simpler: bool = False
+    """Whether the candidate's code is simpler than its parent's."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +75,45 @@ class More:
     """Measure this side once more, then ask again."""
 
     of: Side
+    seed: int | None = None
+    """The seed to use; None: one that no measurement of the campaign has had."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Measure tip and incumbent side by side, both with one fresh seed; then ask again."""
+
+    first: Side
+    """They take turns, so that a drift within a pair favours neither."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The judge's word."""
+    """The judge's word about a candidate, or about the tip."""
 
-    keep: bool
+    verdict: Verdict
     gain: float
-    """Estimated improvement over the incumbent, positive is better."""
+    """Estimated improvement over the parent, positive is better."""
     reason: str
     interval: tuple[float, float] | None = None
+    shares: tuple[float, ...] = ()
+    """For a confirmed stack: what each of its keeps has of the gain, in order."""
+
+    @property
+    def keep(self) -> bool:
+        return self.verdict in (Verdict.KEEP, Verdict.PROVISIONAL)
 
 
 class Judge(Protocol):
-    """A keep-or-discard rule. `decide` must come to a Decision after finitely many More."""
+    """A keep-or-discard rule; it must come to a Decision after finitely many More."""
 
     def decide(self, evidence: Evidence) -> Decision | More:
-        """Decide from all scores so far, or ask for one more."""
+        """Decide about a candidate from all readings so far, or ask for one more."""
+        ...
+
+    def review(self, standing: Standing) -> Decision | More | Pair | None:
+        """Look at the provisional keeps between two experiments: confirm the tip (and with it all
+        below), drop it, measure, or None to leave things as they are."""
         ...
 
 
@@ -64,20 +122,27 @@ def estimate(scores: tuple[float, ...]) -> float:
     return median(scores)
 
 
+class _Settled:
+    """A rule without provisional keeps."""
+
+    def review(self, standing: Standing) -> Decision | More | Pair | None:
+        return None
+
+
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(_Settled):
     """karpathy/autoresearch's rule: one measurement each, any gain of at least min_gain counts."""
 
     min_gain: float
 
-    def decide(self, evidence: Evidence) -> Decision:
-        gain = estimate(evidence.candidate) - estimate(evidence.incumbent)
-        keep = gain > 0 and gain >= self.min_gain
-        return Decision(keep, gain, _compare(gain, self.min_gain))
+    def decide(self, evidence: Evidence) -> Decision | More:
+        if not evidence.standing.stack:
+            return BASELINE
+        return _judged(_apart(evidence), self.min_gain)
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(_Settled):
     """Keep what is better by at least `gain`, as the median over `repeats` measurements a side.
 
     Repeats are spent only on candidates whose scores so far reach the threshold.
@@ -87,17 +152,35 @@ class Threshold:
     repeats: int
 
     def decide(self, evidence: Evidence) -> Decision | More:
-        gain = estimate(evidence.candidate) - estimate(evidence.incumbent)
+        if not evidence.standing.stack:
+            return BASELINE
+        gain = _apart(evidence)
         if gain >= self.gain:
-            if len(evidence.candidate) < self.repeats:
-                return More(Side.CANDIDATE)
-            if len(evidence.incumbent) < self.repeats:
-                return More(Side.INCUMBENT)
-        keep = gain > 0 and gain >= self.gain
-        return Decision(keep, gain, _compare(gain, self.gain))
+            for side, series in (
+                (Side.CANDIDATE, evidence.candidate),
+                (Side.TIP, evidence.standing.tip),
+            ):
+                if len(series) < self.repeats:
+                    return More(side, seed=len(series))
+        return _judged(gain, self.gain)
 
 
-def _compare(gain: float, needed: float) -> str:
+BASELINE = Decision(Verdict.KEEP, 0.0, "the baseline")
+
+
+def _apart(evidence: Evidence) -> float:
+    sides = evidence.candidate, evidence.standing.tip
+    mine, before = (estimate(tuple(reading.score for reading in side)) for side in sides)
+    return mine - before
+
+
+def _judged(gain: float, needed: float) -> Decision:
+    keep = gain > 0 and gain >= needed
+    return Decision(Verdict.KEEP if keep else Verdict.DISCARD, gain, compared(gain, needed))
+
+
+def compared(gain: float, needed: float) -> str:
+    """A gain, beside the least that counts, in words."""
     if gain <= 0:
         return f"no better than its parent ({gain:+.6g})"
     if gain < needed:
@@ -113,7 +196,14 @@ def _threshold(table: JudgeTable, min_gain: float) -> Judge:
     return Threshold(max(table.gain, min_gain), table.repeats)
 
 
+def _confirm(table: JudgeTable, min_gain: float) -> Judge:
+    from overnight.confirm import Confirm  # which is written in the words of this file
+
+    return Confirm(table, min_gain)
+
+
 RULES: dict[str, Callable[[JudgeTable, float], Judge]] = {
+    "confirm": _confirm,
     "greedy": _greedy,
     "threshold": _threshold,
 }

@@ -105,7 +105,19 @@ class Constraint(Table):
 class JudgeTable(Table):
     """The keep-or-discard rule and its settings."""
 
-    rule: Literal["greedy", "threshold"] = "greedy"
+    rule: Literal["confirm", "greedy", "threshold"] = "confirm"
+    false_keep: FiniteFloat = Field(default=0.05, gt=0, le=0.5)
+    """confirm: the chance that a campaign of identical candidates keeps anything, ever."""
+    max_repeats: int = Field(default=20, ge=2, le=1000)
+    """confirm: most pairs of measurements in one trial."""
+    baseline: int = Field(default=5, ge=2, le=100)
+    """confirm: measurements of the baseline, from which the noise is first known; 3 are enough
+    where they are all equal."""
+    simplify: bool = True
+    """confirm: keep simpler code whose score is as good as its parent's within `margin`."""
+    margin: FiniteFloat | None = Field(default=None, ge=0)
+    """confirm: how much worse simpler code may be, in units of the metric; without a word, the
+    noise of one measurement."""
     gain: FiniteFloat = Field(default=0.0, ge=0)
     """threshold: the least gain that counts, in units of the metric."""
     repeats: int = Field(default=1, ge=1, le=100)

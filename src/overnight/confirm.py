@@ -1,0 +1,214 @@
+"""The rule `confirm`: screen cheaply, search on from what looks good, keep only what is confirmed.
+
+A candidate that looks better than the tip becomes a provisional keep: the next candidates build on
+it, no branch moves. The tip is measured until its level is known and dropped when it falls below
+its parent. Once the stack of provisional keeps promises a gain that pairs of fresh measurements
+can show at a fair price, tip and incumbent are measured side by side, in turns, until the
+evidence suffices (keep them all) or the tip falls (drop it, go on with what is below it). Several
+small gains are cheaper to confirm together than each alone: the price falls with the square of the
+gain. docs/judging.md says why this rule, and what it costs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import fmean, variance
+
+from scipy.special import fdtr, ndtri
+
+from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_to_go
+from overnight.experiment import Verdict
+from overnight.judge import BASELINE, Decision, Evidence, More, Pair, Side, Standing, compared
+from overnight.levels import Levels
+from overnight.noise import Noise, Series, noise_of
+from overnight.tables import JudgeTable
+
+_LIKELY = 1.0
+"""The gain that the screening looks for, in sigmas: a log likelihood ratio against no gain."""
+_PROMISING, _HOPELESS = 0.4, -0.6
+"""Log likelihood ratios at which the screening ends."""
+_MOST_SCREENING = 6
+_KNOWN = 0.2
+"""The tip counts as known when its level's variance is this share of one measurement's."""
+_MOST_LOOKS = 2
+_FALLEN = 0.1
+"""A tip this many sigmas below its parent is dropped."""
+_SURE = 1.645
+"""Standard deviations of one-sided confidence, 95 %."""
+_SAME = 3
+"""Equal repeats that make a metric deterministic; repeats from which a variance is told."""
+_DOUBTFUL = 0.05
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """The rule `confirm` with an arena's settings."""
+
+    table: JudgeTable
+    min_gain: float
+
+    # -- a candidate
+
+    def decide(self, evidence: Evidence) -> Decision | More:
+        standing, candidate = evidence.standing, evidence.candidate
+        if not standing.stack:
+            return self._baseline(candidate)
+        noise = noise_of([*standing.stack, *standing.repeats, candidate])
+        if noise.deterministic:
+            return self._exact(evidence)
+        tip, doubt = Levels(standing.stack, noise).tip(candidate[-1].at)
+        gain = fmean(reading.score for reading in candidate) - tip
+        doubt += noise.sigma**2 / len(candidate)
+        step = _LIKELY * noise.sigma
+        ratio = (step * gain - step**2 / 2) / doubt if doubt else math.copysign(1, gain)
+        if ratio > _PROMISING:
+            return Decision(Verdict.PROVISIONAL, gain, f"promising: {compared(gain, 0)} to be confirmed")
+        if self.table.simplify and evidence.simpler:
+            return self._simpler(evidence, noise, gain, math.sqrt(doubt))
+        if ratio < _HOPELESS or len(candidate) >= _MOST_SCREENING:
+            return Decision(Verdict.DISCARD, gain, _unseen(gain, noise))
+        return More(Side.CANDIDATE)
+
+    def _baseline(self, readings: Series) -> Decision | More:
+        same = len({reading.score for reading in readings}) == 1
+        enough = _SAME if same else self.table.baseline
+        return BASELINE if len(readings) >= enough else More(Side.CANDIDATE)
+
+    def _exact(self, evidence: Evidence) -> Decision | More:
+        """Where repeats are equal: one measurement suffices; a keep is looked at twice, since a
+        candidate may bring chance into what had none."""
+        gain = evidence.candidate[0].score - evidence.standing.tip[-1].score
+        if gain > 0 and gain >= self.min_gain:
+            if len(evidence.candidate) == 1:
+                return More(Side.CANDIDATE)
+            words = f"{compared(gain, 0)}; repeats are equal to the last digit"
+            return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
+        margin = self.table.margin or 0.0
+        if self.table.simplify and evidence.simpler and gain >= -margin:
+            words = f"simpler, and equal within {margin:g} ({gain:+.6g})"
+            return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
+        return Decision(Verdict.DISCARD, gain, compared(gain, self.min_gain))
+
+    def _simpler(
+        self, evidence: Evidence, noise: Noise, gain: float, deviation: float
+    ) -> Decision | More:
+        margin = self._margin(noise)
+        if gain + margin >= _SURE * deviation:
+            words = f"simpler, and equal within {margin:.4g} ({gain:+.4g})"
+            return Decision(Verdict.PROVISIONAL, gain, words)
+        if gain + margin < 0 or len(evidence.candidate) >= _MOST_SCREENING:
+            words = f"simpler, but not shown to be equal within {margin:.4g} ({gain:+.4g})"
+            return Decision(Verdict.DISCARD, gain, words)
+        return More(Side.CANDIDATE)
+
+    def _margin(self, noise: Noise) -> float:
+        return noise.sigma if self.table.margin is None else self.table.margin
+
+    # -- the tip
+
+    def review(self, standing: Standing) -> Decision | More | Pair | None:
+        noise = noise_of([*standing.stack, *standing.repeats])
+        if noise.deterministic or not noise.sigma:
+            return None
+        levels = Levels(standing.stack, noise)
+        if len(standing.stack) > 1 and (fallen := self._fallen(standing, levels, noise)):
+            return fallen
+        _, doubt = levels.tip(standing.now)
+        if doubt > _KNOWN * noise.sigma**2 and standing.looks < _MOST_LOOKS:
+            return More(Side.TIP)
+        if len(standing.stack) == 1:
+            return None
+        if all(standing.simpler[1:]):
+            return self._as_good(standing, levels, noise)
+        return self._trial(standing, levels, noise)
+
+    def _fallen(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | None:
+        """The tip is dropped when it is worse than its parent, as far as is known."""
+        allowed = self._margin(noise) if standing.simpler[-1] else 0.0
+        gap = levels.gap(-1, -2)
+        if gap.mean >= -allowed - _FALLEN * noise.sigma:
+            return None
+        return Decision(
+            Verdict.DISCARD, gap.mean, f"not confirmed: measured again, {compared(gap.mean, 0)}"
+        )
+
+    def _as_good(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | None:
+        """A stack of simplifications alone is kept when it is not worse than the margin."""
+        gap, margin = levels.gap(-1, 0), self._margin(noise)
+        if gap.beyond(-margin) < _SURE:
+            return None
+        words = f"simpler, and equal within {margin:.4g} ({gap.mean:+.4g})"
+        return Decision(Verdict.KEEP, gap.mean, words, None, _shares(levels, gap.mean))
+
+    def _trial(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | Pair | None:
+        trial = standing.trials + (not standing.on_trial)
+        needs = needed(self.table.false_keep, trial, standing.won)
+        pairs = self._pairs(standing, levels)
+        evidence = log_evidence(pairs, noise)
+        if evidence >= needs:
+            return self._confirmed(standing, levels, noise, pairs, needs)
+        if len(pairs) >= self.table.max_repeats:
+            gain, _ = honest_gain(pairs, noise)
+            words = f"not confirmed by {len(pairs)} pairs of measurements ({gain:+.4g})"
+            return Decision(Verdict.DISCARD, gain, words)
+        expected = levels.gap(-1, 0).mean - self.min_gain
+        if 2 * pairs_to_go(expected, needs - evidence, noise) > standing.patience:
+            return None
+        return Pair(Side.TIP if len(pairs) % 2 == 0 else Side.INCUMBENT)
+
+    def _pairs(self, standing: Standing, levels: Levels) -> list[Beside]:
+        """What tip and incumbent scored side by side, over the least gain that counts."""
+        lower = {reading.seed: reading.score for reading in standing.stack[0]}
+        return [
+            Beside(
+                reading.score - lower[reading.seed] - self.min_gain,
+                levels.bets[reading.seed] - self.min_gain,
+            )
+            for reading in standing.tip
+            if reading.seed in lower
+        ]
+
+    def _confirmed(
+        self,
+        standing: Standing,
+        levels: Levels,
+        noise: Noise,
+        pairs: list[Beside],
+        needs: float,
+    ) -> Decision:
+        gain, ends = honest_gain(pairs, noise)
+        gain, interval = gain + self.min_gain, (ends[0] + self.min_gain, ends[1] + self.min_gain)
+        words = f"gain {gain:.4g}, confirmed by {len(pairs)} pairs of measurements"
+        if count := len(standing.stack) - 2:
+            words += f", together with {count} provisional keep{'s' * (count > 1)} below it"
+        if luck := _luck(standing.tip, noise):
+            words += "; its repeats vary less than the incumbent's: it seems to fix its own seed"
+            if gain < float(-ndtri(math.exp(-needs))) * luck:
+                words += ", so that they count as one draw, which may be luck"
+                return Decision(Verdict.DISCARD, gain, words, interval)
+        return Decision(Verdict.KEEP, gain, words, interval, _shares(levels, gain))
+
+
+def _unseen(gain: float, noise: Noise) -> str:
+    return f"{compared(gain, math.inf).partition(' is')[0]} within the noise of {noise.sigma:.3g}"
+
+
+def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
+    """The gain, dealt out among the keeps of the stack by what each is believed to have added."""
+    steps = [levels.gap(place, place - 1).mean for place in range(1, levels.size)]
+    total = sum(steps)
+    return tuple(gain * step / total if total > 0 else gain / len(steps) for step in steps)
+
+
+def _luck(tip: Series, noise: Noise) -> float:
+    """Standard deviation of the part of the noise that the tip's repeats do not show, or 0 when
+    they vary as repeats do. A candidate with a seed of its own repeats one lucky draw; that its
+    variance is smaller than the noise's is tested by the ratio of the two (F, 5 %)."""
+    if len(tip) < _SAME:
+        return 0.0
+    own = variance(reading.score for reading in tip)
+    freedom = len(tip) - 1, max(len(noise.differences) - len(tip), 1)
+    if fdtr(*freedom, own / noise.sigma**2) > _DOUBTFUL:
+        return 0.0
+    return math.sqrt(noise.sigma**2 - own)
