@@ -6,19 +6,16 @@ the noise of one measurement has a standard deviation of 1.
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from multiprocessing import Pool
-from statistics import fmean
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from overnight.experiment import Verdict
-from overnight.judge import Evidence, Judge, More, Pair, Side, Standing, RULES
+from overnight.judge import Decision, Evidence, Judge, More, Pair, Side, Standing
 from overnight.noise import Reading
-from overnight.patience import Patience
+from overnight.patience import Round, patience, trials
 from overnight.tables import JudgeTable
 
 TABLES = {
@@ -39,23 +36,26 @@ class Machine:
 
     def measure(self, true: float) -> float:
         self.count += 1
+        return float(true + self._noise())
+
+    def _noise(self) -> float:
         draw = self.random
         match self.noise:
             case "Gaussian":
-                return true + draw.normal()
+                return draw.normal()
             case "heavy tails":  # Student's t with 3 degrees of freedom, scaled
-                return true + draw.standard_t(3) / math.sqrt(3)
+                return draw.standard_t(3) / math.sqrt(3)
             case "wild outliers":
-                return true + draw.normal() + 30 * draw.choice([-1, 1]) * (draw.random() < 0.01)
+                return draw.normal() + 30 * float(draw.choice([-1, 1])) * (draw.random() < 0.01)
             case "skewed":
-                return true + draw.exponential() - 1
+                return draw.exponential() - 1
             case "drifting":
                 self._drift += 0.15 * draw.normal()
-                return true + draw.normal() + self._drift
+                return draw.normal() + self._drift
             case "slowing down":
-                return true + draw.normal() - 0.02 * self.count
+                return draw.normal() - 0.02 * self.count
             case "deterministic":
-                return true
+                return 0.0
         raise ValueError(self.noise)
 
 
@@ -77,16 +77,16 @@ class Campaign:
     machine: Machine
     stack: list[Program] = field(default_factory=list)
     repeats: list[Program] = field(default_factory=list)
-    trials: int = 0
     won: int = 0
     claimed: float = 0.0
     false: int = 0
     covered: list[bool] = field(default_factory=list)
     experiments: int = 0
     most: float = math.inf
-    _on_trial: tuple[int, int] | None = None
-    patience: Patience = field(default_factory=Patience)
-    looks: int = 0
+    """Measurements that there are in all."""
+    rounds: list[Round] = field(default_factory=list)
+    _ended: int = 0
+    """Measurements when the newest experiment ended."""
 
     def begin(self) -> None:
         first = Program(0.0)
@@ -106,8 +106,8 @@ class Campaign:
             if self.machine.count >= self.most:
                 return
             side = candidate if word.of is Side.CANDIDATE else self.stack[-1]
-            self._measure(side, word.seed)
-        self.looks = 0
+            self._measure(side)
+        self._ended = self.machine.count
         if word.verdict is Verdict.PROVISIONAL:
             self.stack.append(candidate)
         elif word.verdict is Verdict.KEEP:
@@ -117,48 +117,47 @@ class Campaign:
             self.repeats = [*self.repeats[-100:], candidate]
         self.settle()
 
-    def settle(self, patience: float | None = None) -> None:
-        """What the judge wants to see and to say between two experiments."""
-        if patience is not None:
-            self.patience = Patience(grace=patience, share=0.0)
+    def settle(self, allowance: float = 0.0) -> None:
+        """What the judge wants to see and to say between two experiments; `allowance` is the least
+        that a trial may cost, in measurements."""
+        last = self.machine.count + allowance
         while self.machine.count + 2 <= self.most:
-            word = self.rule.review(self._standing())
+            word = self.rule.review(self._standing(last - self.machine.count))
             if word is None:
-                self.patience.pause()
                 return
             if isinstance(word, More):
                 self._measure(self.stack[-1])
-                self.looks += 1
             elif isinstance(word, Pair):
                 self._pair(word)
             elif word.verdict is Verdict.KEEP:
-                self.won += 1
-                self._kept(word.gain, self.stack[1:])
-                if word.interval:
-                    low, high = word.interval
-                    self.covered.append(low <= self.stack[-1].true - self.stack[0].true <= high)
-                self.repeats = [*self.repeats[-100:], *self.stack[:-1]]
-                self.stack = self.stack[-1:]
-                self.patience.begin()
+                self._confirm(word)
             else:
                 self.repeats = [*self.repeats[-100:], self.stack.pop()]
+
+    def _confirm(self, word: Decision) -> None:
+        self.won += 1
+        self._kept(word.gain, self.stack[1:])
+        if word.interval:
+            low, high = word.interval
+            self.covered.append(low <= self.stack[-1].true - self.stack[0].true <= high)
+        self.repeats = [*self.repeats[-100:], *self.stack[:-1]]
+        self.stack = self.stack[-1:]
 
     def _kept(self, gain: float, programs: Sequence[Program]) -> None:
         self.claimed += gain
         self.false += programs[-1].true <= self.stack[0].true or programs[-1].own_seed is not None
 
     def _pair(self, word: Pair) -> None:
-        self.patience.begin_trial()
-        if self._on_trial != self._pairing:
-            self.trials += 1
-            self._on_trial = self._pairing
-        sides, seed = [self.stack[-1], self.stack[0]], self.machine.count
-        for side in sides if word.first is Side.TIP else sides[::-1]:
+        tip, incumbent = self.stack[-1], self.stack[0]
+        now = Round(id(tip), id(incumbent), self.machine.count, self.experiments)
+        if not self.rounds or (self.rounds[-1].tip, self.rounds[-1].latest) != (
+            now.tip,
+            now.latest,
+        ):
+            self.rounds.append(now)
+        seed = self.machine.count
+        for side in [tip, incumbent] if word.first is Side.TIP else [incumbent, tip]:
             self._measure(side, seed)
-
-    @property
-    def _pairing(self) -> tuple[int, int]:
-        return id(self.stack[-1]), id(self.stack[0])
 
     def _measure(self, program: Program, seed: int | None = None) -> None:
         seed = self.machine.count if seed is None else seed
@@ -168,17 +167,18 @@ class Campaign:
             self.machine.count += 1
             score = program.true + program.own_seed
         program.readings.append(Reading(float(self.machine.count), score, seed))
-        self.patience.spend()
 
-    def _standing(self) -> Standing:
+    def _standing(self, allowance: float = 0.0) -> Standing:
+        count, rounds, tip = self.machine.count, self.rounds, self.stack[-1]
+        pairing = (id(tip), id(self.stack[0]))
         return Standing(
-            tuple(tuple(program.readings) for program in self.stack),
-            tuple(False for _ in self.stack),
-            tuple(tuple(program.readings) for program in self.repeats),
-            self.trials,
-            self.won,
-            self._on_trial == self._pairing,
-            self.looks,
-            self.patience.left,
-            float(self.machine.count),
+            stack=tuple(tuple(program.readings) for program in self.stack),
+            simpler=tuple(False for _ in self.stack),
+            repeats=tuple(tuple(program.readings) for program in self.repeats),
+            trials=trials(rounds),
+            won=self.won,
+            on_trial=bool(rounds) and (rounds[-1].tip, rounds[-1].incumbent) == pairing,
+            looks=sum(reading.at > self._ended for reading in tip.readings),
+            patience=max(allowance, patience(rounds, count, self.experiments)),
+            now=float(count),
         )

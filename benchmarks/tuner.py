@@ -28,7 +28,9 @@ from overnight.agents.base import Workbench
 from overnight.agents.tuner import Tuner
 from overnight.arena import Arena
 from overnight.experiment import Experiment, Measurement, Outcome, Value, Verdict
-from overnight.judge import Decision, Evidence, Side, judge_for
+from overnight.judge import Decision, Evidence, Side, Standing
+from overnight.noise import Reading
+from overnight.rules import judge_for
 
 ARENA = """
 name = "surrogate"
@@ -303,8 +305,11 @@ class Desk:
     def _decided(self, experiment: Experiment, values: Values) -> Experiment:
         while True:
             place = max(n for n, e in enumerate(self.history) if e.kept)
-            sides = [tuple(-s for s in e.scores) for e in (experiment, self.history[place])]
-            word = self._judge.decide(Evidence(*sides))
+            mine, parents = (
+                tuple(Reading(0.0, -score, seed) for seed, score in enumerate(e.scores))
+                for e in (experiment, self.history[place])
+            )
+            word = self._judge.decide(Evidence(mine, Standing((parents,), (False,))))
             if isinstance(word, Decision):
                 verdict = Verdict.KEEP if word.keep else Verdict.DISCARD
                 score = statistics.median(experiment.scores)

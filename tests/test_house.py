@@ -25,14 +25,16 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 # Every module may import only from layers above its own, or to its left within it.
 LAYERS = [
     "errors experiment quantity",
-    "tables arena database ledger judge history message lock",
+    "tables arena database ledger noise levels evidence patience judge confirm rules",
+    "history message lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
     "processes disk log supervisor stage git private refs repository candidate workspace",
-    "gpus artefacts score policies measure setup executors.base executors.local",
+    "gpus artefacts score policies measure setup executors.base executors.local simplicity",
     "exchange referee",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
     "agents.command agents.patches agents.person agents.named brief results stop resume",
+    "measuring standing reviews duel",
     "attempts campaign",
     "attack doctor readiness examination",
     "template",

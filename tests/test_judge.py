@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overnight.arena import Arena
-from overnight.judge import Decision, Evidence, Judge, More, Side, judge_for
+from overnight.judge import Decision, Evidence, Judge, More, Side
+from overnight.rules import judge_for
 from toy import ARENA
 
 scores = st.floats(-1e6, 1e6)

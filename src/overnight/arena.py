@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from overnight.errors import ArenaError
+from overnight.experiment import Measurement
 from overnight.tables import (
     AgentTable,
     Constraint,
@@ -136,6 +137,14 @@ class Arena(Table):
     def is_editable(self, path: str) -> bool:
         """Whether an experiment may change this path (relative to the arena, POSIX)."""
         return self._editable_pattern.fullmatch(path) is not None
+
+    def worth(self, measurement: Measurement) -> float:
+        """What a finished measurement counts for the judge: larger is better, and what its soft
+        constraints cost is taken off."""
+        assert measurement.score is not None
+        numbers, score = measurement.numbers, measurement.score
+        charges = (c.charge(numbers.get(name), score) for name, c in self.constraints.items())
+        return self.metric.orient(score) - sum(charges)
 
     @property
     def state(self) -> Path:

@@ -1,49 +1,36 @@
 """One experiment from the proposal to its verdict: what `try` does, step by step.
 
-The order of a keep: the candidate commit exists, its ledger row is durable, the branch moves.
+The order of a keep: the candidate commit exists, its ledger row is durable; then the campaign
+moves the branch.
 """
 
 from __future__ import annotations
 
-import threading
 import traceback
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 from overnight.agents.base import Agent, Rejected, Workbench
 from overnight.arena import Arena
 from overnight.brief import write_brief
-from overnight.errors import (
-    AgentError,
-    MeasurementImpossible,
-    OvernightError,
-    WorkspaceError,
-)
-from overnight.executors.base import Executor
-from overnight.executors.local import LocalExecutor
-from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Verdict
+from overnight.errors import AgentError, OvernightError
+from overnight.experiment import CampaignRecord, Experiment, Idea, Verdict
 from overnight.history import History
-from overnight.judge import Decision, Evidence, More, Side, estimate, judge_for
+from overnight.judge import Decision, Evidence, More, Side, estimate
 from overnight.ledger import Closing, Ledger
-from overnight.measure import Task
+from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message
 from overnight.policies import PRIVATE
-from overnight.resume import family_of
+from overnight.reviews import Reviews
+from overnight.rules import judge_for
+from overnight.simplicity import Simplicity
+from overnight.standing import series, standing_of
 from overnight.workspace import Workspace
-
-T = TypeVar("T")
-_LONG_SECONDS = 0.5
-"""A setup that takes longer is told of while it runs."""
-
-
-class StoppedAtOnce(Exception):
-    """Internal: `stopping` was set while something was under way."""
 
 
 class Attempts:
-    """Makes the experiments of one campaign. It alone judges, records and moves the branch."""
+    """Makes the experiments of one campaign. With Reviews, it alone judges, records and moves the
+    branch."""
 
     def __init__(
         self,
@@ -52,61 +39,36 @@ class Attempts:
         workspace: Workspace,
         ledger: Ledger,
         history: History,
-        stop_now: Callable[[], bool],
-        sandbox: str,
+        measuring: Measuring,
     ) -> None:
-        self.stopping = threading.Event()
-        """Set it to end what is under way."""
-        self.warnings: list[str] = []
         self.failures = 0
         """Proposals in a row that did not become a candidate."""
-        self._family = family_of(arena, record.tag)
         self._arena = arena
-        self._base = record.base
         self._tag = record.tag
         self._workspace = workspace
         self._ledger = ledger
         self._history = history
-        self._stop_now = stop_now
-        self._sandbox = sandbox
-        self._places = arena.state / "worktrees" / record.tag
+        self._measuring = measuring
         self._judge = judge_for(arena)
-        self._executor: Executor = LocalExecutor(arena, workspace)
-
-    def close(self) -> None:
-        """End what is under way."""
-        self.stopping.set()
-        self._executor.close()
-
-    def prepare(self) -> None:
-        """The arena's setup, where it was not run before. Raises MeasurementImpossible."""
-        if self._arena.setup is None:
-            return
-        logs = self._arena.state / "logs" / self._tag
-        logs.mkdir(parents=True, exist_ok=True)
-        task = self._task_in(self._places / "setup", logs, self._base, 0)
-        future = self._executor.prepare(task)
-        if wait([future], _LONG_SECONDS).not_done:
-            words = f"the setup `{self._arena.setup.command}`, log {logs / 'setup.log'}"
-            self._ledger.add_event(self._tag, "setup", words=words)
-        self._wait(future)
-        if self.stopping.is_set():
-            raise StoppedAtOnce
+        self._simplicity = Simplicity(arena, workspace)
+        self.reviews = Reviews(
+            arena, record.tag, workspace, ledger, history, self._judge, measuring
+        )
 
     def propose(self, agent: Agent) -> Experiment | None:
         """The next experiment with its candidate, or with a verdict when it has none; None when
         the agent has nothing to propose."""
         n = self._history.latest.n + 1
-        parent = self._history.incumbent.candidate
+        parent = self._history.tip.candidate
         assert parent is not None
         self._ledger.open_experiment(self._tag, n, agent.name, parent)
-        place = self._places / f"agent-{n}"
+        place = self._measuring.places / f"agent-{n}"
         for name in PRIVATE:
             (place / name).mkdir(parents=True)
         folder = self._workspace.checkout(parent, place / "tree", own_git=True)
         try:
             idea = self._ask(agent, self._bench(n, folder, place))
-            if self.stopping.is_set():
+            if self._measuring.stopping.is_set():
                 raise StoppedAtOnce
             if idea is None:
                 self._ledger.drop_experiment(self._tag, n)
@@ -136,9 +98,9 @@ class Attempts:
         # In a thread, so that a stop is heard while the agent thinks; the block waits for its end.
         with ThreadPoolExecutor(1, thread_name_prefix="agent") as thread:
             try:
-                return self._wait(thread.submit(agent.propose, bench))
+                return self._measuring.wait(thread.submit(agent.propose, bench))
             except KeyboardInterrupt:
-                self.stopping.set()
+                self._measuring.stopping.set()
                 raise
             except OvernightError:
                 raise
@@ -149,7 +111,7 @@ class Attempts:
                 raise AgentError(f"{agent.name} failed: {words}; see {bench.transcript}") from error
 
     def _bench(self, n: int, folder: Path, place: Path) -> Workbench:
-        logs = self._logs(n)
+        logs = self._measuring.logs(n)
         brief = write_brief(self._arena, self._history, self._ledger.events(self._tag, "steer"))
         (logs / "brief.md").write_text(brief, encoding="utf-8")
         return Workbench(
@@ -158,13 +120,13 @@ class Attempts:
             place=place,
             brief=brief,
             n=n,
-            incumbent=self._history.incumbent,
+            incumbent=self._history.tip,
             history=self._history.finished,
             prior=self._history.prior,
             transcript=logs / "agent.log",
-            sandbox=self._sandbox,
-            family=self._family,
-            stopping=self.stopping,
+            sandbox=self._measuring.sandbox,
+            family=self._measuring.family,
+            stopping=self._measuring.stopping,
         )
 
     def _commit(self, n: int, parent: str, place: Path, idea: Idea) -> Experiment:
@@ -191,7 +153,7 @@ class Attempts:
     # -- its measurements
 
     def _failure(self, experiment: Experiment) -> Closing | None:
-        for measurement in experiment.measurements:
+        for measurement in experiment.judged:
             if verdict := measurement.outcome.verdict:
                 return Closing(verdict, f"{measurement.outcome}: {measurement.detail}")
             for name, bounds in self._arena.constraints.items():
@@ -202,70 +164,20 @@ class Attempts:
     def _ask_judge(self, experiment: Experiment) -> Decision | More:
         if not experiment.scores:
             return More(Side.CANDIDATE)
-        if experiment.n == 0:
-            return Decision(True, 0.0, "the baseline")
-        sides = (experiment.scores, self._history.incumbent.scores)
-        orient = self._arena.metric.orient
-        return self._judge.decide(Evidence(*(tuple(map(orient, scores)) for scores in sides)))
+        standing = standing_of(self._arena, self._ledger, self._tag, self._history)
+        simpler = self._arena.judge.simplify and self._simplicity.gained(experiment)
+        return self._judge.decide(Evidence(series(self._arena, experiment), standing, simpler))
 
     def _measure_more(self, experiment: Experiment, word: More) -> Experiment:
         """One more measurement of the side that the judge named; the experiment as it is then."""
         if word.of is Side.CANDIDATE:
-            self._measure(experiment)
+            fresh = self._judge.fresh_seeds
+            self._measuring.take(experiment, None if fresh else len(experiment.judged))
         else:
-            incumbent = self._history.incumbent
-            measurement = self._measure(incumbent)
-            if measurement.score is None:
-                raise MeasurementImpossible(
-                    f"experiment {incumbent.n}, the incumbent, was measured again and failed: "
-                    f"{measurement.outcome}: {measurement.detail}"
-                )
-            self._history.refresh_incumbent(self._arena.metric)
+            self.reviews.measure(word.of)
         again = self._ledger.experiment(self._tag, experiment.n)
         assert again is not None
         return again
-
-    def _measure(self, experiment: Experiment) -> Measurement:
-        assert experiment.candidate is not None
-        seed = len(experiment.measurements)
-        row = self._ledger.open_measurement(self._tag, experiment.n, experiment.candidate, seed)
-        task = self._task(experiment.n, experiment.candidate, seed)
-        measurement = self._wait(self._executor.measure(task))
-        if measurement is None:
-            raise StoppedAtOnce
-        self._ledger.close_measurement(row, measurement)
-        return measurement
-
-    def _task(self, n: int, candidate: str, seed: int, purpose: str = "run") -> Task:
-        name = f"{purpose}-{n}-{seed}"
-        logs = self._logs(n) / name
-        logs.mkdir(exist_ok=True)
-        return self._task_in(self._places / name, logs, candidate, seed, n)
-
-    def _task_in(self, place: Path, logs: Path, candidate: str, seed: int, n: int = 0) -> Task:
-        return Task(
-            candidate=candidate,
-            base=self._base,
-            seed=seed,
-            place=place,
-            logs=logs,
-            family=self._family,
-            experiment=n,
-            stopping=self.stopping,
-            sandbox=self._sandbox,
-        )
-
-    def _logs(self, n: int) -> Path:
-        logs = self._arena.state / "logs" / self._tag / str(n)
-        logs.mkdir(parents=True, exist_ok=True)
-        return logs
-
-    def _wait(self, future: Future[T]) -> T:
-        """The future's result; meanwhile a `stop --now` from another terminal is obeyed."""
-        while wait([future], 0.5).not_done:
-            if self._stop_now():
-                self.stopping.set()
-        return future.result()
 
     # -- its verdict
 
@@ -273,34 +185,20 @@ class Attempts:
         """Turn the judge's word into a verdict; a keep must pass the arena's checks first."""
         score = estimate(experiment.scores)
         gain = None if experiment.n == 0 else decision.gain
-        closing = Closing(Verdict.DISCARD, decision.reason, score, gain, decision.interval)
+        closing = Closing(decision.verdict, decision.reason, score, gain, decision.interval)
         if not decision.keep:
             return self._close(experiment, closing)
-        assert experiment.candidate is not None
-        task = self._task(experiment.n, experiment.candidate, 0, "checks")
-        wrong = self._wait(self._executor.check(task)) if self._arena.checks else None
-        if self.stopping.is_set():  # which ends a check too, and that is no failure of it
-            raise StoppedAtOnce
-        if wrong is not None:
+        if (wrong := self._measuring.check(experiment)) is not None:
             return self._close(experiment, closing.as_(Verdict.INVALID, wrong))
+        assert experiment.candidate is not None
+        if decision.verdict is Verdict.PROVISIONAL:
+            return self._close(experiment, closing)
         commit = experiment.candidate
         if experiment.n > 0:
             message = kept_message(self._tag, experiment, self._arena.metric, score, decision.gain)
             commit = self._workspace.reword(commit, message)
             self._workspace.refs.record(self._tag, experiment.n, commit)
-        kept = self._close(experiment, closing.as_(Verdict.KEEP, decision.reason, commit))
-        self._move_branch(commit, experiment.parent)
-        return kept
+        return self._close(experiment, closing.as_(Verdict.KEEP, decision.reason, commit))
 
     def _close(self, experiment: Experiment, closing: Closing) -> Experiment:
         return self._ledger.close_experiment(self._tag, experiment.n, closing)
-
-    def _move_branch(self, commit: str, expected: str | None) -> None:
-        """A keep moves the branch; when the person holds it, the ledger remembers for later."""
-        if self._workspace.refs.branch(self._tag) == commit:
-            return
-        try:
-            self._workspace.refs.move_branch(self._tag, commit, expected)
-        except WorkspaceError as error:
-            self.warnings.append(str(error))
-            self._ledger.add_event(self._tag, "warning", words=str(error))

@@ -13,12 +13,13 @@ from pathlib import Path
 from overnight import results
 from overnight.agents.base import Agent
 from overnight.arena import Arena
-from overnight.attempts import Attempts, StoppedAtOnce
-from overnight.errors import LedgerError, MeasurementImpossible, OvernightError
+from overnight.attempts import Attempts
+from overnight.errors import LedgerError, MeasurementImpossible, OvernightError, WorkspaceError
 from overnight.experiment import CampaignRecord, Event, Experiment, Idea
 from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
+from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.policies import unhidden
 from overnight.resume import base_arena, begin_or_find, repair
 from overnight.sandboxes.named import NONE, sandbox_named
@@ -47,12 +48,13 @@ class Campaign:
         self.history = History(ledger, record.tag)
         self._base = record.base
         self._lock = lock
-        self._attempts = Attempts(
+        self._measuring = Measuring(
             arena, record, workspace, ledger, self.history, self._stop_now, sandbox
         )
-        self.warnings = self._attempts.warnings
+        self._attempts = Attempts(arena, record, workspace, ledger, self.history, self._measuring)
+        self.warnings: list[str] = []
         """What the person should know."""
-        self.stopping = self._attempts.stopping
+        self.stopping = self._measuring.stopping
         """Set it to end the campaign at once; the next run takes up what was under way."""
         self._taken_up = False
         self._stretch_event = 0
@@ -102,11 +104,14 @@ class Campaign:
         try:
             self._take_up(observe)
             while not (stop := self._over(stretch, limits)):
-                experiment = self.try_(agent)
+                experiment = self.try_(agent, observe)
                 if experiment is None:
                     stop = Stop(StopKind.EXHAUSTED, f"{agent.name} has nothing left to propose")
                     break
                 observe(experiment)
+            if stop.kind.settles:
+                for experiment in self._review(final=True):
+                    observe(experiment)
         except (KeyboardInterrupt, StoppedAtOnce) as reason:
             stop = self._stopped_at_once(reason)
         except (OvernightError, OSError) as error:
@@ -116,19 +121,23 @@ class Campaign:
         self._note_stop(stop)
         return stop
 
-    def try_(self, agent: Agent) -> Experiment | None:
+    def try_(self, agent: Agent, observe: Observer = lambda _: None) -> Experiment | None:
         """One experiment: take a change, run it, score it, judge it, keep or discard it, record it.
 
-        None when the agent has nothing to propose.
+        None when the agent has nothing to propose. `observe` hears of earlier experiments whose
+        verdict has changed: provisional keeps that were confirmed or dropped.
         """
-        self._take_up()
+        self._take_up(observe)
         experiment = self._attempts.propose(agent)
         if experiment is None:
             return None
         if experiment.verdict is None:
             experiment = self._attempts.conclude(experiment)
         self._publish(experiment)
-        return experiment
+        for other in self._review():
+            if other.n != experiment.n:
+                observe(other)
+        return self.history.find(experiment.n)
 
     @property
     def results(self) -> Path:
@@ -142,7 +151,7 @@ class Campaign:
 
     def close(self) -> None:
         """End what is under way and let the next driver in."""
-        self._attempts.close()
+        self._measuring.close()
         self.ledger.close()
         self._lock.release()
 
@@ -156,7 +165,7 @@ class Campaign:
         """The setup, the baseline, and an experiment that a dead driver left half done."""
         if self._taken_up:
             return
-        self._attempts.prepare()
+        self._measuring.prepare()
         if self.ledger.experiment(self.tag, 0) is None:
             self.ledger.open_experiment(self.tag, 0, "baseline", None)
             self.workspace.refs.record(self.tag, 0, self._base)
@@ -175,9 +184,32 @@ class Campaign:
 
     def _publish(self, experiment: Experiment) -> None:
         self.history.add(experiment)
+        if experiment.kept:
+            self._move_branch()
         if not results.append(self.results, experiment, self.arena.metric):
             # Somebody deleted or cut the file: it is written anew from the ledger.
             results.rewrite(self.results, self.ledger, self.tag, self.arena.metric)
+
+    def _review(self, final: bool = False) -> list[Experiment]:
+        """Let the judge look at the keeps again; those whose verdict has changed."""
+        changed = self._attempts.reviews.review(final)
+        if changed:
+            self._move_branch()
+            results.rewrite(self.results, self.ledger, self.tag, self.arena.metric)
+        return changed
+
+    def _move_branch(self) -> None:
+        """To the incumbent; when the person holds it, the ledger remembers for later."""
+        refs, commit = self.workspace.refs, self.history.incumbent.candidate
+        tip = refs.branch(self.tag)
+        assert commit is not None
+        if tip == commit:
+            return
+        try:
+            refs.move_branch(self.tag, commit, tip)
+        except WorkspaceError as error:
+            self.warnings.append(str(error))
+            self.ledger.add_event(self.tag, "warning", words=str(error))
 
     # -- its end
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import fmean, variance
+from typing import ClassVar
 
 from scipy.special import fdtr, ndtri
 
 from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_to_go
-from overnight.experiment import Verdict
+from overnight.experiment import SIMPLER, Verdict
 from overnight.judge import BASELINE, Decision, Evidence, More, Pair, Side, Standing, compared
 from overnight.levels import Levels
 from overnight.noise import Noise, Series, noise_of
@@ -47,6 +48,7 @@ class Confirm:
 
     table: JudgeTable
     min_gain: float
+    fresh_seeds: ClassVar[bool] = True
 
     # -- a candidate
 
@@ -63,7 +65,7 @@ class Confirm:
         step = _LIKELY * noise.sigma
         ratio = (step * gain - step**2 / 2) / doubt if doubt else math.copysign(1, gain)
         if ratio > _PROMISING:
-            return Decision(Verdict.PROVISIONAL, gain, f"promising: {compared(gain, 0)} to be confirmed")
+            return Decision(Verdict.PROVISIONAL, gain, f"{compared(gain, 0)}, to be confirmed")
         if self.table.simplify and evidence.simpler:
             return self._simpler(evidence, noise, gain, math.sqrt(doubt))
         if ratio < _HOPELESS or len(candidate) >= _MOST_SCREENING:
@@ -86,7 +88,7 @@ class Confirm:
             return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
         margin = self.table.margin or 0.0
         if self.table.simplify and evidence.simpler and gain >= -margin:
-            words = f"simpler, and equal within {margin:g} ({gain:+.6g})"
+            words = f"{SIMPLER} {margin:g} ({gain:+.6g})"
             return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
         return Decision(Verdict.DISCARD, gain, compared(gain, self.min_gain))
 
@@ -95,7 +97,7 @@ class Confirm:
     ) -> Decision | More:
         margin = self._margin(noise)
         if gain + margin >= _SURE * deviation:
-            words = f"simpler, and equal within {margin:.4g} ({gain:+.4g})"
+            words = f"{SIMPLER} {margin:.4g} ({gain:+.4g})"
             return Decision(Verdict.PROVISIONAL, gain, words)
         if gain + margin < 0 or len(evidence.candidate) >= _MOST_SCREENING:
             words = f"simpler, but not shown to be equal within {margin:.4g} ({gain:+.4g})"
@@ -138,7 +140,7 @@ class Confirm:
         gap, margin = levels.gap(-1, 0), self._margin(noise)
         if gap.beyond(-margin) < _SURE:
             return None
-        words = f"simpler, and equal within {margin:.4g} ({gap.mean:+.4g})"
+        words = f"{SIMPLER} {margin:.4g} ({gap.mean:+.4g})"
         return Decision(Verdict.KEEP, gap.mean, words, None, _shares(levels, gap.mean))
 
     def _trial(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | Pair | None:

@@ -14,18 +14,22 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from time import monotonic
 
 from overnight.arena import Arena
 from overnight.attack import Attack, Facts
+from overnight.duel import duel
 from overnight.experiment import Measurement, Outcome
-from overnight.judge import Evidence, More, Side, judge_for
+from overnight.judge import Side
 from overnight.lock import CampaignLock
 from overnight.measure import Task, candidate_stage, measure, open_place
 from overnight.message import one_line
+from overnight.noise import Reading
 from overnight.policies import expanded
 from overnight.resume import DOCTOR, family_of, lock_path
+from overnight.rules import judge_for
 from overnight.sandboxes.named import NONE, all_sandboxes
 from overnight.setup import run_setup
 from overnight.stage import StageEnd, StageResult, end_strays, run_stage, tail
@@ -60,6 +64,10 @@ class Row:
 def sandboxes() -> list[str]:
     """The back ends that work here; "none" when there is no other."""
     return [box.name for box in all_sandboxes() if box.problem() is None] or [NONE]
+
+
+class _Unscored(Exception):
+    """Internal: a measurement of a duel ended without a score, in words."""
 
 
 class Doctor:
@@ -204,24 +212,21 @@ class Doctor:
 
     def _judged(self, commit: str, found: Measurement, sandbox: str) -> tuple[str, str]:
         """What the arena's own judge makes of a candidate that has a score."""
-        judge, metric = judge_for(self.arena), self.arena.metric
-        sides = {Side.CANDIDATE: [found], Side.INCUMBENT: [self.baseline(sandbox, 0)]}
-        while True:
-            if odd := [m for side in sides.values() for m in side if m.score is None]:
-                return "blocked", _ending(odd[0])
-            scores = {
-                side: tuple(metric.orient(m.score) for m in taken if m.score is not None)
-                for side, taken in sides.items()
-            }
-            word = judge.decide(Evidence(scores[Side.CANDIDATE], scores[Side.INCUMBENT]))
-            if not isinstance(word, More):
-                break
-            more = (
-                self.measured(sandbox, commit=commit)
-                if word.of is Side.CANDIDATE
-                else self.baseline(sandbox, len(sides[word.of]))
-            )
-            sides[word.of].append(more)
+        ready, known = [found], count()
+
+        def take(side: Side, seed: int) -> Reading:
+            if side is Side.INCUMBENT:
+                taken = self.baseline(sandbox, next(known))
+            else:
+                taken = ready.pop() if ready else self.measured(sandbox, commit=commit)
+            if taken.score is None:
+                raise _Unscored(_ending(taken))
+            return Reading(taken.started.timestamp(), self.arena.worth(taken), seed)
+
+        try:
+            word = duel(judge_for(self.arena), take)
+        except _Unscored as ending:
+            return "blocked", str(ending)
         if word.keep:
             return "through", f"the judge would keep it: {word.reason}"
         return "blocked", f"the judge would discard it: {word.reason}"

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 
 Number = int | float
+SIMPLER = "simpler, and equal within"
+"""How the reason begins of what was kept for its simplicity."""
 Value = bool | int | float | str
 
 
@@ -161,8 +163,14 @@ class Experiment:
         return ("self-reported",) * own_word + ("no sandbox",) * loose
 
     @property
+    def simpler(self) -> bool:
+        """Whether a keep, confirmed or not, was kept for being simpler rather than better."""
+        return self.reason.startswith(SIMPLER)
+
+    @property
     def kept(self) -> bool:
-        """True for the baseline and every win: the experiments that were once incumbent."""
+        """True for the baseline and every confirmed win: the experiments that were once
+        incumbent."""
         return self.verdict is Verdict.KEEP
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from overnight.experiment import Experiment, Verdict
 from overnight.judge import estimate
 from overnight.ledger import Ledger
-from overnight.tables import Metric
 
 RECENT = 1000
 """The newest finished experiments that are held, beside every keep."""
@@ -22,7 +21,10 @@ class History:
         self._ledger = ledger
         self._tag = tag
         self._kept: list[Experiment] = []
+        self._provisional: list[Experiment] = []
         self._recent: list[Experiment] = []
+        self.measured = 0
+        """Measurements that the campaign has taken."""
         self.prior: Sequence[Experiment] = ()
         """Experiments of the arena's earlier campaigns."""
 
@@ -31,6 +33,8 @@ class History:
         newest = self._ledger.experiments(self._tag, last=RECENT)
         self._recent = [experiment for experiment in newest if experiment.verdict]
         self._kept = self._ledger.experiments(self._tag, verdict=Verdict.KEEP)
+        self._provisional = self._ledger.experiments(self._tag, verdict=Verdict.PROVISIONAL)
+        self.measured = self._ledger.measured(self._tag)
         self.prior = self._others()
 
     def add(self, experiment: Experiment) -> None:
@@ -38,14 +42,32 @@ class History:
         self._recent = [*self._recent[-RECENT + 1 :], experiment]
         if experiment.kept:
             self._kept.append(experiment)
+        if experiment.verdict is Verdict.PROVISIONAL:
+            self._provisional.append(experiment)
 
-    def refresh_incumbent(self, metric: Metric) -> None:
-        """The incumbent was measured again: its score is the judge's estimate from all."""
-        again = self._ledger.experiment(self._tag, self.incumbent.n)
+    def refresh(self, n: int) -> None:
+        """Experiment n was measured again: its score is the estimate from all measurements."""
+        again = self._ledger.experiment(self._tag, n)
         assert again is not None
-        revised = self._ledger.revise_score(self._tag, again.n, estimate(again.scores))
-        self._kept[-1] = revised
-        self._recent = [revised if e.n == revised.n else e for e in self._recent]
+        if again.scores:
+            again = self._ledger.revise_score(self._tag, n, estimate(again.scores))
+        self._replace(again)
+
+    def revise(self, experiments: Sequence[Experiment]) -> None:
+        """Provisional keeps have been confirmed or dropped."""
+        numbers = {experiment.n for experiment in experiments}
+        self._provisional = [e for e in self._provisional if e.n not in numbers]
+        self._kept += [experiment for experiment in experiments if experiment.kept]
+        for experiment in experiments:
+            self._replace(experiment)
+
+    def find(self, n: int) -> Experiment:
+        """A finished experiment that is held, as it is known now."""
+        return next(e for e in [*self._kept, *self._provisional, *self._recent] if e.n == n)
+
+    def _replace(self, experiment: Experiment) -> None:
+        for held in (self._kept, self._provisional, self._recent):
+            held[:] = [experiment if e.n == experiment.n else e for e in held]
 
     def _others(self) -> list[Experiment]:
         """Of other campaigns, oldest first."""
@@ -60,12 +82,18 @@ class History:
     def finished(self) -> Sequence[Experiment]:
         """Oldest first."""
         oldest = self._recent[0].n if self._recent else 0
-        return [*(e for e in self._kept if e.n < oldest), *self._recent]
+        held = [*self._kept, *self._provisional]
+        return [*(e for e in held if e.n < oldest), *self._recent]
 
     @property
     def wins(self) -> Sequence[Experiment]:
-        """Every keep after the baseline."""
+        """Every confirmed keep after the baseline."""
         return self._kept[1:]
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a baseline."""
+        return bool(self._kept)
 
     @property
     def baseline(self) -> Experiment:
@@ -73,8 +101,23 @@ class History:
 
     @property
     def incumbent(self) -> Experiment:
-        """The newest keep."""
+        """The newest keep that is confirmed."""
         return self._kept[-1]
+
+    @property
+    def stack(self) -> Sequence[Experiment]:
+        """The incumbent and the provisional keeps above it, the tip last."""
+        return [self._kept[-1], *self._provisional]
+
+    @property
+    def tip(self) -> Experiment:
+        """What the next change is made to: the newest keep, provisional or not."""
+        return self.stack[-1]
+
+    @property
+    def fresh_seed(self) -> int:
+        """A seed that no measurement of the campaign has had."""
+        return self.measured
 
     @property
     def latest(self) -> Experiment:

@@ -1,4 +1,4 @@
-"""Keep or discard: the rules that turn measurements into a verdict.
+"""Keep or discard: what a judge is asked, and what it may answer.
 
 A judge sees numbers only, never code, and keeps no state: the same numbers give the same word, so
 that a campaign that is resumed goes on as if it had never stopped. It may ask for more
@@ -7,16 +7,13 @@ measurements before it decides; the campaign takes them and asks again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 from typing import Protocol
 
-from overnight.arena import Arena
 from overnight.experiment import Verdict
 from overnight.noise import Series
-from overnight.tables import JudgeTable
 
 
 class Side(StrEnum):
@@ -75,8 +72,6 @@ class More:
     """Measure this side once more, then ask again."""
 
     of: Side
-    seed: int | None = None
-    """The seed to use; None: one that no measurement of the campaign has had."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +102,12 @@ class Decision:
 class Judge(Protocol):
     """A keep-or-discard rule; it must come to a Decision after finitely many More."""
 
+    @property
+    def fresh_seeds(self) -> bool:
+        """Whether every measurement has a seed of its own; if not, the k-th of every candidate
+        has seed k."""
+        ...
+
     def decide(self, evidence: Evidence) -> Decision | More:
         """Decide about a candidate from all readings so far, or ask for one more."""
         ...
@@ -122,61 +123,7 @@ def estimate(scores: tuple[float, ...]) -> float:
     return median(scores)
 
 
-class _Settled:
-    """A rule without provisional keeps."""
-
-    def review(self, standing: Standing) -> Decision | More | Pair | None:
-        return None
-
-
-@dataclass(frozen=True)
-class Greedy(_Settled):
-    """karpathy/autoresearch's rule: one measurement each, any gain of at least min_gain counts."""
-
-    min_gain: float
-
-    def decide(self, evidence: Evidence) -> Decision | More:
-        if not evidence.standing.stack:
-            return BASELINE
-        return _judged(_apart(evidence), self.min_gain)
-
-
-@dataclass(frozen=True)
-class Threshold(_Settled):
-    """Keep what is better by at least `gain`, as the median over `repeats` measurements a side.
-
-    Repeats are spent only on candidates whose scores so far reach the threshold.
-    """
-
-    gain: float
-    repeats: int
-
-    def decide(self, evidence: Evidence) -> Decision | More:
-        if not evidence.standing.stack:
-            return BASELINE
-        gain = _apart(evidence)
-        if gain >= self.gain:
-            for side, series in (
-                (Side.CANDIDATE, evidence.candidate),
-                (Side.TIP, evidence.standing.tip),
-            ):
-                if len(series) < self.repeats:
-                    return More(side, seed=len(series))
-        return _judged(gain, self.gain)
-
-
 BASELINE = Decision(Verdict.KEEP, 0.0, "the baseline")
-
-
-def _apart(evidence: Evidence) -> float:
-    sides = evidence.candidate, evidence.standing.tip
-    mine, before = (estimate(tuple(reading.score for reading in side)) for side in sides)
-    return mine - before
-
-
-def _judged(gain: float, needed: float) -> Decision:
-    keep = gain > 0 and gain >= needed
-    return Decision(Verdict.KEEP if keep else Verdict.DISCARD, gain, compared(gain, needed))
 
 
 def compared(gain: float, needed: float) -> str:
@@ -186,29 +133,3 @@ def compared(gain: float, needed: float) -> str:
     if gain < needed:
         return f"gain {gain:.6g} is below the {needed:.6g} that counts"
     return f"gain {gain:.6g}"
-
-
-def _greedy(table: JudgeTable, min_gain: float) -> Judge:
-    return Greedy(min_gain)
-
-
-def _threshold(table: JudgeTable, min_gain: float) -> Judge:
-    return Threshold(max(table.gain, min_gain), table.repeats)
-
-
-def _confirm(table: JudgeTable, min_gain: float) -> Judge:
-    from overnight.confirm import Confirm  # which is written in the words of this file
-
-    return Confirm(table, min_gain)
-
-
-RULES: dict[str, Callable[[JudgeTable, float], Judge]] = {
-    "confirm": _confirm,
-    "greedy": _greedy,
-    "threshold": _threshold,
-}
-
-
-def judge_for(arena: Arena) -> Judge:
-    """The judge that arena.toml names; the arena has already checked that the rule exists."""
-    return RULES[arena.judge.rule](arena.judge, arena.metric.min_gain)

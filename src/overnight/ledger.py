@@ -48,6 +48,15 @@ class Closing:
     candidate: str | None = None
     """The commit that takes the measured one's place (same tree, final message), if any."""
 
+    @property
+    def values(self) -> dict[str, object]:
+        """The columns that it fills."""
+        low, high = self.interval or (None, None)
+        values = vars(self) | {"interval_low": low, "interval_high": high}
+        return {
+            k: v for k, v in values.items() if k != "interval" and (k, v) != ("candidate", None)
+        }
+
     def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
         """The same numbers under another verdict."""
         return replace(self, verdict=verdict, reason=reason, candidate=candidate)
@@ -122,11 +131,25 @@ class Ledger:
 
     def close_experiment(self, tag: str, n: int, closing: Closing) -> Experiment:
         """The verdict stands. An experiment is closed once: a second closing is an error."""
-        values = vars(closing) | {"ended": _now()}
-        values["interval_low"], values["interval_high"] = values.pop("interval") or (None, None)
-        if closing.candidate is None:
-            del values["candidate"]
-        return self._change(tag, n, **values)
+        return self._change(tag, n, True, **closing.values, ended=_now())
+
+    def revise(self, tag: str, closings: Mapping[int, Closing]) -> list[Experiment]:
+        """Provisional keeps are confirmed or dropped: all at once or none, ordered by n."""
+        revised = []
+        with self._database.writing() as connection:
+            for n, closing in sorted(closings.items()):
+                provisional = EXPERIMENTS.c.verdict == Verdict.PROVISIONAL
+                which = sa.and_(self._of(EXPERIMENTS, tag, n), provisional)
+                change = sa.update(EXPERIMENTS).where(which).values(closing.values)
+                if not connection.execute(change).rowcount:
+                    raise LedgerError(
+                        f"the ledger {self._database.place} has no provisional experiment {n} in "
+                        f"campaign {tag}"
+                    )
+                self._tally(connection, tag, Verdict.PROVISIONAL, -1)
+                self._tally(connection, tag, closing.verdict, 1)
+                revised += _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
+        return revised
 
     def revise_score(self, tag: str, n: int, score: float) -> Experiment:
         """The estimate of a finished experiment after it was measured again."""
@@ -171,7 +194,7 @@ class Ledger:
             return _load(connection, query.order_by(EXPERIMENTS.c.n))
 
     def incumbent(self, tag: str) -> Experiment | None:
-        """The keep with the largest number; the baseline is one."""
+        """The confirmed keep with the largest number; the baseline is one."""
         found = self.experiments(tag, last=1, verdict=Verdict.KEEP)
         return found[0] if found else None
 
@@ -197,6 +220,12 @@ class Ledger:
         with self._database.writing() as connection:
             if not connection.execute(change.where(open_)).rowcount:
                 raise LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
+
+    def measured(self, tag: str) -> int:
+        """How many measurements of a campaign have ended."""
+        ended = sa.and_(self._of(MEASUREMENTS, tag), MEASUREMENTS.c.outcome.is_not(None))
+        with self._database.reading() as connection:
+            return connection.scalar(sa.select(sa.func.count()).where(ended)) or 0
 
     def measuring(self, tag: str) -> tuple[int, datetime] | None:
         """The number of the experiment that is being measured, and since when."""

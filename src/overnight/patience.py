@@ -1,42 +1,38 @@
 """How many measurements a trial of the tip may cost: a share of those that were spent without one.
 
-Nobody waits for a large gain, since its trial is cheap; a small one is tried once the campaign has
+A large gain need not wait, since its trial is cheap; a small one is tried once the campaign has
 gone on for long enough.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+_SHARE = 0.25
+_GRACE = 2.0
+"""What a trial may cost right at the beginning."""
 
-@dataclass
-class Patience:
-    """Counts measurements; `left` is what a trial may cost now."""
 
-    share: float = 0.25
-    grace: float = 2.0
-    """What a trial may cost right at the beginning."""
-    _spent: int = 0
-    _trial: int | None = None
+@dataclass(frozen=True)
+class Round:
+    """Pairs of one tip and incumbent that were measured one after another."""
 
-    @property
-    def left(self) -> float:
-        return self.grace + self.share * self._spent
+    tip: int
+    """Number of the experiment."""
+    incumbent: int
+    measured: int
+    """Measurements that the campaign had taken before."""
+    latest: int
+    """Number of the newest experiment: while it is the same, the round is under way."""
 
-    def spend(self) -> None:
-        """A measurement was taken."""
-        self._spent += 1
 
-    def begin(self) -> None:
-        """The tip was confirmed: count anew."""
-        self._spent, self._trial = 0, None
+def patience(rounds: Sequence[Round], measured: int, latest: int) -> float:
+    """Measurements that a trial may cost now, after `measured` in all."""
+    before = [r.measured for r in rounds if r.latest != latest]
+    return _GRACE + _SHARE * (measured - (before[-1] if before else 0))
 
-    def begin_trial(self) -> None:
-        """A pair is about to be measured."""
-        if self._trial is None:
-            self._trial = self._spent
 
-    def pause(self) -> None:
-        """The judge leaves things as they are: the next trial waits for new patience."""
-        if self._trial is not None:
-            self._spent, self._trial = self._spent - self._trial, None
+def trials(rounds: Sequence[Round]) -> int:
+    """How many different pairs of tip and incumbent were tried."""
+    return len({(r.tip, r.incumbent) for r in rounds})

@@ -29,6 +29,11 @@ class StopKind(StrEnum):
     ERROR = "error"
 
     @property
+    def settles(self) -> bool:
+        """Whether there is time to confirm what is provisional: nobody waits for the end."""
+        return self not in (self.ASKED, self.INTERRUPTED, self.ERROR)
+
+    @property
     def exit_code(self) -> int:
         """What `overnight run` ends with."""
         return {self.INTERRUPTED: 130, self.AGENT: 1, self.ERROR: 1}.get(self, 0)

@@ -86,13 +86,28 @@ class Score(Table):
 
 
 class Constraint(Table):
-    """Bounds of a named number from the referee or from overnight's own meters."""
+    """Bounds of a named number from the referee or from overnight's own meters. Beyond a hard one
+    (min, max) a candidate is invalid; beyond the soft one its score counts for less."""
 
     min: FiniteFloat | None = None
     max: FiniteFloat | None = None
+    soft: FiniteFloat | None = Field(default=None, gt=0)
+    """More than this is allowed, and costs."""
+    cost: FiniteFloat | None = Field(default=None, gt=0)
+    """What twice the soft bound costs, in units of the metric, and half of that half as much;
+    without a word, the whole score."""
+
+    def charge(self, value: float | None, score: float) -> float:
+        """What the value costs, in units of the metric."""
+        if self.soft is None or value is None:
+            return 0.0
+        excess = max(value / self.soft - 1, 0.0)
+        return excess * (abs(score) if self.cost is None else self.cost)
 
     def broken_by(self, value: float | None) -> str | None:
-        """What is wrong with the value, or None when it lies within the bounds."""
+        """What is wrong with the value, or None when it lies within the hard bounds."""
+        if self.max is None and self.min is None:
+            return None
         if value is None:
             return "was not measured"
         if self.max is not None and value > self.max:

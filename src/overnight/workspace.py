@@ -208,10 +208,13 @@ class Workspace:
         self._git.run("read-tree", "--reset", "-u", tree, at=top, index=aside)
         aside.unlink()
 
-    def reword(self, commit: str, message: str) -> str:
-        """The same tree and parent under another message; doing it again gives the same commit."""
-        raw = self._git.run("cat-file", "commit", commit).stdout
-        return self._stored(raw.partition(b"\n\n")[0], message)
+    def reword(self, commit: str, message: str, parent: str | None = None) -> str:
+        """The same tree under another message, on the same parent or this one; doing it again
+        gives the same commit."""
+        header = self._git.run("cat-file", "commit", commit).stdout.partition(b"\n\n")[0]
+        if parent is not None:
+            header = re.sub(rb"(?m)^parent .*$", b"parent " + parent.encode(), header, count=1)
+        return self._stored(header, message)
 
     def remove(self, folder: Path) -> None:
         """Delete a folder that `checkout` made, or a folder of such; links are never followed.

@@ -1,0 +1,134 @@
+"""Takes measurements for a campaign: each is in the ledger before it begins and after it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import TypeVar
+
+from overnight.arena import Arena
+from overnight.executors.base import Executor
+from overnight.executors.local import LocalExecutor
+from overnight.experiment import CampaignRecord, Experiment, Measurement
+from overnight.history import History
+from overnight.ledger import Ledger
+from overnight.measure import Task
+from overnight.resume import family_of
+from overnight.workspace import Workspace
+
+T = TypeVar("T")
+_LONG_SECONDS = 0.5
+"""A setup that takes longer is told of while it runs."""
+
+
+class StoppedAtOnce(Exception):
+    """Internal: `stopping` was set while something was under way."""
+
+
+class Measuring:
+    """The measurements of one campaign, on this machine's executor."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        record: CampaignRecord,
+        workspace: Workspace,
+        ledger: Ledger,
+        history: History,
+        stop_now: Callable[[], bool],
+        sandbox: str,
+    ) -> None:
+        self.stopping = threading.Event()
+        """Set it to end what is under way."""
+        self.family = family_of(arena, record.tag)
+        self.sandbox = sandbox
+        self.places = arena.state / "worktrees" / record.tag
+        self._arena = arena
+        self._base = record.base
+        self._tag = record.tag
+        self._ledger = ledger
+        self._history = history
+        self._stop_now = stop_now
+        self._executor: Executor = LocalExecutor(arena, workspace)
+
+    def close(self) -> None:
+        """End what is under way."""
+        self.stopping.set()
+        self._executor.close()
+
+    def prepare(self) -> None:
+        """The arena's setup, where it was not run before. Raises MeasurementImpossible."""
+        if self._arena.setup is None:
+            return
+        logs = self._arena.state / "logs" / self._tag
+        logs.mkdir(parents=True, exist_ok=True)
+        task = self._task_in(self.places / "setup", logs, self._base, 0)
+        future = self._executor.prepare(task)
+        if wait([future], _LONG_SECONDS).not_done:
+            words = f"the setup `{self._arena.setup.command}`, log {logs / 'setup.log'}"
+            self._ledger.add_event(self._tag, "setup", words=words)
+        self.wait(future)
+        if self.stopping.is_set():
+            raise StoppedAtOnce
+
+    def take(self, experiment: Experiment, seed: int | None = None) -> Measurement:
+        """Measure an experiment's candidate once more. Without a seed: one that is new.
+
+        Raises StoppedAtOnce, MeasurementImpossible.
+        """
+        assert experiment.candidate is not None
+        if seed is None:
+            seed = self._history.fresh_seed
+        n, candidate = experiment.n, experiment.candidate
+        row = self._ledger.open_measurement(self._tag, n, candidate, seed)
+        measurement = self.wait(self._executor.measure(self._task(n, candidate, seed)))
+        if measurement is None:
+            raise StoppedAtOnce
+        self._ledger.close_measurement(row, measurement)
+        self._history.measured += 1
+        return measurement
+
+    def check(self, experiment: Experiment) -> str | None:
+        """What the arena's checks find wrong with the candidate, in a sentence."""
+        if not self._arena.checks:
+            return None
+        assert experiment.candidate is not None
+        task = self._task(experiment.n, experiment.candidate, 0, "checks")
+        wrong = self.wait(self._executor.check(task))
+        if self.stopping.is_set():  # which ends a check too, and that is no failure of it
+            raise StoppedAtOnce
+        return wrong
+
+    def logs(self, n: int) -> Path:
+        """The folder of experiment n's logs."""
+        logs = self._arena.state / "logs" / self._tag / str(n)
+        logs.mkdir(parents=True, exist_ok=True)
+        return logs
+
+    def wait(self, future: Future[T]) -> T:
+        """The future's result; meanwhile a `stop --now` from another terminal is obeyed."""
+        while wait([future], 0.5).not_done:
+            if self._stop_now():
+                self.stopping.set()
+        return future.result()
+
+    def _task(self, n: int, candidate: str, seed: int, purpose: str = "run") -> Task:
+        name = f"{purpose}-{n}-{seed}"
+        logs = self.logs(n) / name
+        logs.mkdir(exist_ok=True)
+        return self._task_in(self.places / name, logs, candidate, seed, n)
+
+    def _task_in(self, place: Path, logs: Path, candidate: str, seed: int, n: int = 0) -> Task:
+        return Task(
+            candidate=candidate,
+            base=self._base,
+            seed=seed,
+            place=place,
+            logs=logs,
+            family=self.family,
+            experiment=n,
+            stopping=self.stopping,
+            sandbox=self.sandbox,
+        )

@@ -1,0 +1,104 @@
+"""The keep-or-discard rules by name, and the two simple ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from overnight.arena import Arena
+from overnight.confirm import Confirm
+from overnight.experiment import Verdict
+from overnight.judge import (
+    BASELINE,
+    Decision,
+    Evidence,
+    Judge,
+    More,
+    Pair,
+    Side,
+    Standing,
+    compared,
+    estimate,
+)
+from overnight.tables import JudgeTable
+
+
+class _Settled:
+    """A rule without provisional keeps."""
+
+    fresh_seeds: ClassVar[bool] = False
+
+    def review(self, standing: Standing) -> Decision | More | Pair | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Greedy(_Settled):
+    """karpathy/autoresearch's rule: one measurement each, any gain of at least min_gain counts."""
+
+    min_gain: float
+
+    def decide(self, evidence: Evidence) -> Decision | More:
+        if not evidence.standing.stack:
+            return BASELINE
+        return _judged(_apart(evidence), self.min_gain)
+
+
+@dataclass(frozen=True)
+class Threshold(_Settled):
+    """Keep what is better by at least `gain`, as the median over `repeats` measurements a side.
+
+    Repeats are spent only on candidates whose scores so far reach the threshold.
+    """
+
+    gain: float
+    repeats: int
+
+    def decide(self, evidence: Evidence) -> Decision | More:
+        if not evidence.standing.stack:
+            return BASELINE
+        gain = _apart(evidence)
+        if gain >= self.gain:
+            for side, series in (
+                (Side.CANDIDATE, evidence.candidate),
+                (Side.TIP, evidence.standing.tip),
+            ):
+                if len(series) < self.repeats:
+                    return More(side)
+        return _judged(gain, self.gain)
+
+
+def _apart(evidence: Evidence) -> float:
+    sides = evidence.candidate, evidence.standing.tip
+    mine, before = (estimate(tuple(reading.score for reading in side)) for side in sides)
+    return mine - before
+
+
+def _judged(gain: float, needed: float) -> Decision:
+    keep = gain > 0 and gain >= needed
+    return Decision(Verdict.KEEP if keep else Verdict.DISCARD, gain, compared(gain, needed))
+
+
+def _greedy(table: JudgeTable, min_gain: float) -> Judge:
+    return Greedy(min_gain)
+
+
+def _threshold(table: JudgeTable, min_gain: float) -> Judge:
+    return Threshold(max(table.gain, min_gain), table.repeats)
+
+
+def _confirm(table: JudgeTable, min_gain: float) -> Judge:
+    return Confirm(table, min_gain)
+
+
+RULES: dict[str, Callable[[JudgeTable, float], Judge]] = {
+    "confirm": _confirm,
+    "greedy": _greedy,
+    "threshold": _threshold,
+}
+
+
+def judge_for(arena: Arena) -> Judge:
+    """The judge that arena.toml names; the arena has already checked that the rule exists."""
+    return RULES[arena.judge.rule](arena.judge, arena.metric.min_gain)

@@ -1,0 +1,71 @@
+"""What the judge is told, from the record: scores as readings, the stack of keeps, the trials."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from overnight.arena import Arena
+from overnight.experiment import Experiment
+from overnight.history import History
+from overnight.judge import Standing
+from overnight.ledger import Ledger
+from overnight.noise import Noise, Reading, Series, noise_of
+from overnight.patience import Round, patience, trials
+
+ROUND = "trial"
+"""The kind of event that tells of a round of pairs."""
+_MOST_REPEATS = 100
+"""The newest candidates whose repeats tell of the noise."""
+
+
+def series(arena: Arena, experiment: Experiment) -> Series:
+    """What was measured of an experiment's candidate, as the judge sees it."""
+    return tuple(
+        Reading(m.started.timestamp(), arena.worth(m), m.seed)
+        for m in experiment.judged
+        if m.score is not None
+    )
+
+
+def standing_of(
+    arena: Arena, ledger: Ledger, tag: str, history: History, allowance: float = 0.0
+) -> Standing:
+    """Where the keeps stand; `allowance` is the least that a trial may cost, in measurements."""
+    if not history.begun:
+        return Standing()
+    stack = history.stack
+    rounds = rounds_of(ledger, tag)
+    latest = history.latest
+    return Standing(
+        stack=tuple(series(arena, experiment) for experiment in stack),
+        simpler=tuple(experiment.simpler for experiment in stack),
+        repeats=repeats_of(arena, history),
+        trials=trials(rounds),
+        won=len({r.tip for r in rounds} & {win.n for win in history.wins}),
+        on_trial=bool(rounds)
+        and (rounds[-1].tip, rounds[-1].incumbent) == (stack[-1].n, stack[0].n),
+        looks=sum(latest.ended is not None and m.started > latest.ended for m in stack[-1].judged),
+        patience=max(allowance, patience(rounds, history.measured, latest.n)),
+        now=datetime.now(UTC).timestamp(),
+    )
+
+
+def repeats_of(arena: Arena, history: History) -> tuple[Series, ...]:
+    """The newest candidates beside the stack that were measured more than once."""
+    stacked = {experiment.n for experiment in history.stack}
+    others = [e for e in history.finished if e.n not in stacked and len(e.scores) > 1]
+    return tuple(series(arena, experiment) for experiment in others[-_MOST_REPEATS:])
+
+
+def campaign_noise(arena: Arena, history: History) -> Noise:
+    """The noise of one measurement, from every repeat of the campaign."""
+    stack = (series(arena, experiment) for experiment in history.stack)
+    return noise_of([*stack, *repeats_of(arena, history)])
+
+
+def rounds_of(ledger: Ledger, tag: str) -> list[Round]:
+    """The rounds of pairs, oldest first."""
+    return [
+        Round(*(int(event.data[key] or 0) for key in ("tip", "incumbent", "measured", "latest")))
+        for event in ledger.events(tag, ROUND)
+    ]
