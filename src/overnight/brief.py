@@ -16,6 +16,7 @@ from overnight.arena import PROGRAM, Arena
 from overnight.experiment import Event, Experiment, Verdict
 from overnight.history import History
 from overnight.message import one_line
+from overnight.standing import campaign_noise
 
 MOST_CHARACTERS = 40_000
 """About 10,000 tokens: fits any model and leaves room to think."""
@@ -126,13 +127,24 @@ def _data(arena: Arena) -> str:
 
 
 def _incumbent(arena: Arena, history: History) -> list[str]:
-    best, first = history.incumbent, history.baseline
+    best, first, tip = history.incumbent, history.baseline, history.tip
     lines = [
         f"- {arena.metric.name} {_score(best)} (experiment {best.n}: {one_line(best.description)})"
     ]
+    lines += [
+        f"- Above it, provisional, promising but not confirmed yet: experiment {e.n}, "
+        f"{_score(e)}: {one_line(e.description)}"
+        for e in history.stack[1:]
+    ]
     if best.n:
         lines.append(f"- The baseline had {_score(first)}.")
-    lines.append("- Your working folder is the incumbent; `git log` there shows the wins.")
+    what = "the incumbent" if tip is best else f"the newest of these, experiment {tip.n}"
+    lines.append(f"- Your working folder is {what}; `git log` there shows the wins.")
+    if (noise := campaign_noise(arena, history)).sigma:
+        lines.append(
+            f"- Noise: scores of one program differ by about {noise.sigma:.2g} from run to run; "
+            "what looks like a smaller gain is measured again before it counts."
+        )
     return lines
 
 

@@ -25,7 +25,12 @@ from overnight.quantity import format_duration
 from overnight.summary import FAILED, Left, Summary, counted, direction_words, scale, summarize
 from overnight.tables import Metric, Run
 
-_COLOURS = {Verdict.KEEP: "green", Verdict.DISCARD: "bright_black", None: "yellow"}
+_COLOURS = {
+    Verdict.KEEP: "green",
+    Verdict.PROVISIONAL: "cyan",
+    Verdict.DISCARD: "bright_black",
+    None: "yellow",
+}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 20
 _SHOWN = 8
@@ -149,6 +154,10 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "", Text("no sandbox: runs have your rights", style="yellow")
     if best is not None:
         yield "incumbent", Text(f"#{best.n} {one_line(best.description, 120)}")
+    if summary.provisional:
+        yield "provisional", Text(provisional_words(summary), style="cyan")
+    if summary.noise_words:
+        yield "noise", Text(summary.noise_words)
     if summary.experiments:
         tried = counted(summary.experiments, "experiment")
         yield "so far", Text(f"{tried} in {format_duration(summary.seconds)}: {summary.tally}")
@@ -160,6 +169,12 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "stopped", Text(one_line(summary.stop_reason, 300), style="yellow")
     elif summary.driven:
         yield "now", running_text(summary)
+
+
+def provisional_words(summary: Summary) -> str:
+    """Which keeps are not confirmed yet."""
+    numbers = ", ".join(f"#{e.n}" for e in summary.provisional)
+    return f"{numbers}: promising, not confirmed, on no branch"
 
 
 def _left_words(left: Left, pace: float | None) -> str:
@@ -254,7 +269,8 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
         text.append(f"           {one_line(line, 400)}\n")
     if e.score is not None:
         text.append(f"score      {arena.metric.name} {e.score:.6g}")
-        text.append(f", gain {e.gain:+.6g}\n" if e.gain is not None else "\n")
+        text.append(f", gain {e.gain:+.6g}" if e.gain is not None else "")
+        text.append(f" [{e.interval[0]:+.4g}, {e.interval[1]:+.4g}]\n" if e.interval else "\n")
     if e.caveats:
         text.append(f"           {', '.join(e.caveats)}\n", style="yellow")
     text.append(f"agent      {one_line(e.agent)}\n")
@@ -288,6 +304,8 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         text.append(f"  #{e.n}  {gain}  {one_line(e.description, 100)}\n")
     if len(summary.wins) > _SHOWN:
         text.append(f"  and {counted(len(summary.wins) - _SHOWN, 'earlier win')}\n")
+    if summary.provisional:
+        text.append(f"  {provisional_words(summary)}\n", style="cyan")
     text.append(f"\nIt stopped: {one_line(summary.stop_reason or 'it was closed', 300)}\n")
     if summary.wins:
         text.append(f"The branch {summary.branch} holds only the wins. To take them:\n")

@@ -28,6 +28,7 @@ from overnight.summary import FAILED, direction_words, scale
 from overnight.tables import Metric
 
 _GREY, _GREEN, _RED, _INK = "#9aa0a6", "#009e73", "#d55e00", "#3c4043"
+_BLUE = "#0072b2"
 _MOST_LABELS = 12
 _FONTS = ["DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Noto Emoji"]
 _PIXELS = IdentityTransform()
@@ -113,13 +114,15 @@ def _draw_scores(axes: Axes, compared: Sequence[Experiment], metric: Metric, siz
     axes.set_ylim(low, high)
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(axis="y", alpha=0.25)
-    points = [_point(e) for e in compared if not e.kept]
+    provisional = [_point(e) for e in compared if e.verdict is Verdict.PROVISIONAL]
+    points = [_point(e) for e in compared if e.verdict is Verdict.DISCARD]
     _dots(axes, [p for p in points if low <= p[1] <= high], size, "o", "discarded")
     above = [(n, high) for n, score in points if score > high]
     below = [(n, low) for n, score in points if score < low]
     _dots(axes, above, size, "^", "off the scale")
     # A label that begins with an underscore is not in the legend.
     _dots(axes, below, size, "v", "_" if above else "off the scale")
+    _dots(axes, provisional, 2 * size, "D", "provisional, not confirmed", _BLUE)
     _dots(axes, [_point(e) for e in compared if e.kept], 2 * size, "o", "kept", _GREEN)
 
 

@@ -30,6 +30,7 @@ def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path)
     parts = [
         *_opening(summary),
         *_wins(summary, diff),
+        *_provisional(summary),
         *_lost(summary, ledger),
         *_merging(summary),
         *_judging(summary),
@@ -56,10 +57,14 @@ def _wins(summary: Summary, diff: Diff) -> Iterator[str]:
     if not summary.wins:
         yield "None.\n"
         return
-    yield f"| n | {_plain(summary.metric.name)} | gain | what | commit |\n|--:|--:|--:|---|---|"
+    name = _plain(summary.metric.name)
+    yield f"| n | {name} | gain | 95 % | what | commit |\n|--:|--:|--:|---|---|---|"
     for e in summary.wins:
-        commit = f"`{(e.candidate or '')[:10]}`"
-        yield _row(e.n, _number(e.score), _number(e.gain), _plain(e.description), commit)
+        commit, between = f"`{(e.candidate or '')[:10]}`", ""
+        if e.interval:
+            between = f"{_number(e.interval[0])} to {_number(e.interval[1])}"
+        gain = _number(e.gain)
+        yield _row(e.n, _number(e.score), gain, between, _plain(e.description), commit)
     shown = sorted(summary.wins, key=lambda e: e.gain or 0.0)[-_MOST_DIFFS:]
     if len(shown) < len(summary.wins):
         yield f"\nBelow, the {_MOST_DIFFS} largest; any other: `overnight diff N`."
@@ -67,8 +72,20 @@ def _wins(summary: Summary, diff: Diff) -> Iterator[str]:
         yield f"\n### #{e.n}: {_plain(e.description)}\n"
         if e.hypothesis:
             yield f"{_plain(e.hypothesis, 2000)}\n"
+        yield f"Kept: {_plain(e.reason, 1000)}.\n"
         if e.parent and e.candidate:
             yield f"{_fenced(diff(e.parent, e.candidate), e.n)}\n"
+
+
+def _provisional(summary: Summary) -> Iterator[str]:
+    if not summary.provisional:
+        return
+    yield "## Provisional\n"
+    yield "Promising, but **not confirmed**: on no branch, and not counted above.\n"
+    yield f"| n | {_plain(summary.metric.name)} | gain so far | what |\n|--:|--:|--:|---|"
+    for e in summary.provisional:
+        yield _row(e.n, _number(e.score), _number(e.gain), _plain(e.description))
+    yield ""
 
 
 def _lost(summary: Summary, ledger: Ledger) -> Iterator[str]:
@@ -115,7 +132,18 @@ def _judging(summary: Summary) -> Iterator[str]:
     arena = summary.arena
     yield "## How it was judged\n"
     yield f"- Rule `{arena.judge.rule}`, {arena.metric.direction} {_plain(arena.metric.name)}."
-    yield f"- A run has {arena.budget_text}; measurement k of every candidate uses seed k."
+    if arena.judge.rule == "confirm":
+        yield (
+            "- A win was measured side by side with its incumbent, in turns, both with the same "
+            "fresh seed, until the difference was beyond chance: with identical candidates, at "
+            f"most {arena.judge.false_keep:.0%} of campaigns keep anything, however long they are. "
+            "Gains come from these pairs alone."
+        )
+        yield f"- A run has {arena.budget_text}."
+        if summary.noise_words:
+            yield f"- The noise: {summary.noise_words}."
+    else:
+        yield f"- A run has {arena.budget_text}; measurement k of every candidate uses seed k."
     tried = counted(summary.experiments, "experiment")
     yield f"- {tried} in {format_duration(summary.seconds)}: {summary.tally}."
 

@@ -11,7 +11,9 @@ from overnight.arena import Arena
 from overnight.experiment import Event, Experiment, Measurement, Verdict
 from overnight.ledger import Ledger
 from overnight.lock import driver_of
+from overnight.noise import Noise, noise_of
 from overnight.resume import lock_path
+from overnight.standing import series
 from overnight.stop import Stretch
 from overnight.tables import Metric
 
@@ -19,6 +21,7 @@ FAILED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
 """The verdicts of what came to no comparison with its parent."""
 _TALLY = {
     Verdict.KEEP: "kept",
+    Verdict.PROVISIONAL: "provisional",
     Verdict.DISCARD: "discarded",
     Verdict.CRASH: "crashed",
     Verdict.TIMEOUT: "timed out",
@@ -73,6 +76,11 @@ class Summary:
     recent: Sequence[Experiment]
     """The newest finished ones, oldest first."""
     wins: Sequence[Experiment]
+    """Confirmed ones."""
+    provisional: Sequence[Experiment]
+    """Keeps above the incumbent that are not confirmed: on no branch."""
+    noise: Noise
+    """Of one measurement, from what is summarized here."""
     driven: bool
     """Whether a living process drives it."""
     running: Running | None
@@ -99,10 +107,13 @@ class Summary:
 
     @property
     def gain(self) -> float | None:
-        """What the incumbent is better by than the baseline, positive is better."""
+        """What the incumbent is better by than the baseline, positive is better: what was
+        confirmed, where the rule confirms, and not what lucky draws promised."""
         first, best = self.baseline, self.incumbent
         if first is None or best is None or first.score is None or best.score is None:
             return None
+        if self.arena.judge.rule == "confirm":
+            return sum(win.gain or 0.0 for win in self.wins)
         return self.metric.orient(best.score) - self.metric.orient(first.score)
 
     @property
@@ -141,7 +152,18 @@ class Summary:
                 return f"{result}; nothing else has been measured yet"
             return f"{result}; {tried} did not beat it"
         wins = counted(len(self.wins), "win")
-        return f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
+        reached = self.metric.orient(self.metric.orient(first.score) + (self.gain or 0.0))
+        return f"{name} {_change(first.score, reached)} with {wins} in {tried}"
+
+    @property
+    def noise_words(self) -> str:
+        """The noise of one measurement, in words; empty as long as nothing is known."""
+        if self.noise.deterministic:
+            return "none: repeats are equal to the last digit"
+        if not self.noise.sigma:
+            return ""
+        words = f"{self.noise.sigma:.3g} in one measurement"
+        return words + (", and the machine drifts" if self.noise.drift else "")
 
 
 def direction_words(metric: Metric) -> str:
@@ -194,6 +216,7 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
     baseline = ledger.experiment(tag, 0)
     counts = dict(ledger.counts(tag))
     kept = ledger.experiments(tag, verdict=Verdict.KEEP)
+    provisional = ledger.experiments(tag, verdict=Verdict.PROVISIONAL)
     if baseline is not None and baseline.verdict is not None:
         counts[baseline.verdict] -= 1
     recent = [e for e in ledger.experiments(tag, last=_RECENT) if e.verdict is not None]
@@ -211,6 +234,10 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         verdicts={verdict: count for verdict, count in counts.items() if count},
         recent=recent,
         wins=[e for e in kept if e.n > 0],
+        provisional=provisional,
+        noise=noise_of(
+            series(arena, e) for e in {e.n: e for e in [*recent, *provisional, *kept]}.values()
+        ),
         driven=driven,
         running=_running(ledger, tag, newest) if driven else None,
         left=_left(turns, recent) if driven else None,
@@ -284,7 +311,8 @@ def status_document(summary: Summary) -> dict[str, object]:
         "verdicts": {verdict.value: count for verdict, count in summary.verdicts.items()},
         "running": _running_document(running) if running else None,
         "stop_reason": summary.stop_reason,
-        "noise": None,
+        "noise": summary.noise.sigma if summary.noise.differences else None,
+        "provisional": [e.n for e in summary.provisional],
         "cost": None,
         "gain": _finite(summary.gain),
         "self_reported": summary.self_reported,

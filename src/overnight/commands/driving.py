@@ -130,7 +130,7 @@ def try_(
     """One experiment from your working copy, with all the rules.
 
     It is measured, judged, recorded, and kept if it wins.
-    Exit code: 0 keep, 10 discard, 11 crash, 12 timeout, 13 invalid or stale.
+    Exit code: 0 keep, 10 discard, 11 crash, 12 timeout, 13 invalid or stale, 14 provisional.
     """
     from overnight.agents.person import Person
     from overnight.campaign import Campaign
@@ -148,7 +148,7 @@ def try_(
         else:
             out.print(plain_line(experiment, campaign.arena.metric), markup=False)
             out.print(experiment.reason, markup=False)
-    codes = {"keep": 0, "discard": 10, "crash": 11, "timeout": 12}
+    codes = {"keep": 0, "discard": 10, "crash": 11, "timeout": 12, "provisional": 14}
     raise typer.Exit(codes.get(experiment.verdict, 13))
 
 
