@@ -6,9 +6,12 @@ the noise of one measurement has a standard deviation of 1.
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import Pool
+from statistics import fmean
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from overnight.experiment import Verdict
 from overnight.judge import Decision, Evidence, Judge, More, Pair, Side, Standing
 from overnight.noise import Reading
 from overnight.patience import Round, patience, trials
+from overnight.rules import RULES
 from overnight.tables import JudgeTable
 
 TABLES = {
@@ -182,3 +186,151 @@ class Campaign:
             patience=max(allowance, patience(rounds, count, self.experiments)),
             now=float(count),
         )
+
+
+# -- what is measured
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one simulated campaign came to."""
+
+    true: float
+    claimed: float
+    false: bool
+    experiments: int
+    measurements: int
+    """Without those of the baseline."""
+    covered: tuple[bool, ...]
+
+
+def campaign(rule: str, noise: str, seed: int) -> tuple[Campaign, int]:
+    """A campaign with its baseline measured, and how many measurements that took."""
+    begun = Campaign(RULES[rule](TABLES[rule], 0.0), Machine(noise, seed))
+    begun.begin()
+    return begun, begun.machine.count
+
+
+def score(done: Campaign, before: int) -> Score:
+    return Score(
+        done.stack[0].true,
+        done.claimed,
+        done.false > 0,
+        done.experiments,
+        done.machine.count - before,
+        tuple(done.covered),
+    )
+
+
+def nulls(rule: str, noise: str, seed: int) -> Score:
+    """100 experiments with candidates that are no better and no worse."""
+    done, before = campaign(rule, noise, seed)
+    for _ in range(EXPERIMENTS):
+        done.attempt(0.0)
+    done.settle(ALLOWANCE)
+    return score(done, before)
+
+
+def seeds(rule: str, noise: str, seed: int) -> Score:
+    """The same, with candidates that fix a seed of their own: each repeats one draw for ever."""
+    done, before = campaign(rule, noise, seed)
+    for _ in range(EXPERIMENTS):
+        done.attempt(-done.stack[-1].true, own_seed=float(done.machine.random.normal()))
+    done.settle(ALLOWANCE)
+    return score(done, before)
+
+
+def lone_gain(rule: str, noise: str, seed: int, gain: float) -> Score:
+    """20 experiments of which the eleventh is a true gain."""
+    done, before = campaign(rule, noise, seed)
+    for n in range(20):
+        done.attempt(gain if n == 10 else 0.0)
+    done.settle(ALLOWANCE)
+    return score(done, before)
+
+
+def progress(rule: str, noise: str, seed: int, mix: str) -> Score:
+    """200 measurements in all, spent on candidates of a mixture of gains and harms."""
+    done, before = campaign(rule, noise, seed)
+    done.most = MEASUREMENTS
+    gains, shares = MIXES[mix]
+    while done.machine.count < MEASUREMENTS:
+        done.attempt(float(done.machine.random.choice(gains, p=shares)))
+        if (left := MEASUREMENTS - done.machine.count) < LAST:
+            done.settle(left)
+    return score(done, before)
+
+
+EXPERIMENTS, MEASUREMENTS, ALLOWANCE, LAST = 100, 200, 40, 30
+NOISES = ["Gaussian", "heavy tails", "wild outliers", "skewed", "drifting", "slowing down"]
+MIXES: dict[str, tuple[list[float], list[float]]] = {
+    "gains as often as harms": ([1.0, -1.0, 0.0], [0.1, 0.1, 0.8]),
+    "harms are common": ([1.0, -0.5, 0.0], [0.05, 0.6, 0.35]),
+}
+Trial = Callable[..., Score]
+
+
+def many(trial: Trial, times: int, rule: str, noise: str, *more: object) -> list[Score]:
+    calls = [(rule, noise, seed, *more) for seed in range(times)]
+    with Pool() as pool:
+        return pool.starmap(trial, calls, chunksize=max(times // 16, 1))
+
+
+def share(values: Iterator[bool]) -> str:
+    found = list(values)
+    rate = fmean(found)
+    error = 1.96 * math.sqrt(max(rate * (1 - rate), 1 / len(found)) / len(found))
+    return f"{rate:6.1%} ±{error:4.1%}"
+
+
+def luck(times: int) -> None:
+    print(f"\nCampaigns of {EXPERIMENTS} identical candidates that keep something, and price")
+    print(f"{'rule':<10} {'noise':<16} {'keep something':>15} {'claimed':>8} {'price of one':>13}")
+    for rule in TABLES:
+        for noise in [*NOISES, "deterministic"]:
+            found = many(nulls, times, rule, noise)
+            price = sum(s.measurements for s in found) / sum(s.experiments for s in found)
+            kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
+            print(f"{rule:<10} {noise:<16} {kept:>15} {claimed:>8.2f} {price:>13.2f}", flush=True)
+        found = many(seeds, times, rule, "Gaussian")
+        kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
+        print(f"{rule:<10} {'own seeds':<16} {kept:>15} {claimed:>8.2f}", flush=True)
+
+
+def power(times: int) -> None:
+    print("\nA single true gain among 20 experiments: how often it is kept, and what is claimed")
+    print(f"{'rule':<10} {'gain':>6} {'kept':>15} {'claimed':>8} {'in its 95 % interval':>21}")
+    for rule in TABLES:
+        for gain in (1.0, 2.0, 3.0, 5.0):
+            found = many(lone_gain, times, rule, "Gaussian", gain)
+            won = [s for s in found if s.true >= gain]
+            claimed = f"{fmean(s.claimed for s in won):.2f}" if won else ""
+            within = [c for s in won for c in s.covered]
+            covered = f"{fmean(within):.0%}" if within else ""
+            kept = share(s.true >= gain for s in found)
+            print(f"{rule:<10} {gain:>4.0f} σ {kept:>15} {claimed:>8} {covered:>21}", flush=True)
+
+
+def gains(times: int) -> None:
+    print(f"\nTrue and claimed gain after {MEASUREMENTS} measurements, in sigmas")
+    print(f"{'rule':<10} {'candidates':<24} {'true':>11} {'claimed':>8} {'experiments':>12}")
+    for rule in TABLES:
+        for mix in MIXES:
+            found = many(progress, times, rule, "Gaussian", mix)
+            true, error = fmean(s.true for s in found), np.std([s.true for s in found])
+            words = f"{true:.2f} ±{1.96 * error / math.sqrt(times):.2f}"
+            claimed, tried = fmean(s.claimed for s in found), fmean(s.experiments for s in found)
+            print(f"{rule:<10} {mix:<24} {words:>11} {claimed:>8.2f} {tried:>12.0f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=200, help="campaigns for each row")
+    times = parser.parse_args().times
+    luck(times)
+    power(times)
+    gains(times)
+
+
+if __name__ == "__main__":
+    main()
