@@ -70,6 +70,8 @@ class Program:
     true: float
     own_seed: float | None = None
     """With a seed of its own: the draw that every run repeats."""
+    rest: float = 0.0
+    """With a seed of its own: the share of the noise's variance that remains, as the machine's."""
     readings: list[Reading] = field(default_factory=list)
 
 
@@ -99,10 +101,10 @@ class Campaign:
             self._measure(first)
         self.stack = [first]
 
-    def attempt(self, gain: float, own_seed: float | None = None) -> None:
+    def attempt(self, gain: float, own_seed: float | None = None, rest: float = 0.0) -> None:
         """One experiment with a change of this true gain."""
         self.experiments += 1
-        candidate = Program(self.stack[-1].true + gain, own_seed)
+        candidate = Program(self.stack[-1].true + gain, own_seed, rest)
         self._measure(candidate)
         while isinstance(
             word := self.rule.decide(Evidence(tuple(candidate.readings), self._standing())), More
@@ -168,9 +170,9 @@ class Campaign:
         if program.own_seed is None:
             score = self.machine.measure(program.true)
         else:
-            self.machine.count += 1
-            score = program.true + program.own_seed
-        program.readings.append(Reading(float(self.machine.count), score, seed))
+            fixed = math.sqrt(1 - program.rest) * program.own_seed
+            score = fixed + math.sqrt(program.rest) * self.machine.measure(0.0) + program.true
+        program.readings.append(Reading(score, seed))
 
     def _standing(self, allowance: float = 0.0) -> Standing:
         count, rounds, tip = self.machine.count, self.rounds, self.stack[-1]
@@ -179,12 +181,13 @@ class Campaign:
             stack=tuple(tuple(program.readings) for program in self.stack),
             simpler=tuple(False for _ in self.stack),
             repeats=tuple(tuple(program.readings) for program in self.repeats),
+            experiments=max(self.experiments, 1),
             trials=trials(rounds),
             won=self.won,
             on_trial=bool(rounds) and (rounds[-1].tip, rounds[-1].incumbent) == pairing,
-            looks=sum(reading.at > self._ended for reading in tip.readings),
+            looks=sum(reading.seed >= self._ended for reading in tip.readings),
             patience=max(allowance, patience(rounds, count, self.experiments)),
-            now=float(count),
+            now=count,
         )
 
 
@@ -231,11 +234,13 @@ def nulls(rule: str, noise: str, seed: int) -> Score:
     return score(done, before)
 
 
-def seeds(rule: str, noise: str, seed: int) -> Score:
-    """The same, with candidates that fix a seed of their own: each repeats one draw for ever."""
+def seeds(rule: str, noise: str, seed: int, rest: float = 0.0) -> Score:
+    """The same, with candidates that fix a seed of their own: each repeats one draw for ever, but
+    for the part of the noise that is the machine's."""
     done, before = campaign(rule, noise, seed)
     for _ in range(EXPERIMENTS):
-        done.attempt(-done.stack[-1].true, own_seed=float(done.machine.random.normal()))
+        own_seed = float(done.machine.random.normal())
+        done.attempt(-done.stack[-1].true, own_seed, rest)
     done.settle(ALLOWANCE)
     return score(done, before)
 
@@ -292,9 +297,12 @@ def luck(times: int) -> None:
             price = sum(s.measurements for s in found) / sum(s.experiments for s in found)
             kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
             print(f"{rule:<10} {noise:<16} {kept:>15} {claimed:>8.2f} {price:>13.2f}", flush=True)
-        found = many(seeds, times, rule, "Gaussian")
-        kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
-        print(f"{rule:<10} {'own seeds':<16} {kept:>15} {claimed:>8.2f}", flush=True)
+        for rest in (0.0, 0.35):
+            found = many(seeds, times, rule, "Gaussian", rest)
+            kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
+            price = sum(s.measurements for s in found) / sum(s.experiments for s in found)
+            name = f"own seeds, {1 - rest:.0%}"
+            print(f"{rule:<10} {name:<16} {kept:>15} {claimed:>8.2f} {price:>13.2f}", flush=True)
 
 
 def power(times: int) -> None:

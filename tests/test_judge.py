@@ -1,4 +1,4 @@
-"""The judge's rules: what is kept, and when more is measured first."""
+"""The simple rules, greedy and threshold: what is kept, and when more is measured first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overnight.arena import Arena
-from overnight.judge import Decision, Evidence, Judge, More, Side
+from overnight.judge import Decision, Evidence, Judge, More, Side, Standing
+from overnight.noise import Reading
 from overnight.rules import judge_for
 from toy import ARENA
 
@@ -22,6 +23,10 @@ def judge(table: str = "", min_gain: float = 0.0) -> Judge:
     return judge_for(Arena.parse(text, Path("/nowhere")))
 
 
+def greedy(min_gain: float = 0.0) -> Judge:
+    return judge('\n[judge]\nrule = "greedy"\n', min_gain)
+
+
 def threshold(gain: float, repeats: int) -> Judge:
     return judge(f'\n[judge]\nrule = "threshold"\ngain = {gain}\nrepeats = {repeats}\n')
 
@@ -29,21 +34,24 @@ def threshold(gain: float, repeats: int) -> Judge:
 def asked(rule: Judge, candidate: list[float], incumbent: list[float]) -> tuple[Decision, str]:
     """The decision, and whose score was measured meanwhile: `ci` is the candidate's, then the
     incumbent's. The lists are what each next measurement would give."""
-    have, order = {Side.CANDIDATE: 1, Side.INCUMBENT: 1}, ""
+    have, order = {Side.CANDIDATE: 1, Side.TIP: 1}, ""
     for _ in range(1000):
-        seen = candidate[: have[Side.CANDIDATE]], incumbent[: have[Side.INCUMBENT]]
-        word = rule.decide(Evidence(tuple(seen[0]), tuple(seen[1])))
+        sides = candidate[: have[Side.CANDIDATE]], incumbent[: have[Side.TIP]]
+        mine, before = (
+            tuple(Reading(score, seed) for seed, score in enumerate(seen)) for seen in sides
+        )
+        word = rule.decide(Evidence(mine, Standing((before,), (False,))))
         if isinstance(word, Decision):
             return word, order
         assert isinstance(word, More)
         have[word.of] += 1
-        order += word.of[0]
+        order += {Side.CANDIDATE: "c", Side.TIP: "i"}[word.of]
     raise AssertionError("the rule never comes to a decision")
 
 
 @given(scores, scores)
 def test_greedy_keeps_what_is_better_after_one_measurement(candidate: float, before: float) -> None:
-    decision, order = asked(judge(), [candidate], [before])
+    decision, order = asked(greedy(), [candidate], [before])
     assert not order and decision.keep == (candidate > before)
     assert decision.gain == candidate - before
 
@@ -52,13 +60,13 @@ def test_greedy_keeps_what_is_better_after_one_measurement(candidate: float, bef
 def test_a_gain_below_the_arenas_least_is_not_kept_and_the_reason_says_so(
     score: float, kept: bool
 ) -> None:
-    decision, _ = asked(judge(min_gain=0.05), [score], [1.0])
+    decision, _ = asked(greedy(0.05), [score], [1.0])
     assert decision.keep is kept
     assert kept or "below the 0.05" in decision.reason or "no better" in decision.reason
 
 
 def test_an_equal_score_is_no_win() -> None:
-    for rule in (judge(), threshold(0.0, 3)):
+    for rule in (greedy(), threshold(0.0, 3)):
         assert not asked(rule, [1.0] * 3, [1.0] * 3)[0].keep
 
 

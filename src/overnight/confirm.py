@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import ClassVar
 
-from scipy.special import fdtr, ndtri
+from scipy.special import chdtri, ndtri
 
 from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_to_go
 from overnight.experiment import SIMPLER, Verdict
@@ -39,7 +39,7 @@ _SURE = 1.645
 """Standard deviations of one-sided confidence, 95 %."""
 _SAME = 3
 """Equal repeats that make a metric deterministic; repeats from which a variance is told."""
-_DOUBTFUL = 0.05
+_DOUBTFUL = 0.65
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Confirm:
         standing, candidate = evidence.standing, evidence.candidate
         if not standing.stack:
             return self._baseline(candidate)
-        noise = noise_of([*standing.stack, *standing.repeats, candidate])
+        noise = noise_of(standing.stack[0], [*standing.stack[1:], *standing.repeats, candidate])
         if noise.deterministic:
             return self._exact(evidence)
-        tip, doubt = Levels(standing.stack, noise).tip(candidate[-1].at)
+        tip, doubt = Levels(standing.stack, noise).tip(candidate[-1].seed)
         gain = fmean(reading.score for reading in candidate) - tip
         doubt += noise.sigma**2 / len(candidate)
         step = _LIKELY * noise.sigma
@@ -110,7 +110,7 @@ class Confirm:
     # -- the tip
 
     def review(self, standing: Standing) -> Decision | More | Pair | None:
-        noise = noise_of([*standing.stack, *standing.repeats])
+        noise = noise_of(standing.stack[0], [*standing.stack[1:], *standing.repeats])
         if noise.deterministic or not noise.sigma:
             return None
         levels = Levels(standing.stack, noise)
@@ -149,7 +149,7 @@ class Confirm:
         pairs = self._pairs(standing, levels)
         evidence = log_evidence(pairs, noise)
         if evidence >= needs:
-            return self._confirmed(standing, levels, noise, pairs, needs)
+            return self._confirmed(standing, levels, noise, pairs)
         if len(pairs) >= self.table.max_repeats:
             gain, _ = honest_gain(pairs, noise)
             words = f"not confirmed by {len(pairs)} pairs of measurements ({gain:+.4g})"
@@ -157,7 +157,7 @@ class Confirm:
         expected = levels.gap(-1, 0).mean - self.min_gain
         if 2 * pairs_to_go(expected, needs - evidence, noise) > standing.patience:
             return None
-        return Pair(Side.TIP if len(pairs) % 2 == 0 else Side.INCUMBENT)
+        return _next(pairs)
 
     def _pairs(self, standing: Standing, levels: Levels) -> list[Beside]:
         """What tip and incumbent scored side by side, over the least gain that counts."""
@@ -177,8 +177,7 @@ class Confirm:
         levels: Levels,
         noise: Noise,
         pairs: list[Beside],
-        needs: float,
-    ) -> Decision:
+    ) -> Decision | Pair:
         gain, ends = honest_gain(pairs, noise)
         gain, interval = gain + self.min_gain, (ends[0] + self.min_gain, ends[1] + self.min_gain)
         words = f"gain {gain:.4g}, confirmed by {len(pairs)} pairs of measurements"
@@ -186,10 +185,22 @@ class Confirm:
             words += f", together with {count} provisional keep{'s' * (count > 1)} below it"
         if luck := _luck(standing.tip, noise):
             words += "; its repeats vary less than the incumbent's: it seems to fix its own seed"
-            if gain < float(-ndtri(math.exp(-needs))) * luck:
+            if gain < self._one_draw(standing) * luck:
+                if len(pairs) < self.table.max_repeats:
+                    return _next(pairs)
                 words += ", so that they count as one draw, which may be luck"
                 return Decision(Verdict.DISCARD, gain, words, interval)
         return Decision(Verdict.KEEP, gain, words, interval, _shares(levels, gain))
+
+    def _one_draw(self, standing: Standing) -> float:
+        """Standard deviations that a single draw must reach to be more than the luckiest of the
+        campaign's candidates."""
+        n = standing.experiments
+        return float(-ndtri(self.table.false_keep / (n * (n + 1))))
+
+
+def _next(pairs: list[Beside]) -> Pair:
+    return Pair(Side.TIP if len(pairs) % 2 == 0 else Side.INCUMBENT)
 
 
 def _unseen(gain: float, noise: Noise) -> str:
@@ -204,13 +215,14 @@ def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
 
 
 def _luck(tip: Series, noise: Noise) -> float:
-    """Standard deviation of the part of the noise that the tip's repeats do not show, or 0 when
-    they vary as repeats do. A candidate with a seed of its own repeats one lucky draw; that its
-    variance is smaller than the noise's is tested by the ratio of the two (F, 5 %)."""
-    if len(tip) < _SAME:
+    """Standard deviation of the part of the noise that the tip's repeats do not show; 0 when they
+    may well vary as all repeats do.
+
+    A candidate with a seed of its own repeats one lucky draw. Its own variance is taken as large as
+    it can be with a probability of 65 % (chi-squared).
+    """
+    freedom = len(tip) - 1
+    if freedom < _SAME - 1:
         return 0.0
-    own = variance(reading.score for reading in tip)
-    freedom = len(tip) - 1, max(len(noise.differences) - len(tip), 1)
-    if fdtr(*freedom, own / noise.sigma**2) > _DOUBTFUL:
-        return 0.0
-    return math.sqrt(noise.sigma**2 - own)
+    own = freedom * variance(reading.score for reading in tip) / float(chdtri(freedom, _DOUBTFUL))
+    return math.sqrt(max(noise.sigma**2 - own, 0.0))

@@ -221,7 +221,7 @@ class Doctor:
                 taken = ready.pop() if ready else self.measured(sandbox, commit=commit)
             if taken.score is None:
                 raise _Unscored(_ending(taken))
-            return Reading(taken.started.timestamp(), self.arena.worth(taken), seed)
+            return Reading(self.arena.worth(taken), seed)
 
         try:
             word = duel(judge_for(self.arena), take)

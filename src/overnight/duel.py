@@ -47,7 +47,7 @@ class _Duel:
     def _confirmed(self, before: list[Reading], candidate: list[Reading]) -> Decision | None:
         while True:
             stack = (tuple(before), tuple(candidate))
-            standing = Standing(stack, (False, False), patience=math.inf, now=candidate[-1].at)
+            standing = Standing(stack, (False, False), patience=math.inf, now=self._seed)
             match self._judge.review(standing):
                 case Pair(first):
                     sides, seed = [Side.CANDIDATE, Side.INCUMBENT], self._seed

@@ -38,6 +38,8 @@ class Standing:
     """For each of the stack: whether it was kept for being simpler, not for being better."""
     repeats: tuple[Series, ...] = ()
     """Readings of further candidates that were measured more than once."""
+    experiments: int = 1
+    """How many candidates the campaign has had."""
     trials: int = 0
     """Trials of a tip against an incumbent that were begun in this campaign."""
     won: int = 0
@@ -48,8 +50,8 @@ class Standing:
     """How often the tip was measured again since the last experiment."""
     patience: float = 0.0
     """Measurements that a trial may cost now: it grows while there is none."""
-    now: float = 0.0
-    """The moment, on the clock of the readings."""
+    now: int = 0
+    """Measurements that the campaign has taken: the next fresh seed."""
 
     @property
     def tip(self) -> Series:

@@ -42,10 +42,10 @@ class Levels:
         self.bets: dict[int, float] = {}
         """Seed of a pair of tip and incumbent → the gap believed in before it was measured."""
         first = stack[0][0]
-        self._at = first.at
+        self._at = first.seed
         self._means = np.array([first.score])
         self._covariance = np.array([[noise.sigma**2]])
-        order = [(r.at, place, r) for place, series in enumerate(stack) for r in series]
+        order = [(r.seed, place, r) for place, series in enumerate(stack) for r in series]
         for _, place, reading in sorted(order[1:], key=lambda entry: entry[:2]):
             while place >= len(self._means):
                 self._add_child()
@@ -64,9 +64,10 @@ class Levels:
         variance = float(p[upper, upper] + p[lower, lower] - 2 * p[upper, lower])
         return Gap(float(self._means[upper] - self._means[lower]), max(variance, 0.0))
 
-    def tip(self, at: float) -> tuple[float, float]:
-        """Mean and variance of what the tip would score now, without the noise of a reading."""
-        drifted = self._noise.drift * max(at - self._at, 0.0)
+    def tip(self, now: int) -> tuple[float, float]:
+        """Mean and variance of what the tip would score when `now` measurements of the campaign
+        have been taken, without the noise of a reading."""
+        drifted = self._noise.drift * max(now - self._at, 0)
         return float(self._means[-1]), float(self._covariance[-1, -1]) + drifted
 
     def _add_child(self) -> None:
@@ -79,8 +80,8 @@ class Levels:
         self._means = np.append(self._means, self._means[-1])
 
     def _learn(self, place: int, reading: Reading) -> None:
-        self._covariance = self._covariance + self._noise.drift * max(reading.at - self._at, 0.0)
-        self._at = max(self._at, reading.at)
+        self._covariance = self._covariance + self._noise.drift * max(reading.seed - self._at, 0)
+        self._at = max(self._at, reading.seed)
         total = float(self._covariance[place, place]) + self._noise.sigma**2
         if not total:
             self._means[place] = reading.score

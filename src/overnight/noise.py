@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import chdtri
 
 _MOST = 400
 """The newest differences that count."""
@@ -30,11 +31,10 @@ _DOUBT = 2.0
 class Reading:
     """One score of a candidate, oriented: larger is better."""
 
-    at: float
-    """When, in seconds from any fixed moment."""
     score: float
     seed: int
-    """Two readings with the same seed, of two candidates, are a pair: taken side by side."""
+    """Fresh seeds count the measurements of a campaign, so that they tell when it was taken, too.
+    Two readings with the same seed, of two candidates, are a pair: taken side by side."""
 
 
 Series = Sequence[Reading]
@@ -48,7 +48,7 @@ class Noise:
     sigma: float
     """Standard deviation; 0 as long as no two readings of a candidate have differed."""
     drift: float
-    """Variance that the machine adds per second."""
+    """Variance that the machine adds from one measurement to the next."""
     differences: tuple[float, ...]
     """Between successive readings of the same candidate."""
 
@@ -58,17 +58,38 @@ class Noise:
         return len(self.differences) >= 2 and not any(self.differences)
 
 
-def noise_of(pool: Iterable[Series]) -> Noise:
-    """Estimate from every candidate's readings; those with a single one tell nothing."""
-    steps = [pair for series in pool for pair in pairwise(series)]
-    steps = sorted(steps, key=lambda pair: pair[1].at)[-_MOST:]
+def noise_of(incumbent: Series, others: Iterable[Series] = ()) -> Noise:
+    """Estimate from the incumbent's readings and from those of others; a single one tells nothing.
+
+    Candidates that fix their own seed must not make the noise look small: where the incumbent's
+    readings vary, equal ones of others do not count, and the estimate is not below what the
+    incumbent's alone say with 80 % confidence.
+    """
+    own = list(pairwise(incumbent))
+    varied = any(later.score != former.score for former, later in own)
+    steps = own + [
+        (former, later)
+        for series in others
+        for former, later in pairwise(series)
+        if not varied or later.score != former.score
+    ]
+    noise = _estimated(steps)
+    if not varied or len(steps) == len(own):
+        return noise
+    trusted = _estimated(own)
+    least = trusted.sigma * math.sqrt(len(own) / float(chdtri(len(own), 0.2)))
+    return replace(noise, sigma=max(noise.sigma, least))
+
+
+def _estimated(steps: list[tuple[Reading, Reading]]) -> Noise:
+    steps = sorted(steps, key=lambda pair: pair[1].seed)[-_MOST:]
     apart = np.array([later.score - former.score for former, later in steps])
     if not apart.any():
         return Noise(0.0, 0.0, tuple(apart.tolist()))
     size = np.abs(apart)
     if middle := float(np.median(size)):
         size = np.minimum(size, _CAP * middle)
-    lags = np.array([max(later.at - former.at, 0.0) for former, later in steps])
+    lags = np.array([max(later.seed - former.seed, 0) for former, later in steps])
     typical = float(np.median(lags)) or 1.0
     variance, share = _likeliest(size**2, lags / typical)
     # A few differences know little: leave room for a noise that is larger than it looked.

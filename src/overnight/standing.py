@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from overnight.arena import Arena
 from overnight.experiment import Experiment
 from overnight.history import History
@@ -20,11 +18,7 @@ _MOST_REPEATS = 100
 
 def series(arena: Arena, experiment: Experiment) -> Series:
     """What was measured of an experiment's candidate, as the judge sees it."""
-    return tuple(
-        Reading(m.started.timestamp(), arena.worth(m), m.seed)
-        for m in experiment.judged
-        if m.score is not None
-    )
+    return tuple(Reading(arena.worth(m), m.seed) for m in experiment.judged if m.score is not None)
 
 
 def standing_of(
@@ -40,13 +34,14 @@ def standing_of(
         stack=tuple(series(arena, experiment) for experiment in stack),
         simpler=tuple(experiment.simpler for experiment in stack),
         repeats=repeats_of(arena, history),
+        experiments=max(latest.n, 1),
         trials=trials(rounds),
         won=len({r.tip for r in rounds} & {win.n for win in history.wins}),
         on_trial=bool(rounds)
         and (rounds[-1].tip, rounds[-1].incumbent) == (stack[-1].n, stack[0].n),
         looks=sum(latest.ended is not None and m.started > latest.ended for m in stack[-1].judged),
         patience=max(allowance, patience(rounds, history.measured, latest.n)),
-        now=datetime.now(UTC).timestamp(),
+        now=history.measured,
     )
 
 
@@ -59,8 +54,8 @@ def repeats_of(arena: Arena, history: History) -> tuple[Series, ...]:
 
 def campaign_noise(arena: Arena, history: History) -> Noise:
     """The noise of one measurement, from every repeat of the campaign."""
-    stack = (series(arena, experiment) for experiment in history.stack)
-    return noise_of([*stack, *repeats_of(arena, history)])
+    incumbent, *stack = (series(arena, experiment) for experiment in history.stack)
+    return noise_of(incumbent, [*stack, *repeats_of(arena, history)])
 
 
 def rounds_of(ledger: Ledger, tag: str) -> list[Round]:

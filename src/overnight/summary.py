@@ -236,7 +236,14 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         wins=[e for e in kept if e.n > 0],
         provisional=provisional,
         noise=noise_of(
-            series(arena, e) for e in {e.n: e for e in [*recent, *provisional, *kept]}.values()
+            series(arena, kept[-1]) if kept else (),
+            [
+                series(arena, e)
+                for e in {e.n: e for e in [*recent, *provisional, *kept[:-1]]}.values()
+                if e.n != kept[-1].n
+            ]
+            if kept
+            else (),
         ),
         driven=driven,
         running=_running(ledger, tag, newest) if driven else None,

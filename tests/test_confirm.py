@@ -1,0 +1,216 @@
+"""The rule `confirm`: luck is not kept, gains are, and no choice of units changes a decision."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import fmean
+
+import pytest
+from benchmarks.judge import Campaign, Machine, lone_gain, nulls, progress, seeds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overnight.confirm import Confirm
+from overnight.experiment import Verdict
+from overnight.judge import Decision, Evidence, More, Pair, Side, Standing
+from overnight.noise import Reading, noise_of
+from overnight.tables import JudgeTable
+
+RULE = Confirm(JudgeTable(), 0.0)
+
+
+def readings(scores: list[float], first: int = 0) -> tuple[Reading, ...]:
+    return tuple(Reading(score, first + place) for place, score in enumerate(scores))
+
+
+def drawn(seed: int, count: int, mean: float = 0.0) -> list[float]:
+    source = random.Random(seed)
+    return [source.gauss(mean, 1.0) for _ in range(count)]
+
+
+def verdict_of(word: object) -> object:
+    return word.verdict if isinstance(word, Decision) else word
+
+
+# -- the error rate and the power, on few campaigns: benchmarks/judge.py has many
+
+
+@pytest.mark.parametrize("noise", ["Gaussian", "heavy tails", "wild outliers", "drifting"])
+def test_campaigns_of_identical_candidates_keep_nothing(noise: str) -> None:
+    found = [nulls("confirm", noise, seed) for seed in range(30)]
+    # With a rate of 5 % more than 5 of 30 would be seen once in 300 runs of this test.
+    assert sum(s.false for s in found) <= 5
+    price = sum(s.measurements for s in found) / sum(s.experiments for s in found)
+    assert price <= 1.75
+
+
+def test_a_candidate_that_repeats_its_own_seed_gains_nothing() -> None:
+    found = [seeds("confirm", "Gaussian", seed) for seed in range(30)]
+    assert sum(s.false for s in found) <= 5
+
+
+def test_a_gain_of_three_sigmas_is_kept_and_honestly_told() -> None:
+    found = [lone_gain("confirm", "Gaussian", seed, 3.0) for seed in range(40)]
+    assert sum(s.true == 3.0 for s in found) >= 37
+    assert fmean(s.claimed for s in found if s.true == 3.0) == pytest.approx(3.0, rel=0.15)
+
+
+def test_the_same_measurements_lead_further_than_by_greed_where_harms_are_common() -> None:
+    found = {
+        rule: [progress(rule, "Gaussian", seed, "harms are common") for seed in range(30)]
+        for rule in ("greedy", "confirm")
+    }
+    truly = {rule: fmean(s.true for s in scores) for rule, scores in found.items()}
+    claimed = {rule: fmean(s.claimed for s in scores) for rule, scores in found.items()}
+    assert truly["confirm"] > truly["greedy"]
+    assert claimed["greedy"] > 2 * truly["greedy"], "which is what is wrong with it"
+    assert claimed["confirm"] < 1.35 * truly["confirm"]
+
+
+# -- single decisions
+
+
+def test_the_baseline_is_measured_until_its_noise_is_known() -> None:
+    noisy = drawn(1, 5)
+    words = [RULE.decide(Evidence(readings(noisy[:k]), Standing())) for k in range(1, 6)]
+    assert [isinstance(word, More) for word in words] == [True, True, True, True, False]
+    assert isinstance(RULE.decide(Evidence(readings([2.0] * 3), Standing())), Decision)
+
+
+def test_without_noise_one_measurement_suffices_and_a_keep_is_looked_at_twice() -> None:
+    standing = Standing((readings([1.0] * 3),), (False,))
+    worse = RULE.decide(Evidence(readings([1.0], 3), standing))
+    assert verdict_of(worse) is Verdict.DISCARD
+    assert RULE.decide(Evidence(readings([1.1], 3), standing)) == More(Side.CANDIDATE)
+    better = RULE.decide(Evidence(readings([1.1, 1.1], 3), standing))
+    assert isinstance(better, Decision) and better.verdict is Verdict.KEEP
+    assert better.gain == pytest.approx(0.1)
+
+
+def test_a_candidate_that_brings_chance_into_a_metric_without_noise_is_not_kept_for_a_draw() -> (
+    None
+):
+    standing = Standing((readings([1.0] * 3),), (False,))
+    word = RULE.decide(Evidence(readings([1.6, 0.4], 3), standing))
+    assert verdict_of(word) is not Verdict.KEEP
+
+
+def test_one_wild_reading_neither_keeps_nor_is_forgotten_in_the_noise() -> None:
+    for seed in range(30):
+        incumbent = drawn(seed, 8)
+        tip = [2.0, *drawn(1000 + seed, 3)]
+        stack = (readings(incumbent), readings(tip, 8))
+        pairs = [Reading(1e6, 20), Reading(incumbent[0], 20)]
+        stack = ((*stack[0], pairs[1]), (*stack[1], pairs[0]))
+        word = RULE.review(Standing(stack, (False, False), patience=math.inf, now=21))
+        assert verdict_of(word) is not Verdict.KEEP
+
+
+def test_identical_repeats_beside_noisy_ones_count_as_one_draw_and_the_reason_says_so() -> None:
+    incumbent, tip = drawn(3, 20), [1.5] * 10
+    stack = (readings(incumbent), readings(tip, 10))
+    word = RULE.review(Standing(stack, (False, False), patience=math.inf, now=40))
+    assert isinstance(word, Decision) and word.verdict is Verdict.DISCARD
+    assert "fix its own seed" in word.reason and "one draw" in word.reason
+
+
+def test_simpler_code_is_kept_when_it_is_as_good_and_the_rule_can_be_switched_off() -> None:
+    standing = Standing((readings(drawn(5, 40)),), (False,))
+    tip = fmean(drawn(5, 40))
+    same = readings([tip] * 4, 40)
+    plain = RULE.decide(Evidence(same, standing))
+    simpler = RULE.decide(Evidence(same, standing, simpler=True))
+    off = Confirm(JudgeTable(simplify=False), 0.0).decide(Evidence(same, standing, simpler=True))
+    assert verdict_of(simpler) is Verdict.PROVISIONAL
+    assert isinstance(simpler, Decision) and simpler.reason.startswith("simpler, and equal within")
+    assert verdict_of(plain) is not Verdict.PROVISIONAL and off == plain
+    worse = RULE.decide(Evidence(readings([tip - 3.0] * 4, 40), standing, simpler=True))
+    assert verdict_of(worse) is Verdict.DISCARD
+
+
+def test_a_pair_takes_turns_and_is_asked_for_only_at_a_fair_price() -> None:
+    stack = (readings(drawn(7, 20)), readings(drawn(8, 6, 4.0), 20))
+    poor = RULE.review(Standing(stack, (False, False), patience=0.0, now=30))
+    assert poor is None
+    first = RULE.review(Standing(stack, (False, False), patience=40.0, now=30))
+    assert first == Pair(Side.TIP)
+    stack = ((*stack[0], Reading(0.1, 30)), (*stack[1], Reading(4.2, 30)))
+    assert RULE.review(Standing(stack, (False, False), patience=40.0, now=32)) == Pair(
+        Side.INCUMBENT
+    )
+
+
+# -- units: what a person calls the metric must not matter
+
+SCORES = st.lists(st.integers(-60, 60).map(lambda n: n / 8), min_size=4, max_size=12)
+Change = Callable[[float], float]
+
+
+def told(word: object) -> object:
+    """The word without what is measured in units."""
+    return verdict_of(word)
+
+
+@given(
+    SCORES,
+    SCORES,
+    st.sampled_from([0.25, 2.0, 1024.0]),
+    st.sampled_from([-64.0, 0.0, 4096.0]),
+)
+@settings(max_examples=150, deadline=None)
+def test_scale_and_shift_of_the_metric_change_no_decision(
+    incumbent: list[float], candidate: list[float], scale: float, shift: float
+) -> None:
+    def change(score: float) -> float:
+        return scale * score + shift
+
+    for moved in (change,):
+        before = (readings(incumbent), readings(list(map(moved, incumbent))))
+        mine = (readings(candidate, 50), readings(list(map(moved, candidate)), 50))
+        words = [
+            RULE.decide(Evidence(c[:3], Standing((b,), (False,))))
+            for b, c in zip(before, mine, strict=True)
+        ]
+        assert told(words[0]) == told(words[1])
+        reviews = [
+            RULE.review(Standing((b, c), (False, False), patience=30.0, now=70))
+            for b, c in zip(before, mine, strict=True)
+        ]
+        assert told(reviews[0]) == told(reviews[1])
+
+
+@given(SCORES, SCORES)
+@settings(max_examples=100, deadline=None)
+def test_the_noise_has_no_direction(incumbent: list[float], other: list[float]) -> None:
+    pool = [readings(incumbent), readings(other, 50)]
+    turned = [tuple(replace(r, score=-r.score) for r in series) for series in pool]
+    assert noise_of(pool[0], pool[1:]).sigma == noise_of(turned[0], turned[1:]).sigma
+    assert noise_of(pool[0], pool[1:]).drift == noise_of(turned[0], turned[1:]).drift
+
+
+@given(st.permutations(range(6)), st.integers(0, 50))
+@settings(max_examples=60, deadline=None)
+def test_the_order_in_which_the_candidates_of_the_pool_arrive_does_not_matter(
+    order: list[int], seed: int
+) -> None:
+    pool = [readings(drawn(seed + k, 3), 10 * k) for k in range(6)]
+    standing = Standing((readings(drawn(seed, 5), 100),), (False,), tuple(pool))
+    shuffled = replace(standing, repeats=tuple(pool[k] for k in order))
+    for score in (-1.0, 0.3, 1.1, 4.0):
+        evidence = Evidence(readings([score], 110), standing)
+        other = Evidence(readings([score], 110), shuffled)
+        assert told(RULE.decide(evidence)) == told(RULE.decide(other))
+
+
+def test_a_simulated_campaign_is_the_same_every_time() -> None:
+    runs = []
+    for _ in range(2):
+        campaign = Campaign(RULE, Machine("Gaussian", 5))
+        campaign.begin()
+        for n in range(30):
+            campaign.attempt(1.0 if n % 7 == 0 else 0.0)
+        runs.append((campaign.stack[0].true, campaign.claimed, campaign.machine.count))
+    assert runs[0] == runs[1]
