@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import ClassVar
 
-from scipy.special import chdtri, ndtri
+from scipy.special import chdtr, ndtri
 
 from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_to_go
 from overnight.experiment import SIMPLER, Verdict
@@ -39,7 +39,7 @@ _SURE = 1.645
 """Standard deviations of one-sided confidence, 95 %."""
 _SAME = 3
 """Equal repeats that make a metric deterministic; repeats from which a variance is told."""
-_DOUBTFUL = 0.65
+_DOUBTFUL = 0.02
 
 
 @dataclass(frozen=True)
@@ -216,13 +216,12 @@ def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
 
 def _luck(tip: Series, noise: Noise) -> float:
     """Standard deviation of the part of the noise that the tip's repeats do not show; 0 when they
-    may well vary as all repeats do.
+    may well vary as all repeats do (chi-squared test of their variance).
 
-    A candidate with a seed of its own repeats one lucky draw. Its own variance is taken as large as
-    it can be with a probability of 65 % (chi-squared).
+    A candidate with a seed of its own repeats one lucky draw.
     """
     freedom = len(tip) - 1
-    if freedom < _SAME - 1:
+    own = variance(reading.score for reading in tip)
+    if freedom < _SAME - 1 or chdtr(freedom, freedom * own / noise.sigma**2) > _DOUBTFUL:
         return 0.0
-    own = freedom * variance(reading.score for reading in tip) / float(chdtri(freedom, _DOUBTFUL))
     return math.sqrt(max(noise.sigma**2 - own, 0.0))
