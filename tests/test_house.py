@@ -25,11 +25,11 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 # Every module may import only from layers above its own, or to its left within it.
 LAYERS = [
     "errors experiment quantity",
-    "tables arena database ledger judge history message lock",
+    "tables arena database ledger judge prune savings history message lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
-    "processes disk log supervisor stage git private refs repository candidate workspace",
-    "gpus artefacts score policies measure setup executors.base executors.local",
+    "processes disk log printed supervisor stage git private refs repository candidate workspace",
+    "gpus artefacts score progress policies measure setup executors.base executors.local",
     "exchange referee",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
     "agents.command agents.patches agents.person agents.named brief results stop resume",

@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,9 @@ from overnight.ledger import Closing, Ledger
 from overnight.measure import Task
 from overnight.message import candidate_message, kept_message
 from overnight.policies import PRIVATE
+from overnight.prune import pruning_for
 from overnight.resume import family_of
+from overnight.savings import note_pruning
 from overnight.workspace import Workspace
 
 T = TypeVar("T")
@@ -230,6 +233,9 @@ class Attempts:
         seed = len(experiment.measurements)
         row = self._ledger.open_measurement(self._tag, experiment.n, experiment.candidate, seed)
         task = self._task(experiment.n, experiment.candidate, seed)
+        if seed == 0 and self._arena.run.prune:  # only what is measured first may be ended early
+            pruning = pruning_for(self._arena, self._tag, experiment.n, self._history.finished)
+            task = replace(task, pruning=pruning)
         measurement = self._wait(self._executor.measure(task))
         if measurement is None:
             raise StoppedAtOnce
@@ -293,7 +299,9 @@ class Attempts:
         return kept
 
     def _close(self, experiment: Experiment, closing: Closing) -> Experiment:
-        return self._ledger.close_experiment(self._tag, experiment.n, closing)
+        closed = self._ledger.close_experiment(self._tag, experiment.n, closing)
+        note_pruning(self._ledger, self._tag, closed)
+        return closed
 
     def _move_branch(self, commit: str, expected: str | None) -> None:
         """A keep moves the branch; when the person holds it, the ledger remembers for later."""
