@@ -1,9 +1,9 @@
 """Which run is lost: the rule that ends it early, learned from the campaign's own curves.
 
-What a run can still gain is bounded by what the finished ones gained from there to their end. A
-run is lost when even the most that any of them gained, and a share of their spread on top, would
-not bring it to a score that could be kept. Runs that were ended early have no end to learn from;
-the controls, one in CONTROLS of those that would be ended, keep the rule honest.
+What a run can still gain is bounded by what those runs gained from there to their end that ended
+well. A run is lost when even the most that any of them gained, and some of their spread on top,
+would not bring it to a score that could be kept. Runs that were ended early have no end to learn
+from; the controls, one in CONTROLS of those that would be ended, keep the rule honest.
 What it is not: a judge. It keeps nothing, and a run that reports nothing is not its business.
 """
 
@@ -13,24 +13,29 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from statistics import fmean
 
 from overnight.arena import Arena
-from overnight.experiment import Experiment
+from overnight.experiment import Experiment, Measurement
 from overnight.tables import Metric
 
 CONTROLS = 10
 """One in so many runs that would be ended is let through to the end."""
-EARLIEST = 0.15
-"""The share of the budget before which nothing is ended, but for divergence."""
+EARLIEST, LATEST = 0.25, 0.65
+"""Shares of the budget: before, values say little; after, there is little left to save. Divergence
+and values that are not finite end a run at any time. benchmarks/prune.py compares other choices."""
 LEAST = 4
 """Finished experiments to learn from before anything is ended."""
-CAUTION = 0.25
-"""Share of the spread of what others gained that is granted on top of the most."""
+SHARE = 0.5
+"""The part of them, the best by score, that a winner would be one of: those are learned from."""
+CAUTION = 1.5
+"""Between n of them, the most that was gained is too low a bound by about 1 / (n - 1) of their
+spread: so many times that is granted on top."""
 DIVERGED = 2.0
 """A run has diverged when it lost so many times what the incumbent gained on its whole way."""
 MOST = 300
-"""The newest finished measurements that are learned from."""
+"""The newest finished experiments that are learned from."""
 
 Curve = Sequence[tuple[float, float]]
 """(Share of the budget, value) of one run, by growing share."""
@@ -38,9 +43,8 @@ Curve = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Known:
-    """A finished measurement. Values are oriented: larger is better."""
+    """The first measurement of a finished experiment. Values are oriented: larger is better."""
 
-    experiment: int
     curve: Curve
     score: float
 
@@ -73,9 +77,9 @@ class Pruning:
 
     metric: Metric
     finished: Sequence[Known] = ()
-    """What there is to learn from; without any of the incumbent's, no run is lost."""
-    incumbent: int = 0
-    """Its experiment."""
+    """What there is to learn from."""
+    incumbent: Sequence[Curve] = ()
+    """Its curves, oriented; without any, no run is lost."""
     needed: float = 0.0
     """The oriented score below which nothing is kept."""
     control: bool = False
@@ -84,26 +88,34 @@ class Pruning:
     def lost(self, reported: Curve) -> Lost | None:
         """Why a run with this curve so far is lost; None while it may win. The newest point
         counts."""
-        own = [k.curve for k in self.finished if k.experiment == self.incumbent and k.curve]
-        if not reported or not own:
+        if not reported or not self.incumbent:
             return None
         curve = [(at, self.metric.orient(value)) for at, value in reported]
-        return _diverged(curve, own) or self._behind(*curve[-1], own)
+        return self._diverged(curve) or self._behind(*curve[-1])
 
-    def _behind(self, at: float, value: float, own: Sequence[Curve]) -> Lost | None:
-        there = [found for curve in own if (found := value_at(curve, at)) is not None]
-        gains = [
-            (k.experiment, k.score - found)
+    def _behind(self, at: float, value: float) -> Lost | None:
+        there = [v for curve in self.incumbent if (v := value_at(curve, at)) is not None]
+        known = [
+            (k.score, k.score - v)
             for k in self.finished
-            if (found := value_at(k.curve, at)) is not None
+            if (v := value_at(k.curve, at)) is not None
         ]
-        if at < EARLIEST or not there or len({n for n, _ in gains}) < LEAST:
+        if not EARLIEST <= at <= LATEST or not there or len(known) < LEAST:
             return None
-        most, least = max(gain for _, gain in gains), min(gain for _, gain in gains)
+        best_first = sorted(known, reverse=True)[: max(LEAST, ceil(len(known) * SHARE))]
+        gains = [gain for _, gain in best_first]
+        caution = CAUTION * (max(gains) - min(gains)) / (len(gains) - 1)
         best = fmean(there)
-        bar = self.needed - most - CAUTION * (most - least)
-        margin = max(best - bar, 0.0)
+        margin = max(best + max(gains) + caution - self.needed, 0.0)
         return Lost(at, value, best, margin) if value < best - margin else None
+
+    def _diverged(self, curve: Curve) -> Lost | None:
+        at, value = curve[-1]
+        worst = min(v for one in self.incumbent for _, v in one)
+        way = max(max(v for _, v in one) for one in self.incumbent) - worst
+        line = min(worst, max(v for _, v in curve)) - DIVERGED * way
+        lost = Lost(at, value, worst, DIVERGED * way, diverged=True)
+        return lost if way and value < line else None
 
 
 def pruning_for(arena: Arena, tag: str, n: int, finished: Sequence[Experiment]) -> Pruning:
@@ -113,17 +125,21 @@ def pruning_for(arena: Arena, tag: str, n: int, finished: Sequence[Experiment]) 
     best = next((e for e in reversed(finished) if e.kept and e.score is not None), None)
     if best is None or best.score is None:
         return Pruning(metric, control=control)
+    firsts = (next(iter(e.judged), None) for e in finished[-MOST:])
     known = [
-        Known(e.n, tuple((at, metric.orient(v)) for at, v in m.curve), metric.orient(m.score))
-        for e in finished
-        for m in e.judged
-        if m.curve and m.score is not None
+        Known(_oriented(m, metric), metric.orient(m.score))
+        for m in firsts
+        if m and m.curve and m.score is not None
     ]
-    kept = [k for k in known[:-MOST] if k.experiment == best.n]
+    own = [_oriented(m, metric) for m in best.judged if m.curve]
     # The rule "threshold" discards at once what falls short of its gain.
     asked = arena.judge.gain if arena.judge.rule == "threshold" else 0.0
     needed = metric.orient(best.score) + max(asked, metric.min_gain)
-    return Pruning(metric, [*kept, *known[-MOST:]], best.n, needed, control)
+    return Pruning(metric, known, own, needed, control)
+
+
+def _oriented(measurement: Measurement, metric: Metric) -> Curve:
+    return [(at, metric.orient(value)) for at, value in measurement.curve]
 
 
 def is_control(tag: str, n: int) -> bool:
@@ -140,11 +156,3 @@ def value_at(curve: Curve, at: float) -> float | None:
         return None
     (before, low), (after, high) = curve[place - 1 : place + 1]
     return low + (high - low) * (at - before) / (after - before)
-
-
-def _diverged(curve: Curve, own: Sequence[Curve]) -> Lost | None:
-    at, value = curve[-1]
-    lows = min(v for one in own for _, v in one)
-    way = max(max(v for _, v in one) - min(v for _, v in one) for one in own)
-    line = min(lows, max(v for _, v in curve)) - DIVERGED * way
-    return Lost(at, value, lows, DIVERGED * way, diverged=True) if way and value < line else None

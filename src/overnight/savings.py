@@ -82,5 +82,6 @@ def recount_pruning(ledger: Ledger, tag: str) -> None:
 
 def _saved(ledger: Ledger, tag: str, pruned: Measurement) -> float:
     best = ledger.incumbent(tag)
-    whole = [m.stage_seconds["run"] for m in best.judged if m.score is not None] if best else []
+    judged = best.judged if best else ()
+    whole = [m.stage_seconds.get("run", 0.0) for m in judged if m.score is not None]
     return max(median(whole) - pruned.stage_seconds["run"], 0.0) if whole else 0.0
