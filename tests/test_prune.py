@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from overnight.prune import (
+    CAUTION,
     CONTROLS,
     EARLIEST,
     LATEST,
@@ -49,7 +51,7 @@ def said(p: Pruning, values: Values) -> list[bool]:
 
 numbers = st.integers(-1000, 1000).map(float)
 whole = st.tuples(*[numbers] * len(GRID))
-night = st.lists(st.tuples(whole, numbers), min_size=1, max_size=9)
+night = st.lists(st.tuples(whole, numbers), min_size=1, max_size=11)
 
 
 @given(night, whole, st.integers(-3, 6), st.integers(-5000, 5000), st.integers(0, 50))
@@ -117,15 +119,20 @@ def test_nothing_is_lost_before_enough_is_known() -> None:
 
 
 def test_the_margin_is_what_others_gained_more_and_some_of_their_spread() -> None:
-    # They gained 5 to 8 from any point on; the incumbent gained 5, and has 10 there.
-    runs = [flat(10, 5), flat(12, 6), flat(14, 7), flat(16, 8)]
+    # They gained 5 to 7 from any point on; the incumbent gained 5, and has 10 there.
+    runs = [flat(10 + 9 * n, 5 + 9 * n - gain) for n, gain in enumerate((0, 0, 1, 1, 2, 2))]
     lost = pruning(LOWER, runs).lost(curve((99.0, 99.0, 99.0)))
     assert lost is not None and (lost.at, lost.value, lost.incumbent) == (0.3, -99, -10)
-    assert lost.margin == 3 + 1.5 * 3 / 3
-    assert (
-        lost.words(LOWER)
-        == "at 30% of the budget: loss 99 there, the incumbent had 10 (margin 4.5)"
-    )
+    assert lost.margin == pytest.approx(2 + CAUTION * 2 / 5)
+    words = "at 30% of the budget: loss 99 there, the incumbent had 10 (margin 2.8)"
+    assert lost.words(LOWER) == words
+
+
+def test_where_leads_shrink_a_run_must_be_further_behind() -> None:
+    # Half of every lead is gone at the end.
+    runs = [flat(10 + 2 * n, 5 + n) for n in range(LEAST)]
+    p = pruning(LOWER, runs, least=-1.0)
+    assert [said(p, (v,) * 3)[-1] for v in (11.9, 12.1)] == [False, True]
 
 
 def test_a_run_that_diverges_is_lost_at_once_and_one_that_begins_badly_is_not() -> None:

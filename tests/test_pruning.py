@@ -66,6 +66,8 @@ EXPERIMENTS = {
     "learned 1": program(12, *curve(9)),
     "learned 2": program(13, *curve(10)),
     "learned 3": program(14, *curve(11)),
+    "learned 4": program(15, *curve(12)),
+    "learned 5": program(16, *curve(13)),
     "hopeless": program(99, *HOPELESS, body=DAEMON, until=0.9),
     "hopeless control": program(99, *HOPELESS),
     "silent": program(99),
@@ -208,7 +210,7 @@ def test_every_view_tells_what_was_saved_and_lost(
 def test_switched_off_nothing_is_ended(hostile_folder: Path) -> None:
     text = SLOW.replace("[run]", "[run]\nprune = false")
     made = make_toy(hostile_folder / "arena", text, value=program(11, *curve(8)))
-    names = ["learned 1", "learned 2", "learned 3", "hopeless", "not finite"]
+    names = [*(f"learned {n}" for n in range(1, LEAST)), "hopeless", "not finite"]
     with Campaign.open(made, TAG) as campaign:
         campaign.run(Writer([EXPERIMENTS[name] for name in names]), Limits())
         done = campaign.history.finished

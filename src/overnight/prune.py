@@ -1,9 +1,11 @@
 """Which run is lost: the rule that ends it early, learned from the campaign's own curves.
 
-What a run can still gain is bounded by what those runs gained from there to their end that ended
-well. A run is lost when even the most that any of them gained, and some of their spread on top,
-would not bring it to a score that could be kept. Runs that were ended early have no end to learn
-from; the controls, one in CONTROLS of those that would be ended, keep the rule honest.
+The finished runs tell how well the value at a share of the budget predicted the score: a score is
+taken for a part of the value there (SLOPES) plus what was still to come, and the part is used for
+which that varied least. A run is lost when even the most that was still to come for any of them,
+and some of their spread on top, would not bring it to a score that could be kept. Runs that were
+ended early have no end to learn from; the controls, one in CONTROLS of those that would be ended,
+keep the rule honest.
 What it is not: a judge. It keeps nothing, and a run that reports nothing is not its business.
 """
 
@@ -13,7 +15,6 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from statistics import fmean
 
 from overnight.arena import Arena
@@ -24,14 +25,14 @@ CONTROLS = 10
 """One in so many runs that would be ended is let through to the end."""
 EARLIEST, LATEST = 0.25, 0.65
 """Shares of the budget: before, values say little; after, there is little left to save. Divergence
-and values that are not finite end a run at any time. benchmarks/prune.py compares other choices."""
-LEAST = 4
+and values that are not finite end a run at any time."""
+LEAST = 6
 """Finished experiments to learn from before anything is ended."""
-SHARE = 0.5
-"""The part of them, the best by score, that a winner would be one of: those are learned from."""
-CAUTION = 1.5
-"""Between n of them, the most that was gained is too low a bound by about 1 / (n - 1) of their
-spread: so many times that is granted on top."""
+SLOPES = (1.0, 0.5)
+"""How much of a lead at a share of the budget may remain at the end."""
+CAUTION = 2.0
+"""The most of n numbers is too low a bound for the next by about 1 / (n - 1) of their spread: so
+many times that is granted on top. benchmarks/prune.py shows what such choices cost and lose."""
 DIVERGED = 2.0
 """A run has diverged when it lost so many times what the incumbent gained on its whole way."""
 MOST = 300
@@ -95,18 +96,13 @@ class Pruning:
 
     def _behind(self, at: float, value: float) -> Lost | None:
         there = [v for curve in self.incumbent if (v := value_at(curve, at)) is not None]
-        known = [
-            (k.score, k.score - v)
-            for k in self.finished
-            if (v := value_at(k.curve, at)) is not None
-        ]
+        pairs = ((k.score, value_at(k.curve, at)) for k in self.finished)
+        known = [(score, v) for score, v in pairs if v is not None]
         if not EARLIEST <= at <= LATEST or not there or len(known) < LEAST:
             return None
-        best_first = sorted(known, reverse=True)[: max(LEAST, ceil(len(known) * SHARE))]
-        gains = [gain for _, gain in best_first]
-        caution = CAUTION * (max(gains) - min(gains)) / (len(gains) - 1)
         best = fmean(there)
-        margin = max(best + max(gains) + caution - self.needed, 0.0)
+        _, slope, most = min(_still_to_come(known, slope) for slope in SLOPES)
+        margin = max(best - (self.needed - most) / slope, 0.0)
         return Lost(at, value, best, margin) if value < best - margin else None
 
     def _diverged(self, curve: Curve) -> Lost | None:
@@ -156,3 +152,13 @@ def value_at(curve: Curve, at: float) -> float | None:
         return None
     (before, low), (after, high) = curve[place - 1 : place + 1]
     return low + (high - low) * (at - before) / (after - before)
+
+
+def _still_to_come(
+    known: Sequence[tuple[float, float]], slope: float
+) -> tuple[float, float, float]:
+    """Of (score, value) pairs: the spread of score - slope * value, the slope, and the most that
+    is to be expected of the next run."""
+    rest = [score - slope * value for score, value in known]
+    spread = max(rest) - min(rest)
+    return spread, slope, max(rest) + CAUTION * spread / (len(rest) - 1)
