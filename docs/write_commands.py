@@ -27,7 +27,7 @@ not there (yet).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what is under
   way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
-  `noise`, `cost`.
+  `noise`, `cost`, `pruning` (runs ended early, controls, seconds saved, wins lost).
 
 This page is written by `python docs/write_commands.py`.
 """

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from overnight.stage import StageEnd, exception_line, tail
+from overnight.printed import exception_line, tail
+from overnight.stage import StageEnd
 from stages import MB, Stages, linux
 
 

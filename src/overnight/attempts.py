@@ -21,8 +21,10 @@ from overnight.ledger import Closing, Ledger
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message
 from overnight.policies import PRIVATE
+from overnight.prune import Pruning, pruning_for
 from overnight.reviews import Reviews
 from overnight.rules import judge_for
+from overnight.savings import note_pruning
 from overnight.simplicity import Simplicity
 from overnight.standing import series, standing_of
 from overnight.workspace import Workspace
@@ -171,13 +173,19 @@ class Attempts:
     def _measure_more(self, experiment: Experiment, word: More) -> Experiment:
         """One more measurement of the side that the judge named; the experiment as it is then."""
         if word.of is Side.CANDIDATE:
-            fresh = self._judge.fresh_seeds
-            self._measuring.take(experiment, None if fresh else len(experiment.judged))
+            seed = None if self._judge.fresh_seeds else len(experiment.judged)
+            self._measuring.take(experiment, seed, self._pruning(experiment))
         else:
             self.reviews.measure(word.of)
         again = self._ledger.experiment(self._tag, experiment.n)
         assert again is not None
         return again
+
+    def _pruning(self, experiment: Experiment) -> Pruning | None:
+        """What may end the run early: only that which is measured first."""
+        if experiment.judged or not self._arena.run.prune:
+            return None
+        return pruning_for(self._arena, self._tag, experiment.n, self._history.finished)
 
     # -- its verdict
 
@@ -201,4 +209,6 @@ class Attempts:
         return self._close(experiment, closing.as_(Verdict.KEEP, decision.reason, commit))
 
     def _close(self, experiment: Experiment, closing: Closing) -> Experiment:
-        return self._ledger.close_experiment(self._tag, experiment.n, closing)
+        closed = self._ledger.close_experiment(self._tag, experiment.n, closing)
+        note_pruning(self._ledger, self._tag, closed)
+        return closed

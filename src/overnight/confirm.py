@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import ClassVar
 
-from scipy.special import chdtr, ndtri
+from scipy.special import chdtr, stdtrit
 
 from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_to_go
 from overnight.experiment import SIMPLER, Verdict
@@ -194,9 +194,9 @@ class Confirm:
 
     def _one_draw(self, standing: Standing) -> float:
         """Standard deviations that a single draw must reach to be more than the luckiest of the
-        campaign's candidates."""
-        n = standing.experiments
-        return float(-ndtri(self.table.false_keep / (n * (n + 1))))
+        campaign's candidates, as well as the incumbent's readings know the deviation (t)."""
+        n, freedom = standing.experiments, len(standing.stack[0]) - 1
+        return -float(stdtrit(max(freedom, 1), self.table.false_keep / (n * (n + 1))))
 
 
 def _next(pairs: list[Beside]) -> Pair:

@@ -28,11 +28,12 @@ from overnight.measure import Task, candidate_stage, measure, open_place
 from overnight.message import one_line
 from overnight.noise import Reading
 from overnight.policies import expanded
+from overnight.printed import tail
 from overnight.resume import DOCTOR, family_of, lock_path
 from overnight.rules import judge_for
 from overnight.sandboxes.named import NONE, all_sandboxes
 from overnight.setup import run_setup
-from overnight.stage import StageEnd, StageResult, end_strays, run_stage, tail
+from overnight.stage import StageEnd, StageResult, end_strays, run_stage
 from overnight.workspace import Workspace
 
 _SECONDS = 6.0

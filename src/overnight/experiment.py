@@ -37,6 +37,8 @@ class Outcome(StrEnum):
     NOT_FINITE = "metric not finite"
     REFUSED = "refused"
     """By the referee, or by overnight before it: a rule of the arena was broken."""
+    PRUNED = "pruned"
+    """Ended early, since it was lost by what it reported on its way."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -47,6 +49,7 @@ class Outcome(StrEnum):
             Outcome.TIMEOUT: Verdict.TIMEOUT,
             Outcome.NOT_FINITE: Verdict.INVALID,
             Outcome.REFUSED: Verdict.INVALID,
+            Outcome.PRUNED: Verdict.DISCARD,
         }
         return forced.get(self, Verdict.CRASH)
 
@@ -193,6 +196,6 @@ class Event:
 
     id: int
     kind: str
-    """start, stop, stop-request, steer, warning, setup."""
+    """start, stop, stop-request, steer, warning, setup, prune."""
     at: datetime
     data: Mapping[str, Value | None]

@@ -264,6 +264,13 @@ class Ledger:
             rows = connection.execute(query.order_by(EVENTS.c.id)).mappings()
             return [Event(row["id"], row["kind"], row["at"], row["data"]) for row in rows]
 
+    def newest_event(self, tag: str, kind: str) -> Event | None:
+        """The newest of this kind."""
+        query = sa.select(EVENTS).where(self._of(EVENTS, tag), EVENTS.c.kind == kind)
+        with self._database.reading() as connection:
+            row = connection.execute(query.order_by(EVENTS.c.id.desc()).limit(1)).mappings().first()
+            return Event(row["id"], row["kind"], row["at"], row["data"]) if row else None
+
     # -- how
 
     def _key(self, tag: str) -> dict[str, object]:

@@ -46,7 +46,8 @@ def plain_line(e: Experiment, metric: Metric) -> str:
 
 def _what(e: Experiment) -> str:
     """What was changed and, of a failure, why it failed."""
-    why = f" — {one_line(e.reason, 120)}" if e.verdict in FAILED and e.reason else ""
+    scoreless = e.verdict in FAILED or e.score is None
+    why = f" — {one_line(e.reason, 120)}" if scoreless and e.reason else ""
     caveats = f" ({', '.join(e.caveats)})" if e.caveats else ""
     return one_line(e.description, 160) + caveats + why
 
@@ -161,6 +162,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
     if summary.experiments:
         tried = counted(summary.experiments, "experiment")
         yield "so far", Text(f"{tried} in {format_duration(summary.seconds)}: {summary.tally}")
+    if words := summary.pruning.words:
+        yield "pruning", Text(words)
     if line := sparkline(summary):
         yield "scores", Text(line, style="green").append("  taller is better", style="dim")
     if summary.left:

@@ -32,9 +32,12 @@ from overnight.policies import (
     overnight_home,
     run_confinement,
 )
+from overnight.printed import exception_line, tail
+from overnight.progress import Watch
+from overnight.prune import Pruning
 from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.score import Ending, read_score, reported_numbers, self_reported
-from overnight.stage import StageEnd, StageResult, StageSpec, exception_line, run_stage, tail
+from overnight.stage import StageEnd, StageResult, StageSpec, run_stage
 from overnight.workspace import Workspace
 
 _INHERITED = [
@@ -83,6 +86,8 @@ class Task:
     """When set, the stages are ended and the result is None."""
     sandbox: str | None = None
     """Name of the back end that confines the run; None: the strongest that works."""
+    pruning: Pruning | None = None
+    """What the run is held against while it is on the clock; None: it is never ended early."""
 
 
 def stage_environment(
@@ -200,6 +205,7 @@ class _Measuring:
     seconds: dict[str, float] = field(default_factory=dict)
     numbers: dict[str, float] = field(default_factory=dict)
     reported: dict[str, float] = field(default_factory=dict)
+    curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def sandbox(self) -> str:
@@ -214,10 +220,14 @@ class _Measuring:
         with leased(self.arena.run.gpus, overnight_home() / "gpus", task.stopping) as cards:
             self.seconds["prepare"] = monotonic() - begun
             spec = candidate_stage(self.arena, task, folder, self.arena.run.command, cards)
-            run = self._timed("run", lambda: run_stage(spec, task.stopping))
+            watch = Watch(spec.stdout, self.arena.metric, task.pruning)
+            run = self._timed("run", lambda: run_stage(replace(spec, watch=watch), task.stopping))
             if run.end is StageEnd.STOPPED:
                 return None
+            self._note_curve(watch, run)
             self.reported = reported_numbers(spec.stdout)
+            if run.end is StageEnd.CUT:
+                return self._ended(*watch.ending)
             if failure := _run_failure(self.arena, run, spec.stdout):
                 outcome, score, words = failure
                 hint = _missed(words, task.place) if spec.confinement else ""
@@ -271,6 +281,12 @@ class _Measuring:
         self.numbers = {**numbers, **self.numbers}
         return self._ended(outcome, score, f"{detail}{without}" if detail else "")
 
+    def _note_curve(self, watch: Watch, run: StageResult) -> None:
+        spent = run.cpu_seconds if self.arena.run.clock == "cpu" else run.wall_seconds
+        watch.finish(spent / self.arena.run.budget)
+        self.curve = tuple(watch.progress.curve)
+        self.numbers |= watch.numbers
+
     def _timed(self, stage: str, act: Callable[[], StageResult]) -> StageResult:
         result = act()
         self.seconds[stage] = result.wall_seconds
@@ -297,6 +313,7 @@ class _Measuring:
             self_reported=self.arena.score is None,
             sandbox=self.sandbox,
             referee=referee_digest(self.arena, self.workspace, self.task.base),
+            curve=self.curve,
         )
 
 

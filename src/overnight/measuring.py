@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from overnight.experiment import CampaignRecord, Experiment, Measurement
 from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.measure import Task
+from overnight.prune import Pruning
 from overnight.resume import family_of
 from overnight.workspace import Workspace
 
@@ -73,8 +75,11 @@ class Measuring:
         if self.stopping.is_set():
             raise StoppedAtOnce
 
-    def take(self, experiment: Experiment, seed: int | None = None) -> Measurement:
-        """Measure an experiment's candidate once more. Without a seed: one that is new.
+    def take(
+        self, experiment: Experiment, seed: int | None = None, pruning: Pruning | None = None
+    ) -> Measurement:
+        """Measure an experiment's candidate once more. Without a seed: one that is new. With
+        `pruning` the run is ended early when it is lost.
 
         Raises StoppedAtOnce, MeasurementImpossible.
         """
@@ -83,7 +88,8 @@ class Measuring:
             seed = self._history.fresh_seed
         n, candidate = experiment.n, experiment.candidate
         row = self._ledger.open_measurement(self._tag, n, candidate, seed)
-        measurement = self.wait(self._executor.measure(self._task(n, candidate, seed)))
+        task = replace(self._task(n, candidate, seed), pruning=pruning)
+        measurement = self.wait(self._executor.measure(task))
         if measurement is None:
             raise StoppedAtOnce
         self._ledger.close_measurement(row, measurement)

@@ -30,8 +30,9 @@ from overnight.arena import FILE, Arena
 from overnight.exchange import Array, Channel, ExchangeError, Field, Message
 from overnight.measure import stage_environment
 from overnight.policies import candidate_confinement, expanded, make_home
+from overnight.printed import tail
 from overnight.sandboxes.named import sandbox_named
-from overnight.stage import StageResult, StageSpec, run_stage, tail
+from overnight.stage import StageResult, StageSpec, run_stage
 
 T = TypeVar("T")
 _LONGEST_SECONDS = 24 * 3600.0

@@ -146,6 +146,8 @@ def _judging(summary: Summary) -> Iterator[str]:
         yield f"- A run has {arena.budget_text}; measurement k of every candidate uses seed k."
     tried = counted(summary.experiments, "experiment")
     yield f"- {tried} in {format_duration(summary.seconds)}: {summary.tally}."
+    if words := summary.pruning.words:
+        yield f"- {words}."
 
 
 def _row(*cells: object) -> str:

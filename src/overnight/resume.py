@@ -11,6 +11,7 @@ from overnight.errors import ArenaError, UsageError, WorkspaceError
 from overnight.experiment import CampaignRecord
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
+from overnight.savings import recount_pruning
 from overnight.stage import end_strays
 from overnight.workspace import Workspace
 
@@ -96,6 +97,7 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
     for experiment in ledger.unfinished(tag):
         if experiment.candidate is None:
             ledger.drop_experiment(tag, experiment.n)
+    recount_pruning(ledger, tag)
     baseline = ledger.experiment(tag, 0)
     if baseline is not None and baseline.verdict is not None and not baseline.kept:
         ledger.drop_experiment(tag, 0)

@@ -14,7 +14,6 @@ import ast
 import atexit
 import marshal
 import os
-import re
 import select
 import signal
 import subprocess
@@ -60,6 +59,8 @@ class StageEnd(StrEnum):
     """The tree had more processes than `processes`."""
     DISK = "disk"
     """It left more in `disk_folders` than it may."""
+    CUT = "cut"
+    """`watch` had seen enough."""
     STOPPED = "stopped"
     """The campaign asked for it (or someone sent the supervisor SIGTERM, SIGINT or SIGHUP)."""
     LOST = "lost"
@@ -101,6 +102,9 @@ class StageSpec:
     """Between SIGTERM at the deadline and SIGKILL."""
     family: str = "overnight"
     """What every process of this stage is marked with, for `end_strays`."""
+    watch: Callable[[float], bool] | None = None
+    """Called some ten times a second, from the start on, with the share of the budget that is used
+    by overnight's own clock, 0 to 1; True ends the stage as CUT."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ def run_stage(
     begun = time.monotonic()
     mark = f"{_MARK}={spec.family}:{uuid.uuid4().hex}"
     with _supervisor(spec, mark) as process:
-        answers = _Answers(process, begun + _wall_limit(spec) + spec.grace_seconds, stopping)
+        limit = begun + _wall_limit(spec) + spec.grace_seconds
+        answers = _Answers(process, limit, stopping, spec.watch)
         answer = answers.next()
         if "started" in answer:
             if started:
@@ -147,6 +152,8 @@ def run_stage(
     if answer.get("survivors"):
         answer["survivors"] = len(_end_marked(mark)[1])
     if "end" in answer:
+        if answers.cut and answer["end"] == StageEnd.STOPPED:
+            answer["end"] = StageEnd.CUT
         return _result(answer)
     if "error" not in answer and (process.returncode < 0 or answers.count):
         _, left = _end_marked(mark)
@@ -173,42 +180,6 @@ def end_strays(family: str) -> int:
             "every measurement; end them by hand (they may hang in a device driver), then resume"
         )
     return len(ended)
-
-
-def tail(path: Path, lines: int, max_bytes: int = 65536) -> str:
-    """The last lines of a log, at most `max_bytes` of them, safe to print on a terminal.
-
-    Control characters and invalid UTF-8 are replaced; of a line that was overwritten with
-    carriage returns the last state is given. A log that does not exist is empty.
-    """
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - max_bytes))
-            text = file.read(max_bytes).decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
-    found = text.rstrip().split("\n")
-    if size > max_bytes and len(found) > 1:
-        del found[0]
-    last = found[-lines:] if lines > 0 else []
-    return "\n".join(_printable(line.rstrip("\r").rpartition("\r")[2]) for line in last)
-
-
-def _printable(line: str) -> str:
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in line)
-
-
-def exception_line(text: str) -> str | None:
-    """The line of the last Python traceback that names the exception; None without one."""
-    found = None
-    inside = False
-    for line in text.splitlines():
-        if line.startswith(("Traceback (most recent call last)", '  File "')):
-            inside = True
-        elif inside and re.match(r"[A-Za-z_][\w.]*(:|$)", line):
-            found, inside = line, False
-    return found
 
 
 def _wall_limit(spec: StageSpec) -> float:
@@ -300,13 +271,16 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
         "grace_seconds": spec.grace_seconds,
         "kill_seconds": KILL_SECONDS,
         "driver": os.getpid(),
+        "tell_used": spec.watch is not None,
     }
 
 
 class _Answer(TypedDict, total=False):
-    """One line from the supervisor: that the command started, that it could not, or the end."""
+    """One line from the supervisor: that the command started, that it could not, how much of the
+    budget is used, or the end."""
 
     started: float
+    used: float
     error: str
     end: str
     exit_code: int | None
@@ -335,10 +309,18 @@ class _Answers:
     """What the supervisor says, line by line."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], limit: float, stopping: threading.Event
+        self,
+        process: subprocess.Popen[bytes],
+        limit: float,
+        stopping: threading.Event,
+        watch: Callable[[float], bool] | None,
     ) -> None:
         assert process.stdin and process.stdout
         self.count = 0
+        self.cut = False
+        """Whether the watch, and nobody else, has asked for the end."""
+        self._watch = watch
+        self._used = 0.0
         self._process = process
         self._lifeline = process.stdin
         self._fd = process.stdout.fileno()
@@ -349,11 +331,16 @@ class _Answers:
         self._poll.register(self._fd, select.POLLIN)
 
     def next(self) -> _Answer:
-        """The next answer; empty when the supervisor is gone or had to be killed."""
+        """The next answer but for what is used; empty when the supervisor is gone or had to be
+        killed."""
+        while "used" in (answer := self._next_line()):
+            self._used = answer["used"]
+        self.count += 1 if answer else 0
+        return answer
+
+    def _next_line(self) -> _Answer:
         while b"\n" not in self._buffer:
-            if self._stopping.is_set() and not self._lifeline.closed:
-                self._lifeline.close()
-                self._limit = min(self._limit, time.monotonic() + KILL_SECONDS + 10)
+            self._end_if_asked()
             if time.monotonic() > self._limit:
                 _end_hung(self._process)
             # The command may have stopped the supervisor, to stop its clock.
@@ -364,9 +351,19 @@ class _Answers:
                     return {}
                 self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        self.count += 1
         answer: _Answer = ast.literal_eval(line.decode())
         return answer
+
+    def _end_if_asked(self) -> None:
+        if self._lifeline.closed:
+            return
+        stop = self._stopping.is_set()
+        self.cut = (
+            not stop and self._watch is not None and self.count > 0 and self._watch(self._used)
+        )
+        if stop or self.cut:
+            self._lifeline.close()
+            self._limit = min(self._limit, time.monotonic() + KILL_SECONDS + 10)
 
 
 def _end_marked(prefix: str) -> tuple[set[int], set[int]]:

@@ -13,6 +13,7 @@ from overnight.ledger import Ledger
 from overnight.lock import driver_of
 from overnight.noise import Noise, noise_of
 from overnight.resume import lock_path
+from overnight.savings import Savings, savings
 from overnight.standing import series
 from overnight.stop import Stretch
 from overnight.tables import Metric
@@ -89,6 +90,7 @@ class Summary:
     stop_reason: str | None
     seconds: float
     """Time that it was driven, pauses between two stretches left out."""
+    pruning: Savings
 
     @property
     def metric(self) -> Metric:
@@ -250,6 +252,7 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         left=_left(turns, recent) if driven else None,
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
+        pruning=savings(ledger, tag),
     )
 
 
@@ -328,6 +331,7 @@ def status_document(summary: Summary) -> dict[str, object]:
         "keep_rate": summary.keep_rate,
         "seconds": summary.seconds,
         "left": asdict(summary.left) if summary.left else None,
+        "pruning": asdict(summary.pruning),
     }
 
 

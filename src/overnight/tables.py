@@ -74,6 +74,8 @@ class Run(Table):
     """Most bytes that it may leave in OVERNIGHT_OUT and in its temporary folder."""
     env: tuple[str, ...] = Field(default=(), strict=False)
     """Names of environment variables handed through to the run."""
+    prune: bool = True
+    """Whether a run that reports its progress is ended once it is lost."""
 
 
 class Score(Table):

@@ -22,6 +22,7 @@ import pytest
 from nanogpt import TEMPLATE, manifest, python
 from overnight.agents.constants import find_constants
 from overnight.arena import Arena
+from overnight.progress import Progress
 
 pytest.importorskip("torch")
 
@@ -196,6 +197,11 @@ def test_a_run_ends_within_its_budget_and_the_referee_scores_it(
     assert [p.name for p in out.iterdir()] == ["model.pt"]
     reported = dict(line.split(": ") for line in run.stdout.splitlines())
     assert float(reported["steps"]) >= 1
+    (tmp_path / "run.log").write_text(run.stdout)
+    progress = Progress(tmp_path / "run.log", "val_bpb")
+    progress.read(1.0)
+    assert 1 <= len(progress.curve) <= 10 and 0.8 < progress.curve[-1][0] < 1
+    assert 1 < progress.curve[-1][1] < 4.5
     score = python(TEMPLATE, home, "score.py", OUT=str(out), CANDIDATE=str(arena))
     assert score.returncode == 0, score.stderr
     numbers = json.loads(score.stdout.splitlines()[-1])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overnight.agents.constants import Change, Constant
-from overnight.experiment import Experiment, Value
+from overnight.experiment import Experiment, Value, Verdict
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +25,8 @@ _LENGTH = 1.5
 _NOISE = 0.15
 _STEP_COST = 0.1
 _FAILURE = -3.0
+_ENDED_EARLY = -1.5
+"""It was lost for sure, by how much is not known."""
 _LARGEST = 5.0
 
 _COST = re.compile(r"DEPTH|LAYERS?\b|BLOCKS|BATCH|WIDTH|DIM\b|HIDDEN|RATIO|SIZE", re.IGNORECASE)
@@ -53,7 +55,7 @@ class Belief:
             return
         self.to = self._places([e.parameters for e in experiments])
         self.start = self._places([before(e) for e in experiments])
-        known = [_FAILURE if e.gain is None else e.gain / self.unit for e in experiments]
+        known = [_gain(e, self.unit) for e in experiments]
         self.surprise = np.clip(known, -_LARGEST, _LARGEST) - self._drift(self.start, self.to)
         parents = np.array([e.parent or "" for e in experiments])
         across = _alike(self.to, self.start)
@@ -88,6 +90,13 @@ class Belief:
         return np.array(
             [[c.coordinate(v.get(c.key, c.value)) for c in self.constants] for v in values]
         )
+
+
+def _gain(e: Experiment, unit: float) -> float:
+    """What it gained, in typical gains, or what an experiment without a score stands for."""
+    if e.gain is not None:
+        return e.gain / unit
+    return _ENDED_EARLY if e.verdict is Verdict.DISCARD else _FAILURE
 
 
 def _alike(a: Floats, b: Floats) -> Floats:

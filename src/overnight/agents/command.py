@@ -12,8 +12,9 @@ from overnight.experiment import Idea
 from overnight.measure import stage_environment
 from overnight.message import one_line
 from overnight.policies import agent_confinement, expanded, make_home
+from overnight.printed import tail
 from overnight.sandboxes.named import sandbox_named
-from overnight.stage import StageEnd, StageSpec, run_stage, tail
+from overnight.stage import StageEnd, StageSpec, run_stage
 from overnight.tables import AgentTable
 
 IDEA_FILE = ".overnight-idea.md"
