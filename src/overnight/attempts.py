@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,14 @@ from overnight.errors import (
 )
 from overnight.executors.base import Executor
 from overnight.executors.local import LocalExecutor
-from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Verdict
+from overnight.experiment import (
+    CampaignRecord,
+    Experiment,
+    Idea,
+    Measurement,
+    Purpose,
+    Verdict,
+)
 from overnight.history import History
 from overnight.judge import Decision, Evidence, More, Side, estimate, judge_for
 from overnight.ledger import Closing, Ledger
@@ -226,18 +234,24 @@ class Attempts:
         return again
 
     def _measure(self, experiment: Experiment) -> Measurement:
-        assert experiment.candidate is not None
-        seed = len(experiment.measurements)
-        row = self._ledger.open_measurement(self._tag, experiment.n, experiment.candidate, seed)
-        task = self._task(experiment.n, experiment.candidate, seed)
+        return self.measure(Purpose.JUDGE, experiment, len(experiment.judged))
+
+    def measure(self, purpose: Purpose, experiment: Experiment, seed: int) -> Measurement:
+        """Measure its candidate once, and record it. Whatever is not taken to judge changes
+        nothing but the record."""
+        n, candidate = experiment.n, experiment.candidate
+        assert candidate is not None
+        row = self._ledger.open_measurement(self._tag, n, candidate, seed, purpose)
+        kind = "run" if purpose is Purpose.JUDGE else purpose.value
+        task = replace(self._task(n, candidate, seed, kind), purpose=purpose)
         measurement = self._wait(self._executor.measure(task))
         if measurement is None:
             raise StoppedAtOnce
         self._ledger.close_measurement(row, measurement)
         return measurement
 
-    def _task(self, n: int, candidate: str, seed: int, purpose: str = "run") -> Task:
-        name = f"{purpose}-{n}-{seed}"
+    def _task(self, n: int, candidate: str, seed: int, kind: str = "run") -> Task:
+        name = f"{kind}-{n}-{seed}"
         logs = self._logs(n) / name
         logs.mkdir(exist_ok=True)
         return self._task_in(self._places / name, logs, candidate, seed, n)
@@ -302,5 +316,9 @@ class Attempts:
         try:
             self._workspace.refs.move_branch(self._tag, commit, expected)
         except WorkspaceError as error:
-            self.warnings.append(str(error))
-            self._ledger.add_event(self._tag, "warning", words=str(error))
+            self.warn(str(error))
+
+    def warn(self, words: str) -> None:
+        """Tell the person."""
+        self.warnings.append(words)
+        self._ledger.add_event(self._tag, "warning", words=words)

@@ -17,6 +17,7 @@ from overnight.attempts import Attempts, StoppedAtOnce
 from overnight.errors import LedgerError, MeasurementImpossible, OvernightError
 from overnight.experiment import CampaignRecord, Event, Experiment, Idea
 from overnight.history import History
+from overnight.holdout import Exams
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
 from overnight.policies import unhidden
@@ -49,6 +50,9 @@ class Campaign:
         self._lock = lock
         self._attempts = Attempts(
             arena, record, workspace, ledger, self.history, self._stop_now, sandbox
+        )
+        self._exams = Exams(
+            arena.holdout, ledger, record.tag, self._attempts.measure, self._attempts.warn
         )
         self.warnings = self._attempts.warnings
         """What the person should know."""
@@ -107,6 +111,7 @@ class Campaign:
                     stop = Stop(StopKind.EXHAUSTED, f"{agent.name} has nothing left to propose")
                     break
                 observe(experiment)
+            self._exams.sit(end=stop.kind is not StopKind.ASKED)
         except (KeyboardInterrupt, StoppedAtOnce) as reason:
             stop = self._stopped_at_once(reason)
         except (OvernightError, OSError) as error:
@@ -122,6 +127,7 @@ class Campaign:
         None when the agent has nothing to propose.
         """
         self._take_up()
+        self._exams.sit()
         experiment = self._attempts.propose(agent)
         if experiment is None:
             return None
