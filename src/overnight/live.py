@@ -18,7 +18,8 @@ from rich.text import Text
 
 from overnight.arena import Arena
 from overnight.errors import OvernightError
-from overnight.experiment import Experiment, Verdict
+from overnight.experiment import Experiment, Purpose, Verdict
+from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
@@ -26,6 +27,7 @@ from overnight.summary import FAILED, Left, Summary, counted, direction_words, s
 from overnight.tables import Metric, Run
 
 _COLOURS = {Verdict.KEEP: "green", Verdict.DISCARD: "bright_black", None: "yellow"}
+_KINDS = {Purpose.JUDGE: "measured", Purpose.HOLDOUT: "holdout", Purpose.REPLAY: "replay"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 20
 _SHOWN = 8
@@ -154,12 +156,20 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "so far", Text(f"{tried} in {format_duration(summary.seconds)}: {summary.tally}")
     if line := sparkline(summary):
         yield "scores", Text(line, style="green").append("  taller is better", style="dim")
+    if summary.holdout:
+        yield "final exam", _exam_words(summary.holdout)
     if summary.left:
         yield "left", Text(_left_words(summary.left, summary.pace))
     if summary.stop_reason:
         yield "stopped", Text(one_line(summary.stop_reason, 300), style="yellow")
     elif summary.driven:
         yield "now", running_text(summary)
+
+
+def _exam_words(gap: Gap) -> Text:
+    words = f"read {counted(gap.read, 'time')}; `overnight report` shows it beside the referee"
+    text = Text(words)
+    return text.append(f"\n{OVERFITTED}", style="yellow") if gap.overfitted else text
 
 
 def _left_words(left: Left, pace: float | None) -> str:
@@ -262,7 +272,8 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
     for m in e.measurements:
         score = "" if m.score is None else f" {m.score:.6g}"
         stages = "".join(f", {name} {format_duration(s)}" for name, s in m.stage_seconds.items())
-        text.append(f"measured   seed {m.seed}: {m.outcome}{score}{stages}\n")
+        kind = _KINDS[m.purpose]
+        text.append(f"{kind:<10} seed {m.seed}: {m.outcome}{score}{stages}\n")
         for label, numbers in (("numbers", m.numbers), ("reported", m.reported)):
             if numbers:
                 words = "  ".join(
@@ -283,6 +294,8 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         text.append("These scores are self-reported: no referee checked them.\n", style="yellow")
     if summary.unconfined:
         text.append("Runs were not confined: no sandbox kept them from anything.\n", "yellow")
+    if summary.holdout and summary.holdout.overfitted:
+        text.append(f"{OVERFITTED}: see the report.\n", style="yellow")
     for e in summary.wins[-_SHOWN:]:
         gain = "" if e.gain is None else f"{e.gain:+.4g}"
         text.append(f"  #{e.n}  {gain}  {one_line(e.description, 100)}\n")

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 
 from overnight.arena import Arena
-from overnight.experiment import Event, Experiment, Measurement, Verdict
+from overnight.experiment import Event, Experiment, Measurement, Purpose, Verdict
+from overnight.gap import Gap, read_gap
 from overnight.ledger import Ledger
 from overnight.lock import driver_of
 from overnight.resume import lock_path
@@ -25,6 +26,7 @@ _TALLY = {
     Verdict.INVALID: "invalid",
     Verdict.STALE: "stale",
 }
+_ASIDE = {Purpose.HOLDOUT: "sits its final exam", Purpose.REPLAY: "is measured again"}
 _RECENT = 50
 """Experiments from which the pace is told."""
 
@@ -36,7 +38,8 @@ class Running:
     n: int | None
     """None for the setup."""
     phase: str
-    """"setup", "agent" while a change is thought of, "measuring" once the candidate exists."""
+    """"setup", "agent" while a change is thought of, "measuring" once the candidate exists,
+    "holdout" or "replay" when an old one is measured for that."""
     description: str
     since: datetime
     """When the setup or the experiment began."""
@@ -81,6 +84,8 @@ class Summary:
     stop_reason: str | None
     seconds: float
     """Time that it was driven, pauses between two stretches left out."""
+    holdout: Gap | None
+    """None without `[holdout]` and without any exam."""
 
     @property
     def metric(self) -> Metric:
@@ -216,16 +221,21 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         left=_left(turns, recent) if driven else None,
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
+        holdout=read_gap(arena, ledger, tag, kept, recent),
     )
 
 
 def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:
+    on_the_clock = ledger.measuring(tag)
+    if on_the_clock and on_the_clock[2] is not Purpose.JUDGE:
+        n, since, purpose = on_the_clock
+        return Running(n, purpose.value, _ASIDE[purpose], since, 0, n, since)
     unfinished = ledger.unfinished(tag)
     if unfinished:
         e = unfinished[-1]
         phase = "agent" if e.candidate is None else "measuring"
-        on_the_clock = ledger.measuring(tag) or (None, None)
-        return Running(e.n, phase, e.description, e.started, len(e.measurements), *on_the_clock)
+        clock = on_the_clock[:2] if on_the_clock else (None, None)
+        return Running(e.n, phase, e.description, e.started, len(e.measurements), *clock)
     setup = [event for event in ledger.events(tag, "setup") if event.at > newest][-1:]
     return Running(None, "setup", str(setup[0].data["words"]), setup[0].at) if setup else None
 
@@ -293,6 +303,7 @@ def status_document(summary: Summary) -> dict[str, object]:
         "keep_rate": summary.keep_rate,
         "seconds": summary.seconds,
         "left": asdict(summary.left) if summary.left else None,
+        "holdout": summary.holdout.document() if summary.holdout else None,
     }
 
 
@@ -337,6 +348,7 @@ def _measurement_document(m: Measurement) -> dict[str, object]:
         "self_reported": m.self_reported,
         "sandbox": m.sandbox,
         "referee": m.referee,
+        "purpose": m.purpose.value,
         "log": m.log,
     }
 

@@ -70,7 +70,7 @@ def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = Fa
     from overnight.summary import experiment_document
 
     with record_of(folder, tag) as record:
-        experiment = record.experiment(n)
+        experiment = record.experiment(n, whole=True)
         if as_json:
             print_json(experiment_document(experiment))
         else:
