@@ -14,13 +14,14 @@ from overnight import results
 from overnight.agents.base import Agent
 from overnight.arena import Arena
 from overnight.attempts import Attempts, StoppedAtOnce
-from overnight.errors import LedgerError, MeasurementImpossible, OvernightError
+from overnight.errors import Interrupted, LedgerError, MeasurementImpossible, OvernightError
 from overnight.experiment import CampaignRecord, Event, Experiment, Idea
 from overnight.history import History
 from overnight.holdout import Exams
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
 from overnight.policies import unhidden
+from overnight.replay import Replay, replay
 from overnight.resume import base_arena, begin_or_find, repair
 from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.stop import FAILURES_IN_A_ROW, Limits, Stop, StopKind, Stretch
@@ -59,7 +60,9 @@ class Campaign:
         self.stopping = self._attempts.stopping
         """Set it to end the campaign at once; the next run takes up what was under way."""
         self._taken_up = False
-        self._stretch_event = 0
+        # What was asked for before is done with.
+        requests = ledger.events(record.tag, "stop-request")
+        self._stretch_event = requests[-1].id if requests else 0
 
     @classmethod
     def open(cls, root: Path | str, tag: str | None = None, sandbox: str | None = None) -> Campaign:
@@ -136,6 +139,16 @@ class Campaign:
         self._publish(experiment)
         return experiment
 
+    def replay(self, n: int, times: int) -> Replay:
+        """Measure the candidate of experiment n again; changes no verdict. Raises UsageError when
+        it has none, Interrupted when a stop at once was asked for."""
+        self._attempts.prepare()
+        metric, measure = self.arena.metric, self._attempts.measure
+        try:
+            return replay(self.ledger, self.tag, metric, measure, self._stop_asked, n, times)
+        except StoppedAtOnce as stopped:
+            raise Interrupted("stop was asked for at once; what was measured is kept") from stopped
+
     @property
     def results(self) -> Path:
         """results.tsv of the campaign that was driven last."""
@@ -188,7 +201,7 @@ class Campaign:
     # -- its end
 
     def _over(self, stretch: Stretch, limits: Limits) -> Stop | None:
-        if self._stop_requests():
+        if self._stop_asked():
             return Stop(StopKind.ASKED, "stop was asked for")
         if self._attempts.failures >= FAILURES_IN_A_ROW:
             words = f"{FAILURES_IN_A_ROW} proposals failed in a row: {self.history.latest.reason}"
@@ -197,6 +210,9 @@ class Campaign:
 
     def _stop_now(self) -> bool:
         return any(event.data.get("now") for event in self._stop_requests())
+
+    def _stop_asked(self) -> bool:
+        return bool(self._stop_requests())
 
     def _stop_requests(self) -> list[Event]:
         return self.ledger.events(self.tag, "stop-request", after=self._stretch_event)

@@ -23,6 +23,7 @@ from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
+from overnight.replay import Replay
 from overnight.summary import FAILED, Left, Summary, counted, direction_words, scale, summarize
 from overnight.tables import Metric, Run
 
@@ -283,6 +284,26 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
         text.append(f"  logs     {arena.state / m.log}\n" if m.log else "")
     if e.dropped:
         text.append(f"dropped    {one_line(', '.join(e.dropped), 1000)}\n")
+    return text
+
+
+def replay_text(replay: Replay) -> Text:
+    """What judged a candidate, and what it has now."""
+    e, text = replay.experiment, Text()
+    text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
+    text.append(f"verdict     {e.verdict or 'under way'}, which stands\n")
+    for label, scores in (("before", e.scores), ("now", replay.scores)):
+        words = ", ".join(f"{score:.6g}" for score in scores)
+        text.append(f"{label:<11} {words or 'no score'}\n")
+    for m in replay.taken:
+        if m.score is None:
+            text.append(f"            seed {m.seed}: {m.outcome}: {one_line(m.detail)}\n")
+    if replay.mean is not None:
+        spread = "" if replay.spread is None else f", standard deviation {replay.spread:.3g}"
+        text.append(f"mean        {replay.metric.name} {replay.mean:.6g}{spread}\n")
+    if replay.difference is not None:
+        word = "better" if replay.difference > 0 else "worse" if replay.difference < 0 else "same"
+        text.append(f"difference  {replay.difference:+.6g} ({word})\n")
     return text
 
 

@@ -76,7 +76,8 @@ def draw_gap(gap: Gap, arena: Arena, path: Path) -> None:
 
 def _draw_gains(axes: Axes, gap: Gap) -> None:
     numbers = [s.experiment.n for s in gap.sittings]
-    referee, exam = zip(*(gap.gains_of(s) or (0.0, 0.0) for s in gap.sittings), strict=True)
+    gains = (gap.gains_of(s) or (0.0, 0.0) for s in gap.sittings)
+    referee, exam = zip(*(map(_drawable, pair) for pair in gains), strict=True)
     # The baseline's own gain is 0 by definition: its noise is in the bars of the others.
     errors = [(gap.errors_of(s) if s.experiment.n else None) or (0.0, 0.0) for s in gap.sittings]
     if (lost := [one > other for one, other in zip(referee, exam, strict=True)]) and any(lost):
@@ -174,9 +175,13 @@ def _draw_scores(axes: Axes, compared: Sequence[Experiment], metric: Metric, siz
     _dots(axes, [_point(e) for e in compared if e.kept], 2 * size, "o", "kept", _GREEN)
 
 
+def _drawable(number: float) -> float:
+    return min(max(number, -_HUGE), _HUGE)
+
+
 def _limits(worst: float, best: float, up: float) -> tuple[float, float]:
     """The axis' lower and upper end: room for labels on the good side, where nothing is drawn."""
-    worst, best = (min(max(bound, -_HUGE), _HUGE) for bound in (worst, best))
+    worst, best = map(_drawable, (worst, best))
     margin = (best - worst) / 10 or up * (abs(best) / 10 or 1.0)
     ends = worst - margin, best + 3 * margin
     return min(ends), max(ends)
