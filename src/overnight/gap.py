@@ -133,7 +133,9 @@ class Gap:
         the degrees of freedom of the noise, about 2 standard errors).
 
         Both are asked, for every search gains a little more where it selects: that alone is no
-        reason to distrust it. Without a measured noise only an exam without any gain is a warning.
+        reason to distrust it. What it cannot tell from over-fitting is an exam on which the same
+        gain is honestly harder. Without a measured noise only an exam without any gain is a
+        warning.
         """
         if self.gains is None or self.gap is None:
             return False
