@@ -18,16 +18,21 @@ With `--json` one document, and nothing else, goes to standard output: times in 
 durations in seconds, gains in units of the metric with positive meaning better, `null` for what is
 not there (yet).
 
+- `replay` has `n`, `verdict`, `before` (the scores that judged it), `scores` (the new ones), their
+  `mean`, `spread` (standard deviation) and `difference` from before, `outcomes`.
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
   `interval`, `candidate`, `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`,
   `measurements`, `reason`, `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
   `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
-  `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `log` (a folder
-  under `.overnight/`).
+  `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `purpose` (judge; in show
+  alone also holdout and replay), `log` (a folder under `.overnight/`).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what is under
   way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
-  `noise`, `cost`, `pruning` (runs ended early, controls, seconds saved, wins lost).
+  `noise`, `cost`, `provisional` (their numbers),
+  `pruning` (runs ended early, controls, seconds saved, wins lost),
+  `holdout` (the final exam: the scores of baseline and incumbent, the gap
+  between the two gains over the baseline, and read: how many such scores there have been).
 
 This page is written by `python docs/write_commands.py`.
 """

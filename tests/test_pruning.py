@@ -19,7 +19,8 @@ from overnight.live import plain_line, status_text
 from overnight.prune import EARLIEST, LEAST, is_control
 from overnight.report import write_report
 from overnight.savings import Savings, note_pruning, recount_pruning, savings
-from overnight.summary import status_document, summarize
+from overnight.documents import status_document
+from overnight.summary import summarize
 from stages import alive
 from toy import ARENA, make_toy, overnight
 from writer import Writer

@@ -19,7 +19,8 @@ from overnight.plots import draw
 from overnight.report import write_report
 from overnight.resume import lock_path
 from overnight.stop import Limits, Stretch
-from overnight.summary import experiment_document, scale, status_document
+from overnight.documents import experiment_document, status_document
+from overnight.summary import scale
 
 
 def printed(*what: RenderableType) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -29,6 +30,7 @@ from overnight.experiment import Measurement
 from overnight.tables import (
     AgentTable,
     Constraint,
+    Holdout,
     JudgeTable,
     Metric,
     Run,
@@ -62,6 +64,7 @@ class Arena(Table):
     setup: Setup | None = None
     run: Run
     score: Score | None = None
+    holdout: Holdout | None = None
     checks: Mapping[str, str] = Field(default_factory=dict)
     constraints: Mapping[str, Constraint] = Field(default_factory=dict)
     judge: JudgeTable = JudgeTable()
@@ -124,11 +127,16 @@ class Arena(Table):
         for path in (FILE, PROGRAM):
             if self.is_editable(path):
                 raise ValueError(f'editable: "{path}" would be editable; it must stay protected')
-        for path in filter(self.is_editable, self.hidden):
+        for path in filter(self.is_editable, self.secrets):
             raise ValueError(
                 f'hidden: "{path}" is editable, so it is no secret; choose one of them'
             )
         return self
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no run and no agent may read: hidden for the referee, or for the final exam."""
+        return self.hidden + (self.holdout.hidden if self.holdout else ())
 
     @cached_property
     def _editable_pattern(self) -> re.Pattern[str]:
@@ -172,14 +180,29 @@ class Arena(Table):
         }
 
     def _mistakes_in_files(self) -> Iterator[str]:
-        for path in sorted({*self.hidden} & {*self.data}):
+        for path in sorted({*self.secrets} & {*self.data}):
             yield f'hidden: "{path}" is data of the run as well; what it reads is not hidden'
         if not (self.root / PROGRAM).is_file():
             yield f"{PROGRAM} is missing beside it: the strategy in words; even one line will do"
         if not any(self.is_editable(path) for path in _files(self.root)):
             yield f"editable: nothing in the arena matches {list(self.editable)}"
+        yield from self._mistakes_in_holdout()
         for key, command, protected in self._commands():
             yield from self._mistakes_in_command(key, command, protected)
+
+    def _mistakes_in_holdout(self) -> Iterator[str]:
+        if self.holdout is None:
+            return
+        if self.score and self.holdout.command == self.score.command:
+            yield (
+                f"holdout.command: `{self.holdout.command}` is score.command as well; a final exam "
+                "needs other data, so give it an option or a program of its own"
+            )
+        if self.ledger and urlsplit(self.ledger).password:
+            yield (
+                "ledger: its URL has a password, which every agent can read in arena.toml and so "
+                "the results of [holdout]; leave it out and set PGPASSWORD or ~/.pgpass"
+            )
 
     def _commands(self) -> Iterator[tuple[str, str, bool]]:
         if self.setup:
@@ -187,6 +210,8 @@ class Arena(Table):
         yield "run.command", self.run.command, False
         if self.score:
             yield "score.command", self.score.command, True
+        if self.holdout:
+            yield "holdout.command", self.holdout.command, True
         for name, command in self.checks.items():
             yield f"checks.{name}", command, False
 

@@ -14,13 +14,21 @@ from overnight import results
 from overnight.agents.base import Agent
 from overnight.arena import Arena
 from overnight.attempts import Attempts
-from overnight.errors import LedgerError, MeasurementImpossible, OvernightError, WorkspaceError
+from overnight.errors import (
+    Interrupted,
+    LedgerError,
+    MeasurementImpossible,
+    OvernightError,
+    WorkspaceError,
+)
 from overnight.experiment import CampaignRecord, Event, Experiment, Idea
 from overnight.history import History
+from overnight.holdout import Exams
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.policies import unhidden
+from overnight.replay import Replay, replay
 from overnight.resume import base_arena, begin_or_find, repair
 from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.stop import FAILURES_IN_A_ROW, Limits, Stop, StopKind, Stretch
@@ -52,12 +60,15 @@ class Campaign:
             arena, record, workspace, ledger, self.history, self._stop_now, sandbox
         )
         self._attempts = Attempts(arena, record, workspace, ledger, self.history, self._measuring)
+        self._exams = Exams(arena.holdout, ledger, record.tag, self._measuring.measure, self._warn)
         self.warnings: list[str] = []
         """What the person should know."""
         self.stopping = self._measuring.stopping
         """Set it to end the campaign at once; the next run takes up what was under way."""
         self._taken_up = False
-        self._stretch_event = 0
+        # What was asked for before is done with.
+        requests = ledger.events(record.tag, "stop-request")
+        self._stretch_event = requests[-1].id if requests else 0
 
     @classmethod
     def open(cls, root: Path | str, tag: str | None = None, sandbox: str | None = None) -> Campaign:
@@ -112,6 +123,7 @@ class Campaign:
             if stop.kind.settles:
                 for experiment in self._review(final=True):
                     observe(experiment)
+            self._exams.sit(end=stop.kind is not StopKind.ASKED)
         except (KeyboardInterrupt, StoppedAtOnce) as reason:
             stop = self._stopped_at_once(reason)
         except (OvernightError, OSError) as error:
@@ -128,6 +140,7 @@ class Campaign:
         verdict has changed: provisional keeps that were confirmed or dropped.
         """
         self._take_up(observe)
+        self._exams.sit()
         experiment = self._attempts.propose(agent)
         if experiment is None:
             return None
@@ -138,6 +151,16 @@ class Campaign:
             if other.n != experiment.n:
                 observe(other)
         return self.history.find(experiment.n)
+
+    def replay(self, n: int, times: int) -> Replay:
+        """Measure the candidate of experiment n again; changes no verdict. Raises UsageError when
+        it has none, Interrupted when a stop at once was asked for."""
+        self._measuring.prepare()
+        metric, measure = self.arena.metric, self._measuring.measure
+        try:
+            return replay(self.ledger, self.tag, metric, measure, self._stop_asked, n, times)
+        except StoppedAtOnce as stopped:
+            raise Interrupted("stop was asked for at once; what was measured is kept") from stopped
 
     @property
     def results(self) -> Path:
@@ -208,13 +231,17 @@ class Campaign:
         try:
             refs.move_branch(self.tag, commit, tip)
         except WorkspaceError as error:
-            self.warnings.append(str(error))
-            self.ledger.add_event(self.tag, "warning", words=str(error))
+            self._warn(str(error))
+
+    def _warn(self, words: str) -> None:
+        """Tell the person."""
+        self.warnings.append(words)
+        self.ledger.add_event(self.tag, "warning", words=words)
 
     # -- its end
 
     def _over(self, stretch: Stretch, limits: Limits) -> Stop | None:
-        if self._stop_requests():
+        if self._stop_asked():
             return Stop(StopKind.ASKED, "stop was asked for")
         if self._attempts.failures >= FAILURES_IN_A_ROW:
             words = f"{FAILURES_IN_A_ROW} proposals failed in a row: {self.history.latest.reason}"
@@ -223,6 +250,9 @@ class Campaign:
 
     def _stop_now(self) -> bool:
         return any(event.data.get("now") for event in self._stop_requests())
+
+    def _stop_asked(self) -> bool:
+        return bool(self._stop_requests())
 
     def _stop_requests(self) -> list[Event]:
         return self.ledger.events(self.tag, "stop-request", after=self._stretch_event)

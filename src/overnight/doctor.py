@@ -260,7 +260,7 @@ class Doctor:
                 "arena": str(self.arena.root),
                 "state": str(self.arena.state),
                 "git": str(self._workspace.top / ".git"),
-                "hidden": [str(p) for p in expanded(self.arena.hidden, self.arena.root)],
+                "hidden": [str(p) for p in expanded(self.arena.secrets, self.arena.root)],
                 "metric": metric.name,
                 "forged": forged if forged is not None else metric.orient(987654321.125),
                 "memory": self.arena.run.memory,

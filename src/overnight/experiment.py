@@ -142,6 +142,8 @@ class Experiment:
     """Paths the agent changed that are not editable: not in the candidate."""
     ended: datetime | None = None
     measurements: tuple[Measurement, ...] = ()
+    """Those that judge it. The final exams and the replays are not among them, so that they reach
+    no decision and no agent: a person asks the ledger for the `whole` experiment."""
 
     @property
     def seconds(self) -> float | None:

@@ -9,10 +9,11 @@ off one campaign: lock.py does.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -30,6 +31,7 @@ from overnight.experiment import (
     Verdict,
 )
 
+T = TypeVar("T", bound=tuple[object, ...])
 PAGE = 500
 """Experiments that are fetched at a time, by whoever wants them all."""
 _EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
@@ -163,9 +165,11 @@ class Ledger:
                 self._tally(connection, tag, Verdict(verdict), -1)
             connection.execute(sa.delete(EXPERIMENTS).where(which))
 
-    def experiment(self, tag: str, n: int) -> Experiment | None:
+    def experiment(self, tag: str, n: int, whole: bool = False) -> Experiment | None:
+        """`whole`: with its final exams and its replays, for a person to look at."""
+        purposes = tuple(Purpose) if whole else (Purpose.JUDGE,)
         with self._database.reading() as connection:
-            found = _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
+            found = _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n), purposes)
         return found[0] if found else None
 
     def experiments(
@@ -177,7 +181,7 @@ class Ledger:
         last: int | None = None,
         verdict: Verdict | None = None,
     ) -> list[Experiment]:
-        """Ordered by n, with their measurements: those numbered above `after`, of them the `first`
+        """Ordered by n, with what judges them: those numbered above `after`, of them the `first`
         or the `last` so many."""
         query = self._select(tag).where(EXPERIMENTS.c.n > after)
         if verdict is not None:
@@ -207,9 +211,11 @@ class Ledger:
 
     # -- measurements
 
-    def open_measurement(self, tag: str, n: int, candidate: str, seed: int) -> int:
+    def open_measurement(
+        self, tag: str, n: int, candidate: str, seed: int, purpose: Purpose = Purpose.JUDGE
+    ) -> int:
         """A run of experiment n's candidate is about to begin; the id to close it with."""
-        row = {"n": n, "candidate": candidate, "seed": seed, "started": _now()}
+        row = {"n": n, "candidate": candidate, "seed": seed, "started": _now(), "purpose": purpose}
         with self._database.writing() as connection:
             return _inserted(connection, MEASUREMENTS, self._key(tag) | row)
 
@@ -222,20 +228,43 @@ class Ledger:
                 raise LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
 
     def measured(self, tag: str) -> int:
-        """How many measurements of a campaign have ended."""
-        ended = sa.and_(self._of(MEASUREMENTS, tag), MEASUREMENTS.c.outcome.is_not(None))
+        """How many measurements of a campaign that were taken to decide have ended."""
+        judged = MEASUREMENTS.c.purpose == Purpose.JUDGE
+        ended = sa.and_(self._of(MEASUREMENTS, tag), judged, MEASUREMENTS.c.outcome.is_not(None))
         with self._database.reading() as connection:
             return connection.scalar(sa.select(sa.func.count()).where(ended)) or 0
 
-    def measuring(self, tag: str) -> tuple[int, datetime] | None:
-        """The number of the experiment that is being measured, and since when."""
-        columns = sa.select(MEASUREMENTS.c.n, MEASUREMENTS.c.started)
+    def exams(self, tag: str) -> dict[int, Measurement]:
+        """Number → the newest holdout measurement of a keep; most keeps have none."""
+        with self._database.reading() as connection:
+            rows = connection.execute(self._exams(sa.select(MEASUREMENTS), tag)).mappings()
+            return {row["n"]: _measurement(row) for row in rows}
+
+    def exams_read(self) -> int:
+        """How many holdout scores there are in all of the arena's campaigns."""
+        query = self._exams(sa.select(MEASUREMENTS.c.score))
+        with self._database.reading() as connection:
+            return sum(score is not None for score in connection.scalars(query))
+
+    def _exams(self, query: sa.Select[T], tag: str | None = None) -> sa.Select[T]:
+        """Found through the keeps, of which there are few: to search all measurements is slow."""
+        table, key = MEASUREMENTS.c, EXPERIMENTS.c
+        same = (table.arena == key.arena, table.tag == key.tag, table.n == key.n)
+        kept = (key.arena == self._arena, key.verdict == Verdict.KEEP)
+        mine = () if tag is None else (key.tag == tag,)
+        taken = (table.purpose == Purpose.HOLDOUT, table.outcome.is_not(None))
+        joined = query.join_from(EXPERIMENTS, MEASUREMENTS, sa.and_(*same))
+        return joined.where(*kept, *mine, *taken).order_by(table.id)
+
+    def measuring(self, tag: str) -> tuple[int, datetime, Purpose] | None:
+        """The number of the experiment that is being measured, since when, and what for."""
+        columns = sa.select(MEASUREMENTS.c.n, MEASUREMENTS.c.started, MEASUREMENTS.c.purpose)
         open_ = sa.and_(self._of(MEASUREMENTS, tag), MEASUREMENTS.c.outcome.is_(None))
         with self._database.reading() as connection:
             row = connection.execute(
                 columns.where(open_).order_by(MEASUREMENTS.c.id.desc())
             ).first()
-        return (row.n, row.started) if row else None
+        return (row.n, row.started, Purpose(row.purpose)) if row else None
 
     def drop_open_measurements(self, tag: str) -> int:
         """Forget what a dead driver was measuring; how many there were."""
@@ -316,11 +345,17 @@ def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, obje
     return int(key[0])
 
 
-def _load(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> list[Experiment]:
-    """The experiments that the query selects, with their measurements: a query for every PAGE."""
+def _load(
+    connection: sa.Connection,
+    query: sa.Select[tuple[object, ...]],
+    purposes: Sequence[Purpose] = (Purpose.JUDGE,),
+) -> list[Experiment]:
+    """The experiments that the query selects, with what was taken for these purposes: a query for
+    every PAGE."""
     rows = connection.execute(query).mappings().all()
     table = MEASUREMENTS.c
     finished = sa.select(MEASUREMENTS).where(table.outcome.is_not(None)).order_by(table.id)
+    finished = finished.where(table.purpose.in_(purposes))
     taken: defaultdict[int, list[Measurement]] = defaultdict(list)
     for start in range(0, len(rows), PAGE):
         page = rows[start : start + PAGE]

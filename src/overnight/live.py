@@ -18,10 +18,12 @@ from rich.text import Text
 
 from overnight.arena import Arena
 from overnight.errors import OvernightError
-from overnight.experiment import Experiment, Verdict
+from overnight.experiment import Experiment, Purpose, Verdict
+from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
+from overnight.replay import Replay
 from overnight.summary import FAILED, Left, Summary, counted, direction_words, scale, summarize
 from overnight.tables import Metric, Run
 
@@ -31,6 +33,7 @@ _COLOURS = {
     Verdict.DISCARD: "bright_black",
     None: "yellow",
 }
+_KINDS = {Purpose.JUDGE: "measured", Purpose.HOLDOUT: "holdout", Purpose.REPLAY: "replay"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 20
 _SHOWN = 8
@@ -166,6 +169,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "pruning", Text(words)
     if line := sparkline(summary):
         yield "scores", Text(line, style="green").append("  taller is better", style="dim")
+    if summary.holdout:
+        yield "final exam", _exam_words(summary.holdout)
     if summary.left:
         yield "left", Text(_left_words(summary.left, summary.pace))
     if summary.stop_reason:
@@ -178,6 +183,12 @@ def provisional_words(summary: Summary) -> str:
     """Which keeps are not confirmed yet."""
     numbers = ", ".join(f"#{e.n}" for e in summary.provisional)
     return f"{numbers}: promising, not confirmed, on no branch"
+
+
+def _exam_words(gap: Gap) -> Text:
+    words = f"read {counted(gap.read, 'time')}; `overnight report` shows it beside the referee"
+    text = Text(words)
+    return text.append(f"\n{OVERFITTED}", style="yellow") if gap.overfitted else text
 
 
 def _left_words(left: Left, pace: float | None) -> str:
@@ -281,7 +292,8 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
     for m in e.measurements:
         score = "" if m.score is None else f" {m.score:.6g}"
         stages = "".join(f", {name} {format_duration(s)}" for name, s in m.stage_seconds.items())
-        text.append(f"measured   seed {m.seed}: {m.outcome}{score}{stages}\n")
+        kind = _KINDS[m.purpose]
+        text.append(f"{kind:<10} seed {m.seed}: {m.outcome}{score}{stages}\n")
         for label, numbers in (("numbers", m.numbers), ("reported", m.reported)):
             if numbers:
                 words = "  ".join(
@@ -294,6 +306,26 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
     return text
 
 
+def replay_text(replay: Replay) -> Text:
+    """What judged a candidate, and what it has now."""
+    e, text = replay.experiment, Text()
+    text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
+    text.append(f"verdict     {e.verdict or 'under way'}, which stands\n")
+    for label, scores in (("before", e.scores), ("now", replay.scores)):
+        words = ", ".join(f"{score:.6g}" for score in scores)
+        text.append(f"{label:<11} {words or 'no score'}\n")
+    for m in replay.taken:
+        if m.score is None:
+            text.append(f"            seed {m.seed}: {m.outcome}: {one_line(m.detail)}\n")
+    if replay.mean is not None:
+        spread = "" if replay.spread is None else f", standard deviation {replay.spread:.3g}"
+        text.append(f"mean        {replay.metric.name} {replay.mean:.6g}{spread}\n")
+    if replay.difference is not None:
+        word = "better" if replay.difference > 0 else "worse" if replay.difference < 0 else "same"
+        text.append(f"difference  {replay.difference:+.6g} ({word})\n")
+    return text
+
+
 def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> None:
     """In plain words what was gained and where to look."""
     text = Text()
@@ -302,6 +334,8 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         text.append("These scores are self-reported: no referee checked them.\n", style="yellow")
     if summary.unconfined:
         text.append("Runs were not confined: no sandbox kept them from anything.\n", "yellow")
+    if summary.holdout and summary.holdout.overfitted:
+        text.append(f"{OVERFITTED}: see the report.\n", style="yellow")
     for e in summary.wins[-_SHOWN:]:
         gain = "" if e.gain is None else f"{e.gain:+.4g}"
         text.append(f"  #{e.n}  {gain}  {one_line(e.description, 100)}\n")

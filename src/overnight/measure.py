@@ -1,5 +1,7 @@
 """One measurement: run the candidate, then let the referee score what it left.
 
+A final exam is a measurement too: its referee is the one of `[holdout]`.
+
 The run and the referee are separate processes with separate folders. The referee's folder is a
 fresh checkout of the arena's base commit, so nothing that a candidate changed can be in it.
 What this is not: the confinement itself, which is sandbox.py's, with what policies.py allows.
@@ -23,7 +25,7 @@ from time import monotonic
 from overnight.arena import PROGRAM, Arena
 from overnight.artefacts import take_over
 from overnight.errors import MeasurementImpossible
-from overnight.experiment import Measurement, Outcome
+from overnight.experiment import Measurement, Outcome, Purpose
 from overnight.gpus import Gpu, leased
 from overnight.policies import (
     PRIVATE,
@@ -38,6 +40,7 @@ from overnight.prune import Pruning
 from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.score import Ending, read_score, reported_numbers, self_reported
 from overnight.stage import StageEnd, StageResult, StageSpec, run_stage
+from overnight.tables import Score
 from overnight.workspace import Workspace
 
 _INHERITED = [
@@ -88,6 +91,7 @@ class Task:
     """Name of the back end that confines the run; None: the strongest that works."""
     pruning: Pruning | None = None
     """What the run is held against while it is on the clock; None: it is never ended early."""
+    purpose: Purpose = Purpose.JUDGE
 
 
 def stage_environment(
@@ -213,6 +217,12 @@ class _Measuring:
         sandbox = sandbox_named(self.task.sandbox)
         return sandbox.name if sandbox else NONE
 
+    @property
+    def referee(self) -> Score | None:
+        """Whose command scores it; None when the run's own word counts."""
+        exam = self.task.purpose is Purpose.HOLDOUT
+        return self.arena.holdout if exam else self.arena.score
+
     def result(self) -> Measurement | None:
         begun = monotonic()
         task = self.task
@@ -233,13 +243,12 @@ class _Measuring:
                 hint = _missed(words, task.place) if spec.confinement else ""
                 return self._ended(outcome, score, words + hint)
             self._meter(run)
-            if self.arena.score is None:
+            if self.referee is None:
                 return self._ended(*self_reported(self.arena.metric, self.reported))
-            return self._score(folder, cards)
+            return self._score(self.referee, folder, cards)
 
-    def _score(self, folder: Path, cards: Sequence[Gpu]) -> Measurement | None:
+    def _score(self, referee: Score, folder: Path, cards: Sequence[Gpu]) -> Measurement | None:
         arena, task, place = self.arena, self.task, self.task.place
-        assert arena.score is not None
         left = take_over(place / "out", place / "artefacts", arena.run.disk, MOST_ARTEFACTS)
         if left.refused:
             return self._ended(Outcome.REFUSED, None, left.refused)
@@ -259,13 +268,13 @@ class _Measuring:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(card.uuid for card in cards)
         out, log = task.logs / "score.out", task.logs / "score.log"
         spec = StageSpec(
-            arena.score.command,
+            referee.command,
             self.workspace.checkout(task.base, place / "referee"),
             env,
             out,
             log,
-            arena.score.timeout,
-            memory_bytes=arena.score.memory,
+            referee.timeout,
+            memory_bytes=referee.memory,
             disk_folders=[place / "referee-tmp"],
             disk_bytes=arena.run.disk,
             family=task.family,
@@ -310,10 +319,11 @@ class _Measuring:
             detail=detail,
             log=os.path.relpath(self.task.logs, self.arena.state),
             device=platform.node(),
-            self_reported=self.arena.score is None,
+            self_reported=self.referee is None,
             sandbox=self.sandbox,
             referee=referee_digest(self.arena, self.workspace, self.task.base),
             curve=self.curve,
+            purpose=self.task.purpose,
         )
 
 

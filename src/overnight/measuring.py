@@ -12,7 +12,7 @@ from typing import TypeVar
 from overnight.arena import Arena
 from overnight.executors.base import Executor
 from overnight.executors.local import LocalExecutor
-from overnight.experiment import CampaignRecord, Experiment, Measurement
+from overnight.experiment import CampaignRecord, Experiment, Measurement, Purpose
 from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.measure import Task
@@ -78,22 +78,35 @@ class Measuring:
     def take(
         self, experiment: Experiment, seed: int | None = None, pruning: Pruning | None = None
     ) -> Measurement:
-        """Measure an experiment's candidate once more. Without a seed: one that is new. With
-        `pruning` the run is ended early when it is lost.
+        """Measure an experiment's candidate once more, to judge. Without a seed: one that is new.
+        With `pruning` the run is ended early when it is lost.
 
         Raises StoppedAtOnce, MeasurementImpossible.
         """
-        assert experiment.candidate is not None
-        if seed is None:
-            seed = self._history.fresh_seed
+        seed = self._history.fresh_seed if seed is None else seed
+        measurement = self.measure(Purpose.JUDGE, experiment, seed, pruning)
+        self._history.measured += 1
+        return measurement
+
+    def measure(
+        self,
+        purpose: Purpose,
+        experiment: Experiment,
+        seed: int,
+        pruning: Pruning | None = None,
+    ) -> Measurement:
+        """Measure its candidate once, and record it. Whatever is not taken to judge changes
+        nothing but the record."""
         n, candidate = experiment.n, experiment.candidate
-        row = self._ledger.open_measurement(self._tag, n, candidate, seed)
-        task = replace(self._task(n, candidate, seed), pruning=pruning)
+        assert candidate is not None
+        row = self._ledger.open_measurement(self._tag, n, candidate, seed, purpose)
+        kind = "run" if purpose is Purpose.JUDGE else purpose.value
+        task = self._task(n, candidate, seed, kind)
+        task = replace(task, purpose=purpose, pruning=pruning)
         measurement = self.wait(self._executor.measure(task))
         if measurement is None:
             raise StoppedAtOnce
         self._ledger.close_measurement(row, measurement)
-        self._history.measured += 1
         return measurement
 
     def check(self, experiment: Experiment) -> str | None:
@@ -120,8 +133,8 @@ class Measuring:
                 self.stopping.set()
         return future.result()
 
-    def _task(self, n: int, candidate: str, seed: int, purpose: str = "run") -> Task:
-        name = f"{purpose}-{n}-{seed}"
+    def _task(self, n: int, candidate: str, seed: int, kind: str = "run") -> Task:
+        name = f"{kind}-{n}-{seed}"
         logs = self.logs(n) / name
         logs.mkdir(exist_ok=True)
         return self._task_in(self.places / name, logs, candidate, seed, n)

@@ -1,4 +1,5 @@
-"""progress.png: every experiment a dot, wins labelled, the best so far a step line.
+"""progress.png: every experiment a dot, wins labelled, the best so far a step line; holdout.png:
+the final exam beside the referee.
 
 Importing this file loads matplotlib, which takes half a second: import it where a picture is drawn.
 """
@@ -19,10 +20,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox, IdentityTransform
 
 from overnight.arena import Arena
 from overnight.experiment import Experiment, Verdict
+from overnight.gap import OVERFITTED, Gap
 from overnight.message import one_line
 from overnight.summary import FAILED, direction_words, scale
 from overnight.tables import Metric
@@ -49,12 +52,61 @@ def draw(experiments: Sequence[Experiment], arena: Arena, path: Path, title: str
         words += "\nself-reported: no referee checked these scores"
     if any("no sandbox" in e.caveats for e in experiments):
         words += "\nno sandbox kept these runs from anything"
+    with _figure(path, words, 6) as figure:
+        _draw_all(figure, [e for e in experiments if e.verdict is not None], arena)
+
+
+def draw_gap(gap: Gap, arena: Arena, path: Path) -> None:
+    """Draw the gains over the baseline that the referee and the final exam saw, into a PNG of 1540
+    by 630 pixels, replaced atomically. Gains, since the two may stand at different levels."""
+    words = one_line(f"{arena.name}: the final exam beside the referee", 100)
+    if gap.overfitted:
+        words += f"\nWarning: {OVERFITTED}"
+    with _figure(path, words, 4.5) as figure:
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.axhline(0, color=_GREY, linewidth=0.8)
+        axes.grid(axis="y", alpha=0.25)
+        axes.set_xlabel("experiment")
+        unit = one_line(arena.metric.unit, 40)
+        axes.set_ylabel(f"gain{f' ({unit})' if unit else ''}, higher is better", parse_math=False)
+        _draw_gains(axes, gap)
+        figure.legend(loc="outside lower right", ncols=3, frameon=False, fontsize=8)
+
+
+def _draw_gains(axes: Axes, gap: Gap) -> None:
+    numbers = [s.experiment.n for s in gap.sittings]
+    gains = (gap.gains_of(s) or (0.0, 0.0) for s in gap.sittings)
+    referee, exam = zip(*(map(_drawable, pair) for pair in gains), strict=True)
+    # The baseline's own gain is 0 by definition: its noise is in the bars of the others.
+    errors = [(gap.errors_of(s) if s.experiment.n else None) or (0.0, 0.0) for s in gap.sittings]
+    if (lost := [one > other for one, other in zip(referee, exam, strict=True)]) and any(lost):
+        axes.fill_between(
+            numbers, referee, exam, where=lost, interpolate=True,
+            color=_RED, alpha=0.1, linewidth=0, label="what the exam does not see",
+        )  # fmt: skip
+    aside = numbers[-1] / 250  # so that no bar hides another
+    bars = " (bars: one standard error)" if gap.noise else ""
+    for curve, side, x, colour, style, label in (
+        (referee, 0, numbers, _GREEN, "o-", f"referee, which selects{bars}"),
+        (exam, 1, [n + aside * bool(n) for n in numbers], _RED, "s--", "final exam"),
+    ):
+        axes.errorbar(
+            x, curve, [pair[side] for pair in errors], fmt=style, color=colour, label=label,
+            markersize=5, capsize=2, elinewidth=0.8, linewidth=1.6,
+        )  # fmt: skip
+
+
+@contextmanager
+def _figure(path: Path, words: str, height: float) -> Iterator[Figure]:
+    """A figure of 11 by `height` inches with a title, drawn into a PNG when it is done."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with _any_script():
-        figure = Figure(figsize=(11, 6), dpi=140, layout="constrained")
+        figure = Figure(figsize=(11, height), dpi=140, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(words, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
-        _draw_all(figure, [e for e in experiments if e.verdict is not None], arena)
+        yield figure
         figure.savefig(temporary, format="png")
     os.replace(temporary, path)
 
@@ -126,9 +178,13 @@ def _draw_scores(axes: Axes, compared: Sequence[Experiment], metric: Metric, siz
     _dots(axes, [_point(e) for e in compared if e.kept], 2 * size, "o", "kept", _GREEN)
 
 
+def _drawable(number: float) -> float:
+    return min(max(number, -_HUGE), _HUGE)
+
+
 def _limits(worst: float, best: float, up: float) -> tuple[float, float]:
     """The axis' lower and upper end: room for labels on the good side, where nothing is drawn."""
-    worst, best = (min(max(bound, -_HUGE), _HUGE) for bound in (worst, best))
+    worst, best = map(_drawable, (worst, best))
     margin = (best - worst) / 10 or up * (abs(best) / 10 or 1.0)
     ends = worst - margin, best + 3 * margin
     return min(ends), max(ends)

@@ -15,7 +15,8 @@ from overnight.tables import AgentTable
 PRIVATE = ("out", "tmp", "home")
 """The folders beside a checkout: what a run leaves, its temporary files, its home."""
 
-_FOR_AGENTS = ("notes.md", "results.tsv", "ledger.db", "ledger.db-wal", "ledger.db-shm")
+_FOR_AGENTS = ("notes.md", "results.tsv")
+"""Not the ledger: it knows what the final exams found."""
 _MOST_PROTECTED = 100
 
 
@@ -118,7 +119,7 @@ def agent_confinement(
     top = place / "tree"
     state = [arena.state / name for name in _FOR_AGENTS]
     objects = (top / ".git" / "objects" / "info" / "alternates").read_text().splitlines()
-    tracked = any(path.exists() for path in expanded(arena.hidden, folder))
+    tracked = any(path.exists() for path in expanded(arena.secrets, folder))
     policy = Policy(
         cwd=folder,
         own=[Path(env["OVERNIGHT_BRIEF"]), *(path for path in state if path.exists())],
@@ -159,7 +160,7 @@ def unhidden(arena: Arena) -> list[str]:
     hides nothing."""
     return [
         f"hidden: {path} is not there, so nothing is hidden by it; is it misspelled?"
-        for path in arena.hidden
+        for path in arena.secrets
         if not any(place.exists() for place in expanded([path], arena.root))
     ]
 
@@ -171,6 +172,7 @@ def readable(arena: Arena, env: Mapping[str, str]) -> list[Path]:
 
 
 def hidden(arena: Arena, folder: Path) -> list[Path]:
-    """What the referee alone may read, wherever it lies, and all of overnight's own state."""
-    places = [*expanded(arena.hidden, folder), *expanded(arena.hidden, arena.root)]
-    return list(dict.fromkeys([*places, arena.state]))
+    """What a referee alone may read, wherever it lies, and all of overnight's own state."""
+    places = [*expanded(arena.secrets, folder), *expanded(arena.secrets, arena.root)]
+    ledger = [arena.ledger_place] if isinstance(arena.ledger_place, Path) else []
+    return list(dict.fromkeys([*places, arena.state, *ledger]))

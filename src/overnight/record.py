@@ -28,9 +28,10 @@ class Record:
         """Where the campaign stands now."""
         return summarize(self.arena, self.ledger, self.tag)
 
-    def experiment(self, n: int) -> Experiment:
-        """Raises UsageError, with the numbers that there are, when there is no such one."""
-        found = self.ledger.experiment(self.tag, n)
+    def experiment(self, n: int, whole: bool = False) -> Experiment:
+        """`whole`: with its final exams and replays. Raises UsageError, with the numbers that there
+        are, when there is no such one."""
+        found = self.ledger.experiment(self.tag, n, whole)
         if found is None:
             newest = self.ledger.experiments(self.tag, last=1)
             have = f"it has 0 to {newest[0].n}" if newest else "it has none yet"
@@ -47,11 +48,14 @@ class Record:
         return self._workspace().diff(experiment.parent, experiment.candidate)
 
     def draw(self) -> Path:
-        """Write progress.png."""
-        from overnight.plots import draw  # loads matplotlib, which takes a second
+        """Write progress.png, and holdout.png where there is a final exam."""
+        from overnight.plots import draw, draw_gap  # loads matplotlib, which takes a second
 
         path = self.arena.state / "progress.png"
-        draw(self.ledger.experiments(self.tag), self.arena, path, self.summary().gained)
+        summary = self.summary()
+        draw(self.ledger.experiments(self.tag), self.arena, path, summary.gained)
+        if summary.holdout and summary.holdout.gains:
+            draw_gap(summary.holdout, self.arena, self.arena.state / "holdout.png")
         return path
 
     def report(self) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from overnight.arena import Arena
 from overnight.experiment import Experiment, Verdict
+from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import PAGE, Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
@@ -31,6 +32,7 @@ def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path)
         *_opening(summary),
         *_wins(summary, diff),
         *_provisional(summary),
+        *(_exam(summary.holdout) if summary.holdout else ()),
         *_lost(summary, ledger),
         *_merging(summary),
         *_judging(summary),
@@ -86,6 +88,50 @@ def _provisional(summary: Summary) -> Iterator[str]:
     for e in summary.provisional:
         yield _row(e.n, _number(e.score), _number(e.gain), _plain(e.description))
     yield ""
+
+
+def _exam(gap: Gap) -> Iterator[str]:
+    yield "## The final exam\n"
+    for words in _exam_words(gap):
+        yield f"{words}\n"
+    if not gap.sittings:
+        return
+    name = _plain(gap.metric.name)
+    yield f"| n | {name}, referee | {name}, exam | gain, referee | gain, exam | what |"
+    yield "|--:|--:|--:|--:|--:|---|"
+    for s in gap.sittings:
+        gains = (gap.gains_of(s) if s.experiment.n else None) or (None, None)
+        cells = map(_number, (s.judged, s.exam, *gains))
+        yield _row(s.experiment.n, *cells, _plain(s.experiment.description))
+    yield ""
+    if gap.gains:
+        yield "![Two curves: what the referee saw, and what the final exam saw](holdout.png)\n"
+
+
+def _exam_words(gap: Gap) -> Iterator[str]:
+    if gap.overfitted:
+        yield (
+            f"**Warning: {OVERFITTED}.** Less than half of the gain is there on data that it never "
+            "selected on. Believe the exam; before the next night give the referee more data, or "
+            "the judge a larger least gain."
+        )
+    if gap.gains and gap.newest:
+        referee, exam = map(_number, gap.gains)
+        error = "" if gap.error is None else f", with a standard error of {_number(gap.error)}"
+        yield (
+            f"Up to experiment {gap.newest.experiment.n} the referee saw a gain of {referee}, the "
+            f"final exam one of {exam}: a gap of {_number(gap.gap)}{error}."
+        )
+        if gap.error is None and gap.gap:
+            yield "Nothing was measured twice, so it is not known how much of the gap is luck."
+    if gap.waiting:
+        yield f"The incumbent, experiment {gap.incumbent}, has not sat it."
+    if gap.failed:
+        yield f"It gave no score for {', '.join(f'experiment {n}' for n in gap.failed)}."
+    yield (
+        f"Its scores have been read {counted(gap.read, 'time')} in this arena and reached no agent "
+        "and no decision. Whoever chooses by them spends them: then it needs other data."
+    )
 
 
 def _lost(summary: Summary, ledger: Ledger) -> Iterator[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 
 from overnight.arena import Arena
-from overnight.experiment import Event, Experiment, Measurement, Verdict
+from overnight.experiment import Event, Experiment, Purpose, Verdict
+from overnight.gap import Gap, read_gap
 from overnight.ledger import Ledger
 from overnight.lock import driver_of
 from overnight.noise import Noise, noise_of
@@ -29,6 +29,7 @@ _TALLY = {
     Verdict.INVALID: "invalid",
     Verdict.STALE: "stale",
 }
+_ASIDE = {Purpose.HOLDOUT: "sits its final exam", Purpose.REPLAY: "is measured again"}
 _RECENT = 50
 """Experiments from which the pace is told."""
 
@@ -40,7 +41,8 @@ class Running:
     n: int | None
     """None for the setup."""
     phase: str
-    """"setup", "agent" while a change is thought of, "measuring" once the candidate exists."""
+    """"setup", "agent" while a change is thought of, "measuring" once the candidate exists,
+    "holdout" or "replay" when an old one is measured for that."""
     description: str
     since: datetime
     """When the setup or the experiment began."""
@@ -91,6 +93,8 @@ class Summary:
     seconds: float
     """Time that it was driven, pauses between two stretches left out."""
     pruning: Savings
+    holdout: Gap | None
+    """None without `[holdout]` and without any exam."""
 
     @property
     def metric(self) -> Metric:
@@ -253,16 +257,21 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
         pruning=savings(ledger, tag),
+        holdout=read_gap(arena, ledger, tag, kept, recent),
     )
 
 
 def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:
+    on_the_clock = ledger.measuring(tag)
+    if on_the_clock and on_the_clock[2] is not Purpose.JUDGE:
+        n, since, purpose = on_the_clock
+        return Running(n, purpose.value, _ASIDE[purpose], since, 0, n, since)
     unfinished = ledger.unfinished(tag)
     if unfinished:
         e = unfinished[-1]
         phase = "agent" if e.candidate is None else "measuring"
-        on_the_clock = ledger.measuring(tag) or (None, None)
-        return Running(e.n, phase, e.description, e.started, len(e.measurements), *on_the_clock)
+        clock = on_the_clock[:2] if on_the_clock else (None, None)
+        return Running(e.n, phase, e.description, e.started, len(e.measurements), *clock)
     setup = [event for event in ledger.events(tag, "setup") if event.at > newest][-1:]
     return Running(None, "setup", str(setup[0].data["words"]), setup[0].at) if setup else None
 
@@ -303,87 +312,3 @@ def _seconds(turns: Sequence[Event], newest: datetime, started: datetime) -> flo
     if began is not None:
         spans += max(newest - began, timedelta())
     return spans.total_seconds()
-
-
-def status_document(summary: Summary) -> dict[str, object]:
-    """What `overnight status --json` prints. Absent is null."""
-    best = summary.incumbent
-    running = summary.running
-    return {
-        "tag": summary.tag,
-        "branch": summary.branch,
-        "arena": summary.arena.name,
-        "metric": summary.metric.name,
-        "direction": summary.metric.direction,
-        "baseline": summary.baseline.score if summary.baseline else None,
-        "incumbent": experiment_document(best) if best else None,
-        "experiments": summary.experiments,
-        "verdicts": {verdict.value: count for verdict, count in summary.verdicts.items()},
-        "running": _running_document(running) if running else None,
-        "stop_reason": summary.stop_reason,
-        "noise": summary.noise.sigma if summary.noise.differences else None,
-        "provisional": [e.n for e in summary.provisional],
-        "cost": None,
-        "gain": _finite(summary.gain),
-        "self_reported": summary.self_reported,
-        "unconfined": summary.unconfined,
-        "wins": len(summary.wins),
-        "keep_rate": summary.keep_rate,
-        "seconds": summary.seconds,
-        "left": asdict(summary.left) if summary.left else None,
-        "pruning": asdict(summary.pruning),
-    }
-
-
-def _running_document(running: Running) -> dict[str, object]:
-    measured = running.measured_since
-    times = {"since": _time(running.since), "measured_since": _time(measured) if measured else None}
-    return asdict(running) | times
-
-
-def experiment_document(e: Experiment) -> dict[str, object]:
-    """One experiment as `log`, `show` and `try` print it with --json. Absent is null."""
-    return {
-        "n": e.n,
-        "verdict": e.verdict.value if e.verdict else None,
-        "score": _finite(e.score),
-        "gain": _finite(e.gain),
-        "interval": [_finite(end) for end in e.interval] if e.interval else None,
-        "candidate": e.candidate,
-        "parent": e.parent,
-        "agent": e.agent,
-        "description": e.description,
-        "hypothesis": e.hypothesis,
-        "started": _time(e.started),
-        "seconds": e.seconds,
-        "measurements": [_measurement_document(m) for m in e.measurements],
-        "reason": e.reason,
-        "parameters": dict(e.parameters),
-        "dropped": list(e.dropped),
-        "cost": e.cost,
-    }
-
-
-def _measurement_document(m: Measurement) -> dict[str, object]:
-    return {
-        "stage_seconds": dict(m.stage_seconds),
-        "seed": m.seed,
-        "score": _finite(m.score),
-        "outcome": m.outcome.value,
-        "numbers": {name: _finite(value) for name, value in m.numbers.items()},
-        "reported": {name: _finite(value) for name, value in m.reported.items()},
-        "device": m.device,
-        "self_reported": m.self_reported,
-        "sandbox": m.sandbox,
-        "referee": m.referee,
-        "log": m.log,
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON knows neither NaN nor infinity: a run may report them, a gain may overflow."""
-    return value if value is not None and isfinite(value) else None
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -87,6 +87,15 @@ class Score(Table):
     """Most memory of the referee and of every candidate process that it asks."""
 
 
+class Holdout(Score):
+    """The final exam: a second referee on data that the campaign never selects on."""
+
+    every: int = Field(default=5, ge=1)
+    """Keeps from one exam to the next. The baseline sits it too, and the incumbent at the end."""
+    hidden: tuple[str, ...] = Field(default=(), strict=False)
+    """Further paths that no run and no agent may read, written like the arena's own."""
+
+
 class Constraint(Table):
     """Bounds of a named number from the referee or from overnight's own meters. Beyond a hard one
     (min, max) a candidate is invalid; beyond the soft one its score counts for less."""

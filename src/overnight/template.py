@@ -170,6 +170,5 @@ def _arena_text(folder: Path, known: Guess) -> str:
         f"{gpus}network = false\n\n"
         "# Without a [score] table the score is the run's own word: `KEY: NUMBER` in its output.\n"
         "# To measure it out of the candidate's reach, add a referee:\n"
-        '# [score]\n# command = "python score.py"\n\n'
-        '[judge]\nrule = "greedy"\n'
+        '# [score]\n# command = "python score.py"\n'
     )

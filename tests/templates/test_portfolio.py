@@ -276,6 +276,8 @@ def test_the_proofs_are_kept_and_refused_and_a_peek_sees_nothing(
     found = json.loads(overnight(place, "log", "--json").stdout)
     assert [one["verdict"] for one in found] == ["keep", "discard", "keep"], done.stdout
     assert found[2]["gain"] > 0.2
+    exam = json.loads(overnight(place, "status", "--json").stdout)["holdout"]
+    assert exam["read"] == 2 and None not in exam.values(), "the baseline and the end"
     said = (place / ".overnight" / "logs").glob("*/0/run-0-0/run.log")
     assert "could not:" in next(said).read_text()
 

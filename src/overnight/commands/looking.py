@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: overnight status --json")
 def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Where a campaign stands."""
+    from overnight.documents import status_document
     from overnight.live import status_text
-    from overnight.summary import status_document
 
     with record_of(folder, tag) as record:
         summary = record.summary()
@@ -47,9 +47,9 @@ def log(
     as_json: AsJson = False,
 ) -> None:
     """Every experiment of a campaign, oldest first."""
+    from overnight.documents import experiment_document
     from overnight.experiment import Verdict
     from overnight.live import results_table
-    from overnight.summary import experiment_document
 
     known = [v.value for v in Verdict]
     if verdict is not None and verdict not in known:
@@ -66,11 +66,11 @@ def log(
 @app.command(epilog="Example: overnight show 12")
 def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """One experiment: its idea, its measurements, its verdict and why."""
+    from overnight.documents import experiment_document
     from overnight.live import experiment_text
-    from overnight.summary import experiment_document
 
     with record_of(folder, tag) as record:
-        experiment = record.experiment(n)
+        experiment = record.experiment(n, whole=True)
         if as_json:
             print_json(experiment_document(experiment))
         else:

@@ -1,0 +1,96 @@
+"""What `--json` prints: campaigns and experiments as plain documents. Absent is null."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from math import isfinite
+
+from overnight.experiment import Experiment, Measurement
+from overnight.summary import Running, Summary
+
+
+def status_document(summary: Summary) -> dict[str, object]:
+    """What `overnight status --json` prints. Absent is null."""
+    best = summary.incumbent
+    running = summary.running
+    return {
+        "tag": summary.tag,
+        "branch": summary.branch,
+        "arena": summary.arena.name,
+        "metric": summary.metric.name,
+        "direction": summary.metric.direction,
+        "baseline": summary.baseline.score if summary.baseline else None,
+        "incumbent": experiment_document(best) if best else None,
+        "experiments": summary.experiments,
+        "verdicts": {verdict.value: count for verdict, count in summary.verdicts.items()},
+        "running": _running_document(running) if running else None,
+        "stop_reason": summary.stop_reason,
+        "noise": summary.noise.sigma if summary.noise.differences else None,
+        "provisional": [e.n for e in summary.provisional],
+        "cost": None,
+        "gain": _finite(summary.gain),
+        "self_reported": summary.self_reported,
+        "unconfined": summary.unconfined,
+        "wins": len(summary.wins),
+        "keep_rate": summary.keep_rate,
+        "seconds": summary.seconds,
+        "left": asdict(summary.left) if summary.left else None,
+        "pruning": asdict(summary.pruning),
+        "holdout": summary.holdout.document() if summary.holdout else None,
+    }
+
+
+def _running_document(running: Running) -> dict[str, object]:
+    measured = running.measured_since
+    times = {"since": _time(running.since), "measured_since": _time(measured) if measured else None}
+    return asdict(running) | times
+
+
+def experiment_document(e: Experiment) -> dict[str, object]:
+    """One experiment as `log`, `show` and `try` print it with --json. Absent is null."""
+    return {
+        "n": e.n,
+        "verdict": e.verdict.value if e.verdict else None,
+        "score": _finite(e.score),
+        "gain": _finite(e.gain),
+        "interval": [_finite(end) for end in e.interval] if e.interval else None,
+        "candidate": e.candidate,
+        "parent": e.parent,
+        "agent": e.agent,
+        "description": e.description,
+        "hypothesis": e.hypothesis,
+        "started": _time(e.started),
+        "seconds": e.seconds,
+        "measurements": [_measurement_document(m) for m in e.measurements],
+        "reason": e.reason,
+        "parameters": dict(e.parameters),
+        "dropped": list(e.dropped),
+        "cost": e.cost,
+    }
+
+
+def _measurement_document(m: Measurement) -> dict[str, object]:
+    return {
+        "stage_seconds": dict(m.stage_seconds),
+        "seed": m.seed,
+        "score": _finite(m.score),
+        "outcome": m.outcome.value,
+        "numbers": {name: _finite(value) for name, value in m.numbers.items()},
+        "reported": {name: _finite(value) for name, value in m.reported.items()},
+        "device": m.device,
+        "self_reported": m.self_reported,
+        "sandbox": m.sandbox,
+        "referee": m.referee,
+        "purpose": m.purpose.value,
+        "log": m.log,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows neither NaN nor infinity: a run may report them, a gain may overflow."""
+    return value if value is not None and isfinite(value) else None
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
