@@ -13,13 +13,13 @@ from rich.console import Console
 
 from night import Night
 from overnight import Campaign, Experiment, Limits
+from overnight.documents import status_document
 from overnight.experiment import Measurement, Outcome, Verdict
 from overnight.ledger import Closing
 from overnight.live import plain_line, status_text
 from overnight.prune import EARLIEST, LEAST, is_control
 from overnight.report import write_report
 from overnight.savings import Savings, note_pruning, recount_pruning, savings
-from overnight.documents import status_document
 from overnight.summary import summarize
 from stages import alive
 from toy import ARENA, make_toy, overnight

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from night import HOSTILE, Night
+from overnight.documents import experiment_document, status_document
 from overnight.experiment import Verdict
 from overnight.live import last_screen, screen, status_text
 from overnight.lock import CampaignLock
@@ -19,7 +20,6 @@ from overnight.plots import draw
 from overnight.report import write_report
 from overnight.resume import lock_path
 from overnight.stop import Limits, Stretch
-from overnight.documents import experiment_document, status_document
 from overnight.summary import scale
 
 

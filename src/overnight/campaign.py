@@ -6,11 +6,13 @@ instant leaves a state that `open` repairs from the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from itertools import pairwise
 from pathlib import Path
 
 from overnight import results
+from overnight.ablation import Ablated, ablate
 from overnight.agents.base import Agent
 from overnight.arena import Arena
 from overnight.attempts import Attempts
@@ -19,6 +21,7 @@ from overnight.errors import (
     LedgerError,
     MeasurementImpossible,
     OvernightError,
+    UsageError,
     WorkspaceError,
 )
 from overnight.experiment import CampaignRecord, Event, Experiment, Idea
@@ -51,6 +54,7 @@ class Campaign:
     ) -> None:
         self.arena = arena
         self.tag = record.tag
+        self.branch = record.branch
         self.workspace = workspace
         self.ledger = ledger
         self.history = History(ledger, record.tag)
@@ -159,6 +163,28 @@ class Campaign:
         metric, measure = self.arena.metric, self._measuring.measure
         try:
             return replay(self.ledger, self.tag, metric, measure, self._stop_asked, n, times)
+        except StoppedAtOnce as stopped:
+            raise Interrupted("stop was asked for at once; what was measured is kept") from stopped
+
+    def ablate(self) -> Iterator[Ablated]:
+        """The final program without each of its wins, one after another; changes no verdict.
+        Raises UsageError when there are no wins, Interrupted when a stop was asked for."""
+        if not self.history.wins:
+            raise UsageError(f"campaign {self.tag} has no win to take back")
+        self._measuring.prepare()
+        final, place = self.history.incumbent, self._measuring.places / "ablation"
+        kept = [self.history.baseline, *self.history.wins]
+        before = {win.n: parent.candidate or "" for parent, win in pairwise(kept)}
+
+        def without(win: Experiment) -> str:
+            change = win.candidate or ""
+            return self.workspace.without(final.candidate or "", change, before[win.n], place)
+
+        try:
+            for found in ablate(self.arena, final, kept[1:], without, self._measuring.measure):
+                yield found
+                if self._stop_asked():
+                    return
         except StoppedAtOnce as stopped:
             raise Interrupted("stop was asked for at once; what was measured is kept") from stopped
 

@@ -8,6 +8,7 @@ import sys
 # Loading them is what makes them known to the application.
 import overnight.commands.driving
 import overnight.commands.looking
+import overnight.commands.measuring
 import overnight.commands.steering  # noqa: F401
 from overnight.commands.base import app, err
 from overnight.errors import OvernightError

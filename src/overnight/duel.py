@@ -14,10 +14,11 @@ Take = Callable[[Side, int], Reading]
 """Measures the candidate or the incumbent with this seed."""
 
 
-def duel(judge: Judge, take: Take) -> Decision:
+def duel(judge: Judge, take: Take, established: int = 0) -> Decision:
     """The judge's decision about a candidate, measured as often as it takes; a provisional keep
-    is confirmed or dropped. What `take` raises ends it."""
-    return _Duel(judge, take).decision()
+    is confirmed or dropped. An `established` candidate is not screened but measured beside the
+    incumbent so often first. What `take` raises ends it."""
+    return _Duel(judge, take).decision(established)
 
 
 class _Duel:
@@ -27,7 +28,9 @@ class _Duel:
         self._taken: dict[Side, list[Reading]] = {Side.INCUMBENT: [], Side.CANDIDATE: []}
         self._seed = 0
 
-    def decision(self) -> Decision:
+    def decision(self, established: int) -> Decision:
+        for _ in range(established):
+            self._pair([Side.CANDIDATE, Side.INCUMBENT])
         self._measure(Side.CANDIDATE)
         self._measure(Side.INCUMBENT)
         before, candidate = self._taken[Side.INCUMBENT], self._taken[Side.CANDIDATE]
@@ -35,10 +38,10 @@ class _Duel:
             self._measure(Side.INCUMBENT)
         while isinstance(word := self._judge.decide(self._evidence(candidate, before)), More):
             self._measure(Side.INCUMBENT if word.of is Side.TIP else word.of)
-        if word.verdict is not Verdict.PROVISIONAL:
+        if word.verdict is not Verdict.PROVISIONAL and not established:
             return word
         return self._confirmed(before, candidate) or replace(
-            word, verdict=Verdict.DISCARD, reason=f"not confirmed: {word.reason}"
+            word, verdict=Verdict.DISCARD, interval=None, reason=f"not confirmed: {word.reason}"
         )
 
     def _evidence(self, candidate: list[Reading], before: list[Reading]) -> Evidence:
@@ -50,13 +53,17 @@ class _Duel:
             standing = Standing(stack, (False, False), patience=math.inf, now=self._seed)
             match self._judge.review(standing):
                 case Pair(first):
-                    sides, seed = [Side.CANDIDATE, Side.INCUMBENT], self._seed
-                    for side in sides if first is Side.TIP else sides[::-1]:
-                        self._measure(side, seed)
+                    sides = [Side.CANDIDATE, Side.INCUMBENT]
+                    self._pair(sides if first is Side.TIP else sides[::-1])
                 case More():
                     self._measure(Side.CANDIDATE)
                 case word:
                     return word
+
+    def _pair(self, sides: list[Side]) -> None:
+        seed = self._seed
+        for side in sides:
+            self._measure(side, seed)
 
     def _measure(self, side: Side, seed: int | None = None) -> None:
         seed = self._seed if seed is None else seed

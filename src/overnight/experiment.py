@@ -63,6 +63,8 @@ class Purpose(StrEnum):
     """The final exam: read by people, by no agent and no decision."""
     REPLAY = "replay"
     """Because a person asked; decides nothing."""
+    ABLATION = "ablation"
+    """To see what the final program is without one of its wins."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from overnight.noise import Noise, Reading, Series
 
 STEP = 0.7
 """How far a child lies from its parent before it is measured: a standard deviation, in sigmas."""
+_FAR = 3.0
+"""A child that its readings put further from its parent, in sigmas, did make a large step."""
 _WILD = 3.0
 """A reading further from what was expected, in standard deviations, counts as this far."""
 
@@ -48,7 +51,7 @@ class Levels:
         order = [(r.seed, place, r) for place, series in enumerate(stack) for r in series]
         for _, place, reading in sorted(order[1:], key=lambda entry: entry[:2]):
             while place >= len(self._means):
-                self._add_child()
+                self._add_child(stack[len(self._means)])
             if place in (0, len(stack) - 1) and len(self._means) == len(stack):
                 self.bets.setdefault(reading.seed, self.gap(-1, 0).mean)
             self._learn(place, reading)
@@ -70,12 +73,14 @@ class Levels:
         drifted = self._noise.drift * max(now - self._at, 0)
         return float(self._means[-1]), float(self._covariance[-1, -1]) + drifted
 
-    def _add_child(self) -> None:
-        k = len(self._means)
+    def _add_child(self, series: Series) -> None:
+        k, sigma = len(self._means), self._noise.sigma
+        apart = abs(median(reading.score for reading in series) - float(self._means[-1]))
+        step = STEP * sigma if apart <= _FAR * sigma else apart
         grown = np.empty((k + 1, k + 1))
         grown[:k, :k] = self._covariance
         grown[k, :k] = grown[:k, k] = self._covariance[-1]
-        grown[k, k] = self._covariance[-1, -1] + (STEP * self._noise.sigma) ** 2
+        grown[k, k] = self._covariance[-1, -1] + step**2
         self._covariance = grown
         self._means = np.append(self._means, self._means[-1])
 

@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from overnight.ablation import Ablated, Weight
 from overnight.arena import Arena
 from overnight.errors import OvernightError
 from overnight.experiment import Experiment, Purpose, Verdict
@@ -33,7 +34,12 @@ _COLOURS = {
     Verdict.DISCARD: "bright_black",
     None: "yellow",
 }
-_KINDS = {Purpose.JUDGE: "measured", Purpose.HOLDOUT: "holdout", Purpose.REPLAY: "replay"}
+_KINDS = {
+    Purpose.JUDGE: "measured",
+    Purpose.HOLDOUT: "holdout",
+    Purpose.REPLAY: "replay",
+    Purpose.ABLATION: "ablation",
+}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 20
 _SHOWN = 8
@@ -356,3 +362,22 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         console.print(Panel(text, title="overnight"))
     else:
         console.print(text, soft_wrap=True)
+
+
+def ablated_line(found: Ablated) -> str:
+    """One win taken back, on one line."""
+    gain = "" if found.gain is None else f" ({found.gain:+.4g} with it)"
+    words = one_line(f"{found.description} — {found.words}", 240)
+    return f"#{found.n} {found.weight}{gain}  {words}"
+
+
+def removal_text(found: Sequence[Ablated], branch: str) -> Text:
+    """What could be taken out of the final program, and how."""
+    idle = [ablated for ablated in found if ablated.weight is Weight.NONE_SEEN]
+    if not idle:
+        return Text("Every win that could be taken back carries weight.\n")
+    text = Text(f"Without a visible loss: {', '.join(f'#{a.n}' for a in idle)}. To remove them:\n")
+    text.append(f"  git switch {branch}\n")
+    for ablated in reversed(idle):
+        text.append(f"  git revert {ablated.commit[:10]}\n")
+    return text.append("One at a time: two of them may stand in for each other.\n")

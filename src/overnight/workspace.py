@@ -208,6 +208,16 @@ class Workspace:
         self._git.run("read-tree", "--reset", "-u", tree, at=top, index=aside)
         aside.unlink()
 
+    def without(self, commit: str, change: str, before: str, place: Path) -> str:
+        """A commit like `commit`, on top of it, less what leads from `before` to `change`; `place`
+        lends room for a checkout. Raises Stale when what came later stands on that."""
+        try:
+            self.checkout(commit, place / "tree")
+            tree = self._carried_over(change, self._tree(before), commit, place / "tree")
+            return self._commit(tree, commit, f"without {change}\n")
+        finally:
+            self.remove(place)
+
     def reword(self, commit: str, message: str, parent: str | None = None) -> str:
         """The same tree under another message, on the same parent or this one; doing it again
         gives the same commit."""

@@ -14,14 +14,12 @@ from overnight.commands.base import (
     Experiments,
     Folder,
     NoSandbox,
-    Number,
     Tag,
     app,
     arena_folder,
     err,
     out,
     print_json,
-    record_of,
     say,
 )
 
@@ -152,35 +150,6 @@ def try_(
             out.print(experiment.reason, markup=False)
     codes = {"keep": 0, "discard": 10, "crash": 11, "timeout": 12, "provisional": 14}
     raise typer.Exit(codes.get(experiment.verdict, 13))
-
-
-@app.command(epilog="Example: overnight replay 12 --times 3")
-def replay(
-    n: Number,
-    times: Annotated[int, typer.Option(min=1, max=1000, help="How often.")] = 1,
-    tag: Tag = None,
-    no_sandbox: NoSandbox = False,
-    folder: Folder = HERE,
-    as_json: AsJson = False,
-) -> None:
-    """Measure any past candidate again, with new seeds. Changes no verdict.
-
-    Exit code: 4 when none of the runs got a score.
-    """
-    from overnight.campaign import Campaign
-    from overnight.live import replay_text
-
-    with record_of(folder, tag) as record:
-        tag = record.tag  # or opening it would begin a campaign
-        record.experiment(n)
-    with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
-        say(campaign.warnings)
-        found = campaign.replay(n, times)
-    if as_json:
-        print_json(found.document())
-    else:
-        out.print(replay_text(found), end="")
-    raise typer.Exit(0 if found.scores else 4)
 
 
 @app.command(epilog="Example: overnight doctor --json")

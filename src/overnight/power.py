@@ -1,0 +1,172 @@
+"""What a night can see: which gains the rule `confirm` finds, from the noise and the price of one
+measurement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from rich.table import Table
+
+from overnight.arena import Arena
+from overnight.errors import UsageError
+from overnight.evidence import needed, pairs_to_go
+from overnight.noise import Noise
+from overnight.quantity import format_duration
+from overnight.record import open_record
+from overnight.tables import Metric
+
+CHANCES = {0.0: 0.0, 0.5: 0.02, 1.0: 0.15, 1.5: 0.5, 2.0: 0.85, 3.0: 0.99, 5.0: 1.0}
+"""Gain in sigmas → the share of campaigns in which one such gain among 20 candidates is kept:
+measured by benchmarks/judge.py."""
+PRICE = 1.5
+"""Measurements that a candidate without a gain costs on average, by the same benchmark."""
+SHOWN = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
+_SEEN = 0.8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size of gain."""
+
+    gain: float
+    """In units of the metric."""
+    sigmas: float
+    chance: float
+    """That one such gain is kept, 0 to 1."""
+    pairs: int | None
+    """Pairs of measurements that confirm it, if it comes alone; None: more than max_repeats."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What there is to spend, and what it buys."""
+
+    folder: Path
+    """Where its picture belongs."""
+    metric: Metric
+    noise: float
+    """Standard deviation of one measurement."""
+    seconds: float
+    """What one measurement takes."""
+    hours: float
+    rate: float | None
+    """For counts: the share that clicks, replies, …"""
+    false_keep: float
+    max_repeats: int
+
+    @property
+    def measurements(self) -> int:
+        """How many fit into it."""
+        return int(self.hours * 3600 / self.seconds)
+
+    @property
+    def experiments(self) -> int:
+        """About how many candidates fit into it."""
+        return int(self.measurements / PRICE)
+
+    @property
+    def visible(self) -> float:
+        """The gain that is kept in four campaigns of five."""
+        sigmas, chances = list(CHANCES), list(CHANCES.values())
+        return self.noise * float(np.interp(_SEEN, chances, sigmas))
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        return [self.row(sigmas) for sigmas in SHOWN]
+
+    def row(self, sigmas: float) -> Row:
+        """What there is to tell of a gain of so many sigmas."""
+        chance = float(np.interp(sigmas, list(CHANCES), list(CHANCES.values())))
+        missing = needed(self.false_keep, 1, 0)
+        pairs = pairs_to_go(sigmas, missing, Noise(1.0, 0.0, ()))
+        shown = math.ceil(pairs) if pairs <= self.max_repeats else None
+        return Row(sigmas * self.noise, sigmas, chance, shown)
+
+    def document(self) -> dict[str, object]:
+        """What `overnight power --json` prints."""
+        return {
+            "metric": self.metric.name,
+            "noise": self.noise,
+            "seconds": self.seconds,
+            "hours": self.hours,
+            "measurements": self.measurements,
+            "experiments": self.experiments,
+            "visible": self.visible,
+            "gains": [vars(row) for row in self.rows],
+        }
+
+
+def night_of(
+    root: Path,
+    tag: str | None,
+    hours: float,
+    noise: float | None,
+    seconds: float | None,
+    counts: tuple[float | None, int],
+) -> Night:
+    """A night in this arena. What is not said comes from the campaign's own measurements; `counts`
+    is a rate and the number of trials in one measurement, whose noise is binomial.
+
+    Raises UsageError when something is neither said nor measured.
+    """
+    rate, each = counts
+    if rate is not None:
+        if not 0 < rate < 1:
+            raise UsageError(f"--rate {rate:g}: expected a share between 0 and 1, such as 0.03")
+        noise = math.sqrt(rate * (1 - rate) / each)
+    arena = Arena.load(root)
+    if noise is None or seconds is None:
+        known = _measured(root, tag)
+        noise, seconds = (
+            said if said is not None else m for said, m in zip((noise, seconds), known, strict=True)
+        )
+    judge = arena.judge
+    return Night(
+        arena.state, arena.metric, noise, seconds, hours, rate, judge.false_keep, judge.max_repeats
+    )
+
+
+def _measured(root: Path, tag: str | None) -> tuple[float, float]:
+    """Noise and seconds of one measurement in a campaign."""
+    with open_record(root, tag) as record:
+        summary = record.summary()
+    if not summary.noise.differences:
+        raise UsageError(
+            "nothing was measured twice yet, so the noise is not known: start a campaign with "
+            "`overnight run --experiments 1`, or say --noise and --seconds"
+        )
+    known = [summary.baseline, *summary.wins, *summary.recent]
+    spent = [
+        sum(m.stage_seconds.values()) for e in known if e for m in e.judged if m.score is not None
+    ]
+    return summary.noise.sigma, fmean(spent)
+
+
+def power_text(night: Night) -> Table:
+    """The night as a small table."""
+    unit = f" {night.metric.unit}" if night.metric.unit else ""
+    words = (
+        f"{night.hours:g} h: {night.measurements:,} measurements of "
+        f"{format_duration(night.seconds)}, about {night.experiments:,} candidates.\n"
+    )
+    if not night.noise:
+        words += "There is no noise: any gain shows."
+        return Table(title=words, title_justify="left", box=None)
+    words += (
+        f"Noise of one measurement {night.noise:.3g}{unit}: a gain of {night.visible:.3g} is kept "
+        "in four campaigns of five; smaller ones count together."
+    )
+    table = Table(title=words, title_justify="left", box=None, padding=(0, 1), header_style="bold")
+    names = ["gain", "in sigmas", "chance to be kept", "pairs to confirm it alone"]
+    for name in names + (["in percent of the rate"] if night.rate else []):
+        table.add_column(name, justify="right")
+    for row in night.rows:
+        pairs = str(row.pairs) if row.pairs else f"over {night.max_repeats}"
+        cells = [f"{row.gain:.3g}", f"{row.sigmas:g}", f"{row.chance:.0%}", pairs]
+        table.add_row(*cells, *([f"{row.gain / night.rate:.0%}"] if night.rate else []))
+    return table
