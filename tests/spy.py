@@ -1,6 +1,6 @@
 """A program that searches everything it can read for an exam's scores, and says where they are.
 
-    python3 spy.py SECONDS FOLDER…     files there that were written since that time
+    python3 spy.py SECONDS PLACE…     files there that were written since that time
 
 It looks for their digits as text and for the numbers as SQLite stores them, in files, in its brief
 and environment, and in those of other processes.
@@ -24,6 +24,7 @@ def contents(began: float, tops: list[str]):  # type: ignore[no-untyped-def]
     processes = pathlib.Path("/proc").glob("[0-9]*")
     places = [process / name for process in processes for name in ("environ", "cmdline")]
     for top in tops:
+        places.append(pathlib.Path(top))  # a file that cannot be listed may still be read
         for folder, folders, files in os.walk(top):
             folders[:] = [name for name in folders if folder != "/" or name not in LEFT_OUT]
             places += [pathlib.Path(folder, name) for name in files]

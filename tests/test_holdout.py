@@ -221,7 +221,11 @@ def test_an_agent_that_searches_everything_it_can_read_finds_no_exam(
     tools.mkdir()
     shutil.copy(Path(__file__).with_name("spy.py"), tools)
     search = f"python3 {shlex.quote(str(tools / 'spy.py'))} {time.time() - 60}"
-    places = f"/ {shlex.quote(str(toy))} . $HOME"
+    state, exam = toy / ".overnight", hidden_folder(toy) / "secret"
+    logs = [f"logs/{tag}/0/holdout-0-{SEED}/score.out" for tag in ("first", "second")]
+    files = [state / name for name in ("ledger.db", "ledger.db-wal", "results.tsv", *logs)]
+    known = " ".join(shlex.quote(str(path)) for path in (toy, state, exam, *files))
+    places = f"/ . $HOME {known}"
     change = "echo X=$((10 - OVERNIGHT_EXPERIMENT)) > value.py"
     table = AgentTable(command=f"{search} {places}\n{change}", data=(str(tools),))
     for tag in ("first", "second"):  # the second one's agents have a history of exams
@@ -234,11 +238,11 @@ def test_an_agent_that_searches_everything_it_can_read_finds_no_exam(
             assert "found []" in said and int(said.split()[1]) > 10, said
             for log in (toy / ".overnight" / "logs" / tag / str(n)).glob("*/run.log"):
                 assert SECRET not in log.read_text()
-    state = shlex.quote(str(toy / ".overnight"))
     control = subprocess.run(
-        f"{search} {state} < /dev/null", shell=True, capture_output=True, text=True, check=True
+        f"{search} {known} < /dev/null", shell=True, capture_output=True, text=True, check=True
     )
-    assert "ledger.db" in control.stdout and "score.out" in control.stdout
+    for name in ("ledger.db", f"holdout-0-{SEED}/score.out", "exam/secret"):
+        assert name in control.stdout
     assert "results.tsv" not in control.stdout and "brief.md" not in control.stdout
 
 
