@@ -12,7 +12,7 @@ INTRODUCTION = """# Commands
 Every command takes `-C DIR` (the arena; default: the one around the current folder) and, where it
 speaks of a campaign, `--tag` (default: the newest one). Exit codes: 0 done, 1 the command failed,
 2 the input was wrong, 4 nothing could be measured, 130 interrupted. `overnight try`: 0 keep,
-10 discard, 11 crash, 12 timeout, 13 invalid or stale.
+10 discard, 11 crash, 12 timeout, 13 invalid or stale, 14 provisional.
 
 With `--json` one document, and nothing else, goes to standard output: times in UTC (ISO 8601),
 durations in seconds, gains in units of the metric with positive meaning better, `null` for what is
@@ -20,6 +20,11 @@ not there (yet).
 
 - `replay` has `n`, `verdict`, `before` (the scores that judged it), `scores` (the new ones), their
   `mean`, `spread` (standard deviation) and `difference` from before, `outcomes`.
+- `ablate` is a list of `n`, `description`, `commit`, `weight` (carries, none seen, needed,
+  inseparable), `gain` (of the program with the win over the one without), `measurements`, `words`.
+- `power` has `metric`, `noise`, `seconds` (of one measurement), `hours`, `measurements`,
+  `experiments`, `visible` (the gain kept in four campaigns of five) and `gains`: a list of `gain`,
+  `sigmas`, `chance`, `pairs` (null: more than judge.max_repeats).
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
   `interval`, `candidate`, `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`,
   `measurements`, `reason`, `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,

@@ -229,6 +229,8 @@ class Campaign:
                 f"Its logs are in {self.arena.state / 'logs' / self.tag / '0'}. "
                 "Mend the arena, commit, and run again."
             )
+        for experiment in self._review():
+            observe(experiment)
         self._taken_up = True
 
     def _publish(self, experiment: Experiment) -> None:

@@ -38,7 +38,7 @@ class _Duel:
             self._measure(Side.INCUMBENT)
         while isinstance(word := self._judge.decide(self._evidence(candidate, before)), More):
             self._measure(Side.INCUMBENT if word.of is Side.TIP else word.of)
-        if word.verdict is not Verdict.PROVISIONAL and not established:
+        if word.verdict is Verdict.KEEP or (word.verdict is Verdict.DISCARD and not established):
             return word
         return self._confirmed(before, candidate) or replace(
             word, verdict=Verdict.DISCARD, interval=None, reason=f"not confirmed: {word.reason}"

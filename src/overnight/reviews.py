@@ -20,6 +20,13 @@ from overnight.patience import Round
 from overnight.standing import ROUND, rounds_of, standing_of
 from overnight.workspace import Workspace
 
+_PAIR = "pair"
+"""The kind of event that tells of a pair before it is measured."""
+
+
+def _turns(first: Side) -> list[Side]:
+    return [first, Side.INCUMBENT if first is Side.TIP else Side.TIP]
+
 
 class Reviews:
     """The judge's second look at the keeps of one campaign."""
@@ -48,7 +55,7 @@ class Reviews:
         `final`: nothing comes afterwards, so that provisional keeps are tried as long as
         max_repeats allows.
         """
-        changed: list[Experiment] = []
+        changed = self._complete_pair()
         last = self._history.measured + 2 * self._arena.judge.max_repeats * final
         while True:
             allowance = last - self._history.measured
@@ -80,14 +87,33 @@ class Reviews:
         return measurement
 
     def _measure(self, word: More | Pair) -> list[Experiment]:
-        """Take what the judge asks for; the tip, when it failed at that."""
-        sides: list[Side]
+        """Take what the judge asks for."""
         if isinstance(word, More):
-            sides, seed = [word.of], None
-        else:
-            self._begin_round()
-            sides = [word.first, Side.INCUMBENT if word.first is Side.TIP else Side.TIP]
-            seed = self._history.fresh_seed
+            return self._measure_sides([word.of], None)
+        self._begin_round()
+        sides, seed = _turns(word.first), self._history.fresh_seed
+        now = {"tip": self._history.tip.n, "incumbent": self._history.incumbent.n}
+        self._ledger.add_event(self._tag, _PAIR, seed=seed, first=word.first.value, **now)
+        return self._measure_sides(sides, seed)
+
+    def _complete_pair(self) -> list[Experiment]:
+        """The second measurement of a pair that a dead driver left half done."""
+        event, history = self._ledger.newest_event(self._tag, _PAIR), self._history
+        if event is None or len(history.stack) < 2:
+            return []
+        pair = {Side.TIP: history.tip, Side.INCUMBENT: history.incumbent}
+        if any(event.data[side.value] != experiment.n for side, experiment in pair.items()):
+            return []
+        seed = int(event.data["seed"] or 0)
+        missing = [
+            side
+            for side in _turns(Side(str(event.data["first"])))
+            if all(m.seed != seed for m in pair[side].judged)
+        ]
+        return self._measure_sides(missing, seed) if len(missing) == 1 else []
+
+    def _measure_sides(self, sides: list[Side], seed: int | None) -> list[Experiment]:
+        """Measure them; the tip, when it failed at that and has a new verdict."""
         for side in sides:
             measurement = self.measure(side, seed)
             if verdict := measurement.outcome.verdict:

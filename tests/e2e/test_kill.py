@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from overnight.arena import Arena
 from overnight.ledger import Ledger
 from toy import ARENA, git, make_toy
@@ -22,13 +24,24 @@ case "$(cat "$newest")" in *[27]) echo boom; exit 3;; esac
 (setsid sleep 300 &)
 cp "$newest" "$OVERNIGHT_OUT/value"
 """
-JUDGE = '\n[judge]\nrule = "threshold"\ngain = 0.5\nrepeats = 2\n'
+JUDGES = {
+    "threshold": '\n[judge]\nrule = "threshold"\ngain = 0.5\nrepeats = 2\n',
+    "confirm": "",
+}
+NOISY = """import json, os, pathlib, random
+text = pathlib.Path(os.environ["OVERNIGHT_OUT"], "value").read_text()
+noise = random.Random(f"{os.environ['OVERNIGHT_SEED']} {text}").gauss(0, 2)
+print(json.dumps({"loss": abs(float(text.split("=")[1]) - 3) + noise}))
+"""
 
 
-def arena_with_patches(folder: Path) -> Path:
+def arena_with_patches(folder: Path, rule: str) -> Path:
     """Every patch adds a file, so that it applies to any incumbent; the newest file counts."""
-    arena = ARENA.replace('["value.py"]', '["value.py", "n/*"]') + JUDGE
+    arena = ARENA.replace('["value.py"]', '["value.py", "n/*"]') + JUDGES[rule]
     toy = make_toy(folder / "arena", arena, run=RUN)
+    if rule == "confirm":
+        (toy / "score.py").write_text(NOISY)
+        git(toy, "commit", "--quiet", "--all", "--message", "noise")
     (folder / "patches").mkdir()
     for n in range(PATCHES):
         value = 200 - 3 * n if n % 3 else 500 - n
@@ -97,12 +110,13 @@ def strays(toy: Path) -> list[str]:
     return found
 
 
-def test_kill_9_at_twenty_random_instants_changes_nothing(tmp_path: Path) -> None:
-    calm = arena_with_patches(tmp_path / "calm")
+@pytest.mark.parametrize("rule", ["threshold", "confirm"])
+def test_kill_9_at_twenty_random_instants_changes_nothing(tmp_path: Path, rule: str) -> None:
+    calm = arena_with_patches(tmp_path / "calm", rule)
     begun = time.monotonic()
     subprocess.run(command(calm), check=True, capture_output=True, timeout=300)
     longest = (time.monotonic() - begun) / KILLS  # so that half of the campaign is left at the end
-    harassed = arena_with_patches(tmp_path / "harassed")
+    harassed = arena_with_patches(tmp_path / "harassed", rule)
     seed = int(os.environ.get("OVERNIGHT_TEST_SEED", "7"))
     instants, kills, finished = random.Random(seed), 0, False
     while kills < KILLS:

@@ -1,0 +1,48 @@
+"""Draws docs/judging.png: what each rule keeps, over the true gain of a candidate."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from judge import TABLES, lone_gain, many
+from matplotlib.figure import Figure
+
+GAINS = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]
+COLOURS = {"greedy": "#d55e00", "threshold": "#9aa0a6", "confirm": "#009e73"}
+PICTURE = Path(__file__).parents[1] / "docs" / "judging.png"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=200, help="campaigns for each point")
+    times = parser.parse_args().times
+    figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
+    kept, claims = figure.subplots(1, 2)
+    for rule in TABLES:
+        found = [many(lone_gain, times, rule, "Gaussian", gain) for gain in GAINS]
+        chances = [
+            sum(s.false if not gain else s.true >= gain for s in scores) / times
+            for gain, scores in zip(GAINS, found, strict=True)
+        ]
+        claimed = [sum(s.claimed for s in scores) / times for scores in found]
+        true = [sum(s.true for s in scores) / times for scores in found]
+        kept.plot(GAINS, chances, color=COLOURS[rule], marker="o", label=rule)
+        claims.plot(true, claimed, color=COLOURS[rule], marker="o", label=rule)
+        print(
+            rule, *(f"{gain:g}:{chance:.3f}" for gain, chance in zip(GAINS, chances, strict=True))
+        )
+    kept.set(
+        xlabel="true gain of one candidate in 20, in sigmas", ylabel="kept (at 0: anything kept)"
+    )
+    claims.plot([0, 5], [0, 5], color="#3c4043", linewidth=0.8, linestyle="--")
+    claims.set(xlabel="true gain of the campaign, in sigmas", ylabel="what it claims")
+    for axes in (kept, claims):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    figure.savefig(PICTURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Provisional keeps in campaigns of real processes with noisy scores: confirmed, dropped, told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from overnight import Campaign, Experiment, Verdict
+from toy import ARENA, git, make_toy, overnight
+from writer import Writer, run
+
+NOISY = """import json, os, pathlib, random
+text = pathlib.Path(os.environ["OVERNIGHT_OUT"], "value").read_text()
+x = float(next(w for w in text.split() if w.startswith("X=")).removeprefix("X="))
+noise = random.Random(f"{os.environ['OVERNIGHT_SEED']} {text}").gauss(0, 1)
+print(json.dumps({"loss": x + (0 if "steady" in text else noise)}))
+"""
+
+
+def noisy(folder: Path, judge: str = "", value: str = "X=50\n") -> Path:
+    """An arena whose score is X, give or take 1."""
+    toy = make_toy(folder, ARENA + judge, value=value)
+    (toy / "score.py").write_text(NOISY)
+    git(toy, "commit", "--quiet", "--all", "--message", "noise")
+    return toy
+
+
+def final(toy: Path) -> dict[int, Experiment]:
+    with Campaign.open(toy, "t") as campaign:
+        return {e.n: e for e in campaign.ledger.experiments("t")}
+
+
+def test_forty_changes_of_a_comment_leave_the_branch_where_it_was(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    run(toy, Writer([f"X=50 # {n}\n" for n in range(40)]))
+    experiments = final(toy)
+    assert [n for n, e in experiments.items() if e.kept] == [0]
+    assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
+    measured = sum(len(e.judged) for e in experiments.values())
+    assert measured <= 5 + 40 * 1.75 + 2 * 20, "the last trial may take all its pairs"
+
+
+def test_planted_gains_stay_and_planted_harms_do_not(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    gains = {3: -4.0, 9: -5.0, 15: -3.0}
+    harms = {6: 3.0, 12: 6.0}
+    texts = []
+    for n in range(1, 21):
+        texts.append((n, gains.get(n, 0.0) + harms.get(n, 0.0)))
+
+    class Planter:
+        name = "planter"
+
+        def propose(self, bench: object) -> object:
+            from overnight import Idea
+            from overnight.agents.base import Workbench
+
+            assert isinstance(bench, Workbench)
+            if bench.n > len(texts):
+                return None
+            n, change = texts[bench.n - 1]
+            file = bench.folder / "value.py"
+            x = float(file.read_text().split()[0].removeprefix("X="))
+            file.write_text(f"X={x + change} # {n}\n")
+            return Idea(f"change {n} by {change:+g}")
+
+    run(toy, Planter())
+    experiments = final(toy)
+    wins = {n for n, e in experiments.items() if e.kept} - {0}
+    assert wins >= set(gains), "every planted gain is a win"
+    assert not wins & set(harms)
+    assert {n: e.verdict for n, e in experiments.items() if n in harms} == {
+        n: Verdict.DISCARD for n in harms
+    }
+    claimed = sum(experiments[n].gain or 0.0 for n in wins)
+    assert claimed == pytest.approx(12.0, abs=3.0)
+    for n in gains:
+        e = experiments[n]
+        assert "confirmed by" in e.reason and len(e.judged) >= 3
+        message = git(toy, "log", "-1", "--format=%B", f"refs/overnight/t/{n}")
+        assert f"Overnight-Gain: {e.gain:.6g}" in message
+    tip = git(toy, "show", "overnight/t:value.py")
+    assert float(tip.split()[0].removeprefix("X=")) == 38.0
+
+
+def test_a_pair_shares_a_fresh_seed_and_no_other_measurements_do(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    run(toy, Writer(["X=40\n"]))
+    seeds = {n: [m.seed for m in e.judged] for n, e in final(toy).items()}
+    shared = set(seeds[0]) & set(seeds[1])
+    assert len(shared) >= 2
+    every = sorted(seeds[0] + [s for s in seeds[1] if s not in shared])
+    assert len(every) == len(set(every))
+
+
+def test_a_provisional_keep_is_called_that_everywhere_and_is_on_no_branch(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    with Campaign.open(toy, "t") as campaign:
+        writer = Writer(["X=48.6\n"] + [f"X=48.6 # {n}\n" for n in range(9)])
+        for _ in range(10):
+            experiment = campaign.try_(writer)
+            assert experiment is not None
+            if campaign.history.stack[1:]:
+                break
+        stacked = [e.n for e in campaign.history.stack[1:]]
+        assert stacked, "a change of 1.4 sigmas is promising and not confirmed at once"
+        assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
+    said = json.loads(overnight(toy, "status", "--json").stdout)
+    assert said["provisional"] == stacked and said["wins"] == 0
+    assert said["noise"] == pytest.approx(1.0, rel=1.0)
+    words = overnight(toy, "status").stdout
+    assert "not confirmed, on no branch" in " ".join(words.split())
+    assert "provisional" in overnight(toy, "log").stdout
+    assert "\tprovisional\t" in (toy / ".overnight" / "results.tsv").read_text()
+    overnight(toy, "report")
+    assert "**not confirmed**" in (toy / ".overnight" / "report.md").read_text()
+
+
+def test_the_agent_hears_of_provisional_keeps_and_of_the_noise(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    writer = Writer([f"X=48.6 # {n}\n" for n in range(12)])
+    run(toy, writer)
+    briefs = [bench.brief for bench in writer.seen]
+    assert any("provisional, promising but not confirmed yet" in brief for brief in briefs)
+    assert all("- Noise: scores of one program differ by about" in brief for brief in briefs)
+
+
+def test_a_steady_candidate_among_noisy_ones_is_one_draw(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    run(toy, Writer(["X=48.2 # steady\n", *(f"X=60 # {n}\n" for n in range(10))]))
+    experiments = final(toy)
+    assert not experiments[1].kept
+    assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
+
+
+def test_ablate_says_which_win_carries_weight(tmp_path: Path) -> None:
+    arena = ARENA.replace('["value.py"]', '["value.py", "n/*"]')
+    toy = make_toy(
+        tmp_path / "arena", arena, run='cat value.py n/* > "$OVERNIGHT_OUT/value" 2>&1\ntrue\n'
+    )
+    (toy / "score.py").write_text(
+        "import json, os, pathlib\n"
+        'text = pathlib.Path(os.environ["OVERNIGHT_OUT"], "value").read_text()\n'
+        "gains = [float(line[2:]) for line in text.splitlines() if line[:2] == 'G=']\n"
+        'print(json.dumps({"loss": 100 - sum(gains[-1:]) - (10 if "H" in text else 0)}))\n'
+    )
+    git(toy, "commit", "--quiet", "--all", "--message", "scores")
+    (toy.parent / "patches").mkdir()
+    for name, line in (("a", "G=5"), ("b", "H"), ("z", "G=7")):
+        (toy.parent / "patches" / f"{name}.patch").write_text(
+            f"Subject: {line}\n\ndiff --git a/n/{name} b/n/{name}\nnew file mode 100644\n"
+            f"--- /dev/null\n+++ b/n/{name}\n@@ -0,0 +1 @@\n+{line}\n"
+        )
+    agent = f"patches:{toy.parent / 'patches'}"
+    assert overnight(toy, "run", "--agent", agent, "--tag", "t").returncode == 0
+    branch = git(toy, "rev-parse", "overnight/t")
+    before = [(n, e.verdict, e.scores) for n, e in final(toy).items()]
+    done = overnight(toy, "ablate", "--json")
+    assert done.returncode == 0, done.stderr
+    weights = {row["description"]: row["weight"] for row in json.loads(done.stdout)}
+    # Only the last G counts, so that the first one has become idle.
+    assert weights == {"G=5": "none seen", "H": "carries", "G=7": "carries"}
+    words = overnight(toy, "ablate").stdout
+    assert "git revert" in words and "#1" in words
+    assert [(n, e.verdict, e.scores) for n, e in final(toy).items()] == before
+    assert git(toy, "rev-parse", "overnight/t") == branch
+
+
+def test_ablate_without_a_win_is_a_sentence(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    overnight(toy, "run", "--agent", f"patches:{tmp_path}", "--tag", "t")
+    done = overnight(toy, "ablate")
+    assert done.returncode == 2 and "has no win to take back" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_power_tells_what_a_night_can_see(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    unknown = overnight(toy, "power")
+    assert unknown.returncode == 2 and "Traceback" not in unknown.stderr
+    said = json.loads(
+        overnight(toy, "power", "--noise", "0.02", "--seconds", "300", "--json").stdout
+    )
+    assert said["measurements"] == 96 and said["visible"] == pytest.approx(0.039, abs=0.002)
+    chances = [row["chance"] for row in said["gains"]]
+    assert chances == sorted(chances) and chances[-1] == 1.0
+    assert (toy / ".overnight" / "power.png").stat().st_size > 5000
+    counts = overnight(toy, "power", "--rate", "0.03", "--each", "500", "--seconds", "60")
+    assert counts.returncode == 0 and "percent of the" in " ".join(counts.stdout.split())
+    wrong = overnight(toy, "power", "--rate", "3")
+    assert wrong.returncode == 2 and "between 0 and 1" in wrong.stderr
+
+
+def test_simpler_code_with_the_same_score_is_a_win(tmp_path: Path) -> None:
+    long = "X=5\n" + "".join(f"A{n}=[{n}, {n}]\n" for n in range(30))
+    texts = [
+        long + "# a comment more\n" * 40,
+        long.replace("A29=[29, 29]\n", "A29=[0]\n"),
+        "X=5\n",
+    ]
+    for switch, verdicts in (("true", ["discard", "discard", "keep"]), ("false", ["discard"] * 3)):
+        toy = make_toy(tmp_path / switch, f"{ARENA}\n[judge]\nsimplify = {switch}\n", value=long)
+        done = run(toy, Writer(texts))
+        assert [str(e.verdict) for e in done[1:]] == verdicts
+        if switch == "true":
+            assert done[3].reason.startswith("simpler, and equal within")
+
+
+def test_a_soft_constraint_costs_and_a_hard_one_forbids(tmp_path: Path) -> None:
+    table = "\n[constraints]\nx = { soft = 5, cost = 10 }\n"
+    toy = make_toy(tmp_path / "soft", ARENA.replace('"minimize"', '"maximize"') + table)
+    # loss = |X - 3| and larger is better: from 7 at X=10 (which costs 10) to 9 at X=12 (14).
+    done = run(toy, Writer(["X=12\n", "X=-9\n"]))
+    assert [str(e.verdict) for e in done] == ["keep", "discard", "keep"]
+    assert done[2].gain == pytest.approx(12 - (7 - 10))
