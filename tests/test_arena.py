@@ -47,7 +47,7 @@ def test_a_good_arena_is_read_with_its_units_and_defaults(folder: Path) -> None:
     arena = Arena.load(folder)
     assert arena.run.budget == 90.0
     assert arena.score is not None and arena.score.timeout == 120.0
-    assert arena.judge.rule == "greedy"
+    assert arena.judge.rule == "confirm" and arena.judge.false_keep == 0.05
     assert arena.metric.orient(2.0) == -2.0
 
 

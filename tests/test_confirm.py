@@ -112,7 +112,14 @@ def test_one_wild_reading_neither_keeps_nor_is_forgotten_in_the_noise() -> None:
 def test_identical_repeats_beside_noisy_ones_count_as_one_draw_and_the_reason_says_so() -> None:
     incumbent, tip = drawn(3, 20), [1.5] * 10
     stack = (readings(incumbent), readings(tip, 10))
-    word = RULE.review(Standing(stack, (False, False), patience=math.inf, now=40))
+    standing = Standing(stack, (False, False), experiments=30, patience=math.inf, now=40)
+    word = RULE.review(standing)
+    for seed in range(40, 60):  # more pairs are asked for before it is given up
+        if not isinstance(word, Pair):
+            break
+        more = (Reading(drawn(seed, 1)[0], seed), Reading(1.5, seed))
+        stack = ((*stack[0], more[0]), (*stack[1], more[1]))
+        word = RULE.review(replace(standing, stack=stack))
     assert isinstance(word, Decision) and word.verdict is Verdict.DISCARD
     assert "fix its own seed" in word.reason and "one draw" in word.reason
 

@@ -118,7 +118,7 @@ def test_show_has_the_exam_and_no_other_page_of_experiments_has(tmp_path: Path) 
     said += overnight(toy, "log", "--json").stdout + overnight(toy, "log").stdout
     assert SECRET not in said
     shown = json.loads(overnight(toy, "show", "0", "--json").stdout)
-    assert [m["purpose"] for m in shown["measurements"]] == ["judge", "holdout"]
+    assert {m["purpose"] for m in shown["measurements"]} == {"judge", "holdout"}
     assert "holdout    seed 1000000: finished 7.4322" in overnight(toy, "show", "0").stdout
 
 

@@ -14,16 +14,17 @@ from overnight import Campaign, Limits
 from overnight.errors import UsageError
 from overnight.experiment import Purpose
 from overnight.ledger import Ledger
-from toy import RUN, git, make_toy, overnight
+from toy import ARENA, RUN, git, make_toy, overnight
 from writer import Writer, run
 
+GREEDY = '\n[judge]\nrule = "greedy"\n'
 SEEDED = RUN + 'echo "X=$X.$((OVERNIGHT_SEED % 10))" > "$OVERNIGHT_OUT/value"\n'
 
 
 @pytest.fixture
 def done(tmp_path: Path) -> Path:
     """A keep, a discard, a crash, and one that never became a candidate; scores vary by seed."""
-    toy = make_toy(tmp_path / "arena", run=SEEDED)
+    toy = make_toy(tmp_path / "arena", ARENA + GREEDY, run=SEEDED)
     run(toy, Writer(["X=8\n", "X=12\n", "oops(\n", "X=8\n"]))
     return toy
 

@@ -51,7 +51,7 @@ def test_the_readmes_worked_example_ends_with_a_diff_that_is_a_win(tmp_path: Pat
 def test_the_arena_of_the_guide_is_a_valid_arena() -> None:
     (text,) = blocks("docs/arena.md", "toml")
     arena = Arena.parse(text, ROOT)
-    assert arena.judge.rule == "threshold" and arena.run.env == ("CUDA_VISIBLE_DEVICES",)
+    assert arena.judge.rule == "confirm" and arena.run.env == ("CUDA_VISIBLE_DEVICES",)
 
 
 def test_the_demo_trains_a_language_model_and_leaves_everything_that_it_promises(
