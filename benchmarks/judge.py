@@ -333,7 +333,7 @@ def gains(times: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=200, help="campaigns for each row")
+    parser.add_argument("--times", type=int, default=30, help="campaigns for each row")
     times = parser.parse_args().times
     luck(times)
     power(times)
