@@ -13,11 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import sqlalchemy as sa
 
-from overnight.database import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS, Database
+from overnight.database import (
+    CAMPAIGNS,
+    EVENTS,
+    EXAM,
+    EXPERIMENTS,
+    MEASUREMENTS,
+    VERDICTS,
+    Database,
+)
 from overnight.errors import LedgerError
 from overnight.experiment import (
     CampaignRecord,
@@ -31,7 +38,6 @@ from overnight.experiment import (
     Verdict,
 )
 
-T = TypeVar("T", bound=tuple[object, ...])
 PAGE = 500
 """Experiments that are fetched at a time, by whoever wants them all."""
 _EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
@@ -235,26 +241,19 @@ class Ledger:
             return connection.scalar(sa.select(sa.func.count()).where(ended)) or 0
 
     def exams(self, tag: str) -> dict[int, Measurement]:
-        """Number → the newest holdout measurement of a keep; most keeps have none."""
+        """Number → the newest holdout measurement; most experiments have none."""
+        of = self._of(MEASUREMENTS, tag)
+        query = sa.select(MEASUREMENTS).where(of, EXAM, MEASUREMENTS.c.outcome.is_not(None))
         with self._database.reading() as connection:
-            rows = connection.execute(self._exams(sa.select(MEASUREMENTS), tag)).mappings()
-            return {row["n"]: _measurement(row) for row in rows}
+            rows = connection.execute(query.order_by(MEASUREMENTS.c.n, MEASUREMENTS.c.id))
+            return {row["n"]: _measurement(row) for row in rows.mappings()}
 
     def exams_read(self) -> int:
         """How many holdout scores there are in all of the arena's campaigns."""
-        query = self._exams(sa.select(MEASUREMENTS.c.score))
+        score, arena = MEASUREMENTS.c.score, MEASUREMENTS.c.arena
+        query = sa.select(sa.func.count(score)).where(arena == self._arena, EXAM)
         with self._database.reading() as connection:
-            return sum(score is not None for score in connection.scalars(query))
-
-    def _exams(self, query: sa.Select[T], tag: str | None = None) -> sa.Select[T]:
-        """Found through the keeps, of which there are few: to search all measurements is slow."""
-        table, key = MEASUREMENTS.c, EXPERIMENTS.c
-        same = (table.arena == key.arena, table.tag == key.tag, table.n == key.n)
-        kept = (key.arena == self._arena, key.verdict == Verdict.KEEP)
-        mine = () if tag is None else (key.tag == tag,)
-        taken = (table.purpose == Purpose.HOLDOUT, table.outcome.is_not(None))
-        joined = query.join_from(EXPERIMENTS, MEASUREMENTS, sa.and_(*same))
-        return joined.where(*kept, *mine, *taken).order_by(table.id)
+            return connection.scalar(query) or 0
 
     def measuring(self, tag: str) -> tuple[int, datetime, Purpose] | None:
         """The number of the experiment that is being measured, since when, and what for."""
