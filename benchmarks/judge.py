@@ -18,7 +18,7 @@ import numpy as np
 from overnight.experiment import Verdict
 from overnight.judge import Decision, Evidence, Judge, More, Pair, Side, Standing
 from overnight.noise import Reading
-from overnight.patience import Round, patience, trials
+from overnight.patience import MOST_TRIALS, RESERVE, Round, patience, trials
 from overnight.rules import RULES
 from overnight.tables import JudgeTable
 
@@ -261,12 +261,13 @@ def progress(rule: str, noise: str, seed: int, mix: str) -> Score:
     gains, shares = MIXES[mix]
     while done.machine.count < MEASUREMENTS:
         done.attempt(float(done.machine.random.choice(gains, p=shares)))
-        if (left := MEASUREMENTS - done.machine.count) < LAST:
+        if (left := MEASUREMENTS - done.machine.count) <= RESERVE:
             done.settle(left)
     return score(done, before)
 
 
-EXPERIMENTS, MEASUREMENTS, ALLOWANCE, LAST = 100, 200, 40, 30
+EXPERIMENTS, MEASUREMENTS = 100, 200
+ALLOWANCE = 2 * MOST_TRIALS * TABLES["confirm"].max_repeats
 NOISES = ["Gaussian", "heavy tails", "wild outliers", "skewed", "drifting", "slowing down"]
 MIXES: dict[str, tuple[list[float], list[float]]] = {
     "gains as often as harms": ([1.0, -1.0, 0.0], [0.1, 0.1, 0.8]),

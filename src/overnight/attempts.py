@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from overnight.agents.base import Agent, Rejected, Workbench
-from overnight.arena import Arena
 from overnight.brief import write_brief
+from overnight.driven import Driven
 from overnight.errors import AgentError, OvernightError
-from overnight.experiment import CampaignRecord, Experiment, Idea, Verdict
-from overnight.history import History
+from overnight.experiment import Experiment, Idea, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
-from overnight.ledger import Closing, Ledger
+from overnight.ledger import Closing
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message
 from overnight.policies import PRIVATE
@@ -27,35 +26,25 @@ from overnight.rules import judge_for
 from overnight.savings import note_pruning
 from overnight.simplicity import Simplicity
 from overnight.standing import series, standing_of
-from overnight.workspace import Workspace
 
 
 class Attempts:
     """Makes the experiments of one campaign. With Reviews, it alone judges, records and moves the
     branch."""
 
-    def __init__(
-        self,
-        arena: Arena,
-        record: CampaignRecord,
-        workspace: Workspace,
-        ledger: Ledger,
-        history: History,
-        measuring: Measuring,
-    ) -> None:
+    def __init__(self, driven: Driven, measuring: Measuring) -> None:
         self.failures = 0
         """Proposals in a row that did not become a candidate."""
-        self._arena = arena
-        self._tag = record.tag
-        self._workspace = workspace
-        self._ledger = ledger
-        self._history = history
+        self._driven = driven
+        self._arena = driven.arena
+        self._tag = driven.tag
+        self._workspace = driven.workspace
+        self._ledger = driven.ledger
+        self._history = driven.history
         self._measuring = measuring
-        self._judge = judge_for(arena)
-        self._simplicity = Simplicity(arena, workspace)
-        self.reviews = Reviews(
-            arena, record.tag, workspace, ledger, history, self._judge, measuring
-        )
+        self._judge = judge_for(driven.arena)
+        self._simplicity = Simplicity(driven.arena, driven.workspace)
+        self.reviews = Reviews(driven, self._judge, measuring)
 
     def propose(self, agent: Agent) -> Experiment | None:
         """The next experiment with its candidate, or with a verdict when it has none; None when
@@ -166,7 +155,7 @@ class Attempts:
     def _ask_judge(self, experiment: Experiment) -> Decision | More:
         if not experiment.scores:
             return More(Side.CANDIDATE)
-        standing = standing_of(self._arena, self._ledger, self._tag, self._history)
+        standing = standing_of(self._driven)
         simpler = self._arena.judge.simplify and self._simplicity.gained(experiment)
         return self._judge.decide(Evidence(series(self._arena, experiment), standing, simpler))
 
@@ -193,7 +182,8 @@ class Attempts:
         """Turn the judge's word into a verdict; a keep must pass the arena's checks first."""
         score = estimate(experiment.scores)
         gain = None if experiment.n == 0 else decision.gain
-        closing = Closing(decision.verdict, decision.reason, score, gain, decision.interval)
+        verdict, interval, simpler = decision.verdict, decision.interval, decision.simpler
+        closing = Closing(verdict, decision.reason, score, gain, interval, simpler=simpler)
         if not decision.keep:
             return self._close(experiment, closing)
         if (wrong := self._measuring.check(experiment)) is not None:

@@ -16,6 +16,7 @@ from overnight.ablation import Ablated, ablate
 from overnight.agents.base import Agent
 from overnight.arena import Arena
 from overnight.attempts import Attempts
+from overnight.driven import Driven
 from overnight.errors import (
     Interrupted,
     LedgerError,
@@ -60,10 +61,9 @@ class Campaign:
         self.history = History(ledger, record.tag)
         self._base = record.base
         self._lock = lock
-        self._measuring = Measuring(
-            arena, record, workspace, ledger, self.history, self._stop_now, sandbox
-        )
-        self._attempts = Attempts(arena, record, workspace, ledger, self.history, self._measuring)
+        driven = Driven(arena, record, workspace, ledger, self.history)
+        self._measuring = Measuring(driven, self._stop_now, sandbox)
+        self._attempts = Attempts(driven, self._measuring)
         self._exams = Exams(arena.holdout, ledger, record.tag, self._measuring.measure, self._warn)
         self.warnings: list[str] = []
         """What the person should know."""
@@ -116,6 +116,7 @@ class Campaign:
         """
         stretch = Stretch.begin(self.ledger, self.tag, limits)
         self._stretch_event = stretch.event
+        self._attempts.reviews.until = stretch.until(limits)
         try:
             self._take_up(observe)
             while not (stop := self._over(stretch, limits)):

@@ -19,7 +19,7 @@ from typing import ClassVar
 from scipy.special import chdtr, stdtrit
 
 from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_to_go
-from overnight.experiment import SIMPLER, Verdict
+from overnight.experiment import Verdict
 from overnight.judge import BASELINE, Decision, Evidence, More, Pair, Side, Standing, compared
 from overnight.levels import Levels
 from overnight.noise import Noise, Series, noise_of
@@ -88,8 +88,8 @@ class Confirm:
             return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
         margin = self.table.margin or 0.0
         if self.table.simplify and evidence.simpler and gain >= -margin:
-            words = f"{SIMPLER} {margin:g} ({gain:+.6g})"
-            return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
+            words = _as_simple(gain, margin)
+            return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,), simpler=True)
         return Decision(Verdict.DISCARD, gain, compared(gain, self.min_gain))
 
     def _simpler(
@@ -97,8 +97,7 @@ class Confirm:
     ) -> Decision | More:
         margin = self._margin(noise)
         if gain + margin >= _SURE * deviation:
-            words = f"{SIMPLER} {margin:.4g} ({gain:+.4g})"
-            return Decision(Verdict.PROVISIONAL, gain, words)
+            return Decision(Verdict.PROVISIONAL, gain, _as_simple(gain, margin), simpler=True)
         if gain + margin < 0 or len(evidence.candidate) >= _MOST_SCREENING:
             words = f"simpler, but not shown to be equal within {margin:.4g} ({gain:+.4g})"
             return Decision(Verdict.DISCARD, gain, words)
@@ -140,7 +139,7 @@ class Confirm:
         gap, margin = levels.gap(-1, 0), self._margin(noise)
         if gap.beyond(-margin) < _SURE:
             return None
-        words = f"{SIMPLER} {margin:.4g} ({gap.mean:+.4g})"
+        words = _as_simple(gap.mean, margin)
         return Decision(Verdict.KEEP, gap.mean, words, None, _shares(levels, gap.mean))
 
     def _trial(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | Pair | None:
@@ -201,6 +200,10 @@ class Confirm:
 
 def _next(pairs: list[Beside]) -> Pair:
     return Pair(Side.TIP if len(pairs) % 2 == 0 else Side.INCUMBENT)
+
+
+def _as_simple(gain: float, margin: float) -> str:
+    return f"simpler, and equal within {margin:.4g} ({gain:+.4g})"
 
 
 def _unseen(gain: float, noise: Noise) -> str:

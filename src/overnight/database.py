@@ -35,6 +35,8 @@ _UPGRADES = {
     2: (
         "ALTER TABLE measurements ADD COLUMN purpose TEXT NOT NULL DEFAULT 'judge'",
         "ALTER TABLE measurements ADD COLUMN curve JSON NOT NULL DEFAULT '[]'",
+        "ALTER TABLE experiments ADD COLUMN simpler BOOLEAN NOT NULL DEFAULT FALSE",
+        "CREATE INDEX exams ON measurements (arena, tag, n, id) WHERE purpose = 'holdout'",
     ),
 }
 """By the version that they lead on from."""
@@ -135,6 +137,7 @@ EXPERIMENTS = sa.Table(
     sa.Column("gain", sa.Double),
     sa.Column("interval_low", sa.Double),
     sa.Column("interval_high", sa.Double),
+    sa.Column("simpler", sa.Boolean, nullable=False, default=False),
     sa.Column("description", _Text, nullable=False, default=""),
     sa.Column("hypothesis", _Text, nullable=False, default=""),
     sa.Column("parameters", _Json, nullable=False, default={}),

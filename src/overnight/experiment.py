@@ -8,8 +8,6 @@ from datetime import datetime
 from enum import StrEnum
 
 Number = int | float
-SIMPLER = "simpler, and equal within"
-"""How the reason begins of what was kept for its simplicity."""
 Value = bool | int | float | str
 
 
@@ -136,6 +134,8 @@ class Experiment:
     """Improvement over the parent, positive is better, in units of the metric."""
     interval: tuple[float, float] | None = None
     """Confidence interval of the gain, where the judge's rule gives one."""
+    simpler: bool = False
+    """Whether a keep, confirmed or not, was kept for being simpler rather than better."""
     description: str = ""
     hypothesis: str = ""
     parameters: Mapping[str, Value] = field(default_factory=dict)
@@ -168,11 +168,6 @@ class Experiment:
         own_word = any(m.self_reported for m in self.measurements)
         loose = any(m.sandbox == "none" for m in self.measurements)
         return ("self-reported",) * own_word + ("no sandbox",) * loose
-
-    @property
-    def simpler(self) -> bool:
-        """Whether a keep, confirmed or not, was kept for being simpler rather than better."""
-        return self.reason.startswith(SIMPLER)
 
     @property
     def kept(self) -> bool:

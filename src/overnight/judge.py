@@ -95,6 +95,8 @@ class Decision:
     interval: tuple[float, float] | None = None
     shares: tuple[float, ...] = ()
     """For a confirmed stack: what each of its keeps has of the gain, in order."""
+    simpler: bool = False
+    """Kept for being simpler and as good, not for being better."""
 
     @property
     def keep(self) -> bool:

@@ -55,6 +55,7 @@ class Closing:
     interval: tuple[float, float] | None = None
     candidate: str | None = None
     """The commit that takes the measured one's place (same tree, final message), if any."""
+    simpler: bool = False
 
     @property
     def values(self) -> dict[str, object]:

@@ -9,16 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from overnight.arena import Arena
+from overnight.driven import Driven
 from overnight.executors.base import Executor
 from overnight.executors.local import LocalExecutor
-from overnight.experiment import CampaignRecord, Experiment, Measurement, Purpose
-from overnight.history import History
-from overnight.ledger import Ledger
+from overnight.experiment import Experiment, Measurement, Purpose
 from overnight.measure import Task
 from overnight.prune import Pruning
 from overnight.resume import family_of
-from overnight.workspace import Workspace
 
 T = TypeVar("T")
 _LONG_SECONDS = 0.5
@@ -32,16 +29,8 @@ class StoppedAtOnce(Exception):
 class Measuring:
     """The measurements of one campaign, on this machine's executor."""
 
-    def __init__(
-        self,
-        arena: Arena,
-        record: CampaignRecord,
-        workspace: Workspace,
-        ledger: Ledger,
-        history: History,
-        stop_now: Callable[[], bool],
-        sandbox: str,
-    ) -> None:
+    def __init__(self, driven: Driven, stop_now: Callable[[], bool], sandbox: str) -> None:
+        arena, record = driven.arena, driven.record
         self.stopping = threading.Event()
         """Set it to end what is under way."""
         self.family = family_of(arena, record.tag)
@@ -50,10 +39,10 @@ class Measuring:
         self._arena = arena
         self._base = record.base
         self._tag = record.tag
-        self._ledger = ledger
-        self._history = history
+        self._ledger = driven.ledger
+        self._history = driven.history
         self._stop_now = stop_now
-        self._executor: Executor = LocalExecutor(arena, workspace)
+        self._executor: Executor = LocalExecutor(arena, driven.workspace)
 
     def close(self) -> None:
         """End what is under way."""

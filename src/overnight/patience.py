@@ -12,6 +12,11 @@ from dataclasses import dataclass
 _SHARE = 0.25
 _GRACE = 2.0
 """What a trial may cost right at the beginning."""
+RESERVE = 20
+"""When no more than so many measurements are left, a trial may cost them all: what is still
+provisional at the end has helped nobody."""
+MOST_TRIALS = 2
+"""At the end, trials may cost as much as so many that go on for as long as they may."""
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,22 @@ once), the branch moves.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 
-from overnight.arena import Arena
+from overnight.driven import Driven
 from overnight.errors import MeasurementImpossible
 from overnight.experiment import Experiment, Measurement, Verdict
-from overnight.history import History
 from overnight.judge import Decision, Judge, More, Pair, Side, estimate
-from overnight.ledger import Closing, Ledger
+from overnight.ledger import Closing
 from overnight.measuring import Measuring
 from overnight.message import kept_message
-from overnight.patience import Round
+from overnight.patience import MOST_TRIALS, RESERVE, Round
 from overnight.standing import ROUND, rounds_of, standing_of
-from overnight.workspace import Workspace
 
+_MOMENT = 0.05
+"""Seconds that a measurement takes at least."""
 _PAIR = "pair"
 """The kind of event that tells of a pair before it is measured."""
 
@@ -31,21 +33,15 @@ def _turns(first: Side) -> list[Side]:
 class Reviews:
     """The judge's second look at the keeps of one campaign."""
 
-    def __init__(
-        self,
-        arena: Arena,
-        tag: str,
-        workspace: Workspace,
-        ledger: Ledger,
-        history: History,
-        judge: Judge,
-        measuring: Measuring,
-    ) -> None:
-        self._arena = arena
-        self._tag = tag
-        self._workspace = workspace
-        self._ledger = ledger
-        self._history = history
+    def __init__(self, driven: Driven, judge: Judge, measuring: Measuring) -> None:
+        self.until: datetime | None = None
+        """When the campaign's time is over, if it has a limit."""
+        self._driven = driven
+        self._arena = driven.arena
+        self._tag = driven.tag
+        self._workspace = driven.workspace
+        self._ledger = driven.ledger
+        self._history = driven.history
         self._judge = judge
         self._measuring = measuring
 
@@ -53,21 +49,22 @@ class Reviews:
         """Do what the judge asks for; the experiments whose verdict has changed.
 
         `final`: nothing comes afterwards, so that provisional keeps are tried as long as
-        max_repeats allows.
+        max_repeats allows. No measurement begins once the time is over.
         """
         changed = self._complete_pair()
-        last = self._history.measured + 2 * self._arena.judge.max_repeats * final
-        while True:
-            allowance = last - self._history.measured
-            word = self._judge.review(
-                standing_of(self._arena, self._ledger, self._tag, self._history, allowance)
-            )
+        last = self._history.measured + 2 * MOST_TRIALS * self._arena.judge.max_repeats * final
+        while (fits := self._fits()) >= 1:
+            allowed = max(last - self._history.measured, fits if fits <= RESERVE else 0)
+            standing = standing_of(self._driven)
+            trial = min(max(standing.patience, allowed), fits)
+            word = self._judge.review(replace(standing, patience=trial))
             if word is None:
-                return changed
+                break
             if isinstance(word, Decision):
                 changed += self._confirm(word) if word.keep else [self._drop(word)]
             else:
                 changed += self._measure(word)
+        return changed
 
     def measure(self, side: Side, seed: int | None = None) -> Measurement:
         """One more measurement of the tip or the incumbent.
@@ -85,6 +82,14 @@ class Reviews:
             )
         self._history.refresh(experiment.n)
         return measurement
+
+    def _fits(self) -> float:
+        """How many measurements like the incumbent's last the time is enough for."""
+        if self.until is None:
+            return math.inf
+        seconds = sum(self._history.incumbent.judged[-1].stage_seconds.values())
+        left = (self.until - datetime.now(UTC)).total_seconds()
+        return left / max(seconds, _MOMENT)
 
     def _measure(self, word: More | Pair) -> list[Experiment]:
         """Take what the judge asks for."""
@@ -144,7 +149,10 @@ class Reviews:
             self._workspace.refs.record(self._tag, experiment.n, parent)
             # The interval is that of the whole: of a single keep, then, or of none.
             interval = decision.interval if len(stack) == 1 else None
-            closings.append(Closing(Verdict.KEEP, decision.reason, score, gain, interval, parent))
+            simpler = experiment.simpler
+            closings.append(
+                Closing(Verdict.KEEP, decision.reason, score, gain, interval, parent, simpler)
+            )
         return self._revise(closings)
 
     def _revise(self, closings: list[Closing]) -> list[Experiment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from overnight.arena import Arena
+from overnight.driven import Driven
 from overnight.experiment import Experiment
 from overnight.history import History
 from overnight.judge import Standing
@@ -21,14 +22,13 @@ def series(arena: Arena, experiment: Experiment) -> Series:
     return tuple(Reading(arena.worth(m), m.seed) for m in experiment.judged if m.score is not None)
 
 
-def standing_of(
-    arena: Arena, ledger: Ledger, tag: str, history: History, allowance: float = 0.0
-) -> Standing:
-    """Where the keeps stand; `allowance` is the least that a trial may cost, in measurements."""
+def standing_of(driven: Driven) -> Standing:
+    """Where the keeps stand."""
+    arena, history = driven.arena, driven.history
     if not history.begun:
         return Standing()
     stack = history.stack
-    rounds = rounds_of(ledger, tag)
+    rounds = rounds_of(driven.ledger, driven.tag)
     latest = history.latest
     return Standing(
         stack=tuple(series(arena, experiment) for experiment in stack),
@@ -40,7 +40,7 @@ def standing_of(
         on_trial=bool(rounds)
         and (rounds[-1].tip, rounds[-1].incumbent) == (stack[-1].n, stack[0].n),
         looks=sum(latest.ended is not None and m.started > latest.ended for m in stack[-1].judged),
-        patience=max(allowance, patience(rounds, history.measured, latest.n)),
+        patience=patience(rounds, history.measured, latest.n),
         now=history.measured,
     )
 

@@ -92,6 +92,10 @@ class Stretch:
         began = datetime.fromisoformat(str(event.data["began"]))
         return cls(began, int(event.data["first"] or 1), event.id)
 
+    def until(self, limits: Limits) -> datetime | None:
+        """When its hours are over; None without such a limit."""
+        return None if limits.hours is None else self.began + timedelta(hours=limits.hours)
+
     def over(
         self, limits: Limits, metric: Metric, incumbent: Experiment, latest: Experiment
     ) -> Stop | None:
@@ -100,11 +104,10 @@ class Stretch:
         if limits.experiments is not None and done >= limits.experiments:
             words = f"the limit of --experiments {limits.experiments} is reached"
             return Stop(StopKind.EXPERIMENTS, words)
-        if limits.hours is not None:
-            spent = datetime.now(UTC) - self.began
-            if spent >= timedelta(hours=limits.hours):
-                words = f"the {format_duration(limits.hours * 3600)} are over"
-                return Stop(StopKind.HOURS, words)
+        until = self.until(limits)
+        if until is not None and limits.hours is not None and datetime.now(UTC) >= until:
+            words = f"the {format_duration(limits.hours * 3600)} are over"
+            return Stop(StopKind.HOURS, words)
         if limits.target is not None and incumbent.score is not None:
             target = metric.orient(limits.target)
             if metric.orient(incumbent.score) >= target:
