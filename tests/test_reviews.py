@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_forty_changes_of_a_comment_leave_the_branch_where_it_was(tmp_path: Path
     assert [n for n, e in experiments.items() if e.kept] == [0]
     assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
     measured = sum(len(e.judged) for e in experiments.values())
-    assert measured <= 5 + 40 * 1.75 + 2 * 20, "the last trial may take all its pairs"
+    assert measured <= 5 + 40 * 1.75 + 2 * 2 * 20, "the last trials may take all their pairs"
 
 
 def test_planted_gains_stay_and_planted_harms_do_not(tmp_path: Path) -> None:
@@ -83,6 +84,60 @@ def test_planted_gains_stay_and_planted_harms_do_not(tmp_path: Path) -> None:
         assert f"Overnight-Gain: {e.gain:.6g}" in message
     tip = git(toy, "show", "overnight/t:value.py")
     assert float(tip.split()[0].removeprefix("X=")) == 38.0
+
+
+def test_no_measurement_begins_when_the_time_is_over(tmp_path: Path) -> None:
+    """A trial of a small gain takes longer than what is left: it is not begun."""
+    toy = noisy(tmp_path / "arena")
+    (toy / "run.sh").write_text("sleep 0.3\ncp value.py $OVERNIGHT_OUT/value\n")
+    git(toy, "commit", "--quiet", "--all", "--message", "slow")
+    hours = 6 / 3600
+    run(toy, Writer([f"X=48 # {n}\n" for n in range(100)]), hours=hours)
+    with Campaign.open(toy, "t") as campaign:
+        start, *_ = campaign.ledger.events("t", "start")
+        experiments = campaign.ledger.experiments("t")
+    until = start.at + timedelta(hours=hours)
+    late = [m for e in experiments for m in e.judged if m.started > until]
+    assert experiments[-1].n > 1
+    assert len(late) <= 1, "the second half of a pair at most"
+
+
+def test_what_is_promising_is_tried_while_there_is_time_for_it(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    (toy / "run.sh").write_text("sleep 0.2\ncp value.py $OVERNIGHT_OUT/value\n")
+    git(toy, "commit", "--quiet", "--all", "--message", "slow")
+    run(toy, Writer([f"X=46 # {n}\n" for n in range(100)]), hours=12 / 3600)
+    assert [n for n, e in final(toy).items() if e.kept and n], "kept before the time was over"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["SEED=1337", "torch.manual_seed(7)", "rng = np.random.default_rng(3)", "python x.py --seed 5"],
+)
+def test_a_change_that_chooses_a_seed_is_refused_unrun(tmp_path: Path, line: str) -> None:
+    toy = noisy(tmp_path / "arena")
+    run(toy, Writer([f"X=20\n# {line}\n{line}\n", f"X=40 # seed 5\n# {line}\n"]))
+    chosen, honest = (final(toy)[n] for n in (1, 2))
+    assert chosen.verdict is Verdict.INVALID and not chosen.measurements
+    assert f"it chooses a seed: `{line}`" in chosen.reason
+    assert honest.kept, "words about a seed are none"
+
+
+def test_an_arena_may_allow_changes_of_seeds_and_those_from_before_may_stay(
+    tmp_path: Path,
+) -> None:
+    toy = noisy(tmp_path / "before", value="X=50\nSEED=3\n")
+    run(toy, Writer(["X=40\nSEED=3\n", "X=30\nSEED=4\n"]))
+    assert [str(e.verdict) for e in final(toy).values()] == ["keep", "keep", "invalid"]
+    toy = noisy(tmp_path / "allowed", "[judge]\nfixed_seeds = true\n")
+    run(toy, Writer(["X=40\nSEED=3\n"]))
+    assert final(toy)[1].kept
+
+
+def test_a_run_must_go_on_reading_the_seed_that_it_is_given(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena", value="X=50\nS=$OVERNIGHT_SEED\n")
+    run(toy, Writer(["X=40\nS=$((40 + 2))\n", "X=40\nS=$((OVERNIGHT_SEED + 2))\n"]))
+    assert [str(e.verdict) for e in final(toy).values()] == ["keep", "invalid", "keep"]
 
 
 def test_a_pair_shares_a_fresh_seed_and_no_other_measurements_do(tmp_path: Path) -> None:

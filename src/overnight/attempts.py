@@ -18,14 +18,17 @@ from overnight.experiment import Experiment, Idea, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
 from overnight.ledger import Closing
 from overnight.measuring import Measuring, StoppedAtOnce
-from overnight.message import candidate_message, kept_message
+from overnight.message import candidate_message, kept_message, one_line
 from overnight.policies import PRIVATE
 from overnight.prune import Pruning, pruning_for
 from overnight.reviews import Reviews
 from overnight.rules import judge_for
 from overnight.savings import note_pruning
+from overnight.seeds import chosen_seed
 from overnight.simplicity import Simplicity
 from overnight.standing import series, standing_of
+
+_LINE = 80  # characters of a candidate's line that a reason quotes
 
 
 class Attempts:
@@ -130,9 +133,21 @@ class Attempts:
         if made.commit is None:
             words = "nothing editable was changed"
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
+        if luck := self._chosen_seed(parent, made.commit):
+            return self._refuse(n, idea, Verdict.INVALID, luck, made.dropped)
         self.failures = 0
         self._workspace.refs.record(self._tag, n, made.commit)
         return self._ledger.record_candidate(self._tag, n, made.commit, idea, made.dropped)
+
+    def _chosen_seed(self, parent: str, candidate: str) -> str | None:
+        """What is wrong with a candidate that chooses its luck, in a sentence."""
+        line = chosen_seed(self._workspace.diff(parent, candidate))
+        if line is None or self._arena.judge.fixed_seeds:
+            return None
+        return (
+            f"it chooses a seed: `{one_line(line, _LINE)}`; a good score by a chosen seed is luck: "
+            "leave seeds as they are, or take OVERNIGHT_SEED"
+        )
 
     def _refuse(
         self, n: int, idea: Idea, verdict: Verdict, reason: str, dropped: tuple[str, ...] = ()

@@ -144,6 +144,8 @@ class JudgeTable(Table):
     margin: FiniteFloat | None = Field(default=None, ge=0)
     """confirm: how much worse simpler code may be, in units of the metric; without a word, the
     noise of one measurement."""
+    fixed_seeds: bool = False
+    """Whether a change may set a seed. By default such a change is refused before it is run."""
     gain: FiniteFloat = Field(default=0.0, ge=0)
     """threshold: the least gain that counts, in units of the metric."""
     repeats: int = Field(default=1, ge=1, le=100)
