@@ -221,3 +221,12 @@ def test_a_simulated_campaign_is_the_same_every_time() -> None:
             campaign.attempt(1.0 if n % 7 == 0 else 0.0)
         runs.append((campaign.stack[0].true, campaign.claimed, campaign.machine.count))
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.0, 3.0])
+def test_power_promises_what_the_rule_finds(gain: float) -> None:
+    """Of 120 campaigns: within three standard errors of the chance that `overnight power` tells."""
+    kept = [lone_gain("confirm", "Gaussian", seed, gain).true >= gain for seed in range(120)]
+    chance = CHANCES[gain]
+    error = math.sqrt(chance * (1 - chance) / len(kept)) + 0.01
+    assert fmean(kept) == pytest.approx(chance, abs=3 * error)

@@ -15,7 +15,7 @@ import pytest
 from overnight.agents.constants import find_constants
 from overnight.arena import Arena
 from overnight.template import make_arena
-from toy import overnight
+from toy import git, overnight
 
 TEMPLATE = Path(__file__).parents[2] / "src/overnight/templates/code-speed"
 
@@ -142,6 +142,9 @@ def test_the_proofs_are_kept_and_refused_in_a_campaign(arena: Path) -> None:
     place = arena.parent / "campaign"
     make_arena("code-speed", place)
     shutil.copy(arena / "score.py", place / "score.py")
+    with (place / "arena.toml").open("a") as contract:
+        contract.write("\n[judge]\nbaseline = 2\n")
+    git(place, "commit", "-qam", "fewer measurements")
     done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs", timeout=400)
     assert done.returncode == 0, done.stderr
     found = json.loads(overnight(place, "log", "--json").stdout)

@@ -174,7 +174,7 @@ def demo(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A new folder for the demo's arena.")
     ] = Path("demo"),
-    experiments: Annotated[int, typer.Option(min=1, help="How many to run.")] = 12,
+    experiments: Annotated[int, typer.Option(min=1, help="How many to run.")] = 10,
 ) -> None:
     """A small language model gets better while you watch, in minutes."""
     from overnight.stop import Limits
