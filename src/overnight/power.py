@@ -20,7 +20,7 @@ from overnight.quantity import format_duration
 from overnight.record import open_record
 from overnight.tables import Metric
 
-CHANCES = {0.0: 0.0, 0.5: 0.02, 1.0: 0.15, 1.5: 0.5, 2.0: 0.85, 2.5: 0.98, 3.0: 0.99, 5.0: 1.0}
+CHANCES = {0.0: 0.0, 0.5: 0.03, 1.0: 0.26, 1.5: 0.68, 2.0: 0.91, 2.5: 0.98, 3.0: 0.99, 5.0: 1.0}
 """Gain in sigmas → the share of campaigns in which one such gain among 20 candidates is kept:
 measured by benchmarks/judge.py."""
 PRICE = 1.5
