@@ -135,6 +135,8 @@ class Campaign:
             with suppress(LedgerError):  # the first error is the one to tell
                 self._note_stop(Stop(StopKind.ERROR, str(error)))
             raise
+        finally:
+            self._attempts.reviews.until = None
         self._note_stop(stop)
         return stop
 

@@ -195,6 +195,6 @@ class Event:
 
     id: int
     kind: str
-    """start, stop, stop-request, steer, warning, setup, prune."""
+    """start, stop, stop-request, steer, warning, setup, prune, trial, pair."""
     at: datetime
     data: Mapping[str, Value | None]
