@@ -39,7 +39,7 @@ COMMENT = ("a comment", r"\A", "# comment NUMBER\n")
 NOTHING = [
     COMMENT,
     ("a seed of its own", r"(?m)^SEED = .*$", "SEED = 1000 + NUMBER"),
-    ("a comment after the model", r"(?m)^# The model\.", "# The model, NUMBER."),
+    ("a comment after the model", r"(?m)^# The model.*$", "# The model, NUMBER."),
     ("another seed", r"torch\.manual_seed\(.*?\)", "torch.manual_seed(NUMBER)"),
 ]
 HELP, HARM = "helps: ", "harms: "
