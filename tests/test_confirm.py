@@ -139,6 +139,19 @@ def test_simpler_code_is_kept_when_it_is_as_good_and_the_rule_can_be_switched_of
     assert verdict_of(worse) is Verdict.DISCARD
 
 
+@pytest.mark.parametrize("simpler", [False, True])
+def test_the_least_first_score_is_where_a_candidate_is_given_up_at_once(simpler: bool) -> None:
+    for seed in range(20):
+        stack = (readings(drawn(seed, 5)), readings(drawn(100 + seed, 1 + seed % 3, 2.0), 5))
+        standing = Standing(stack, (False, False), now=9)
+        least = RULE.least(standing, simpler)
+        for score, given_up in ((least - 1e-6, True), (least + 1e-6, False)):
+            word = RULE.decide(Evidence(readings([score], 9), standing, simpler))
+            assert (verdict_of(word) is Verdict.DISCARD) is given_up
+    exact = Standing((readings([1.0] * 3),), (False,))
+    assert RULE.least(exact, simpler) == 1.0
+
+
 def test_a_pair_takes_turns_and_is_asked_for_only_at_a_fair_price() -> None:
     stack = (readings(drawn(7, 20)), readings(drawn(8, 6, 4.0), 20))
     poor = RULE.review(Standing(stack, (False, False), patience=0.0, now=30))

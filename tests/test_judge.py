@@ -65,6 +65,16 @@ def test_a_gain_below_the_arenas_least_is_not_kept_and_the_reason_says_so(
     assert kept or "below the 0.05" in decision.reason or "no better" in decision.reason
 
 
+@given(scores, scores)
+def test_below_the_least_first_score_a_candidate_is_given_up_at_once(
+    candidate: float, before: float
+) -> None:
+    for rule in (greedy(), greedy(0.5), threshold(0.5, 3)):
+        if candidate < rule.least(Standing(((Reading(before, 0),),), (False,)), simpler=False):
+            decision, order = asked(rule, [candidate], [before])
+            assert not decision.keep and not order
+
+
 def test_an_equal_score_is_no_win() -> None:
     for rule in (greedy(), threshold(0.0, 3)):
         assert not asked(rule, [1.0] * 3, [1.0] * 3)[0].keep

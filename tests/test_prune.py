@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from overnight.experiment import Experiment, Measurement, Outcome
 from overnight.prune import (
+    ALIKE,
     CAUTION,
     CONTROLS,
     EARLIEST,
@@ -19,9 +23,12 @@ from overnight.prune import (
     Lost,
     Pruning,
     is_control,
+    pruning_for,
     value_at,
 )
 from overnight.tables import Metric
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 LOWER = Metric(name="loss", direction="minimize")
 HIGHER = Metric(name="wins", direction="maximize")
@@ -40,7 +47,7 @@ def pruning(metric: Metric, runs: list[tuple[Values, float]], least: float = 0.0
     """Held against the best of these runs, given as reported."""
     known = [Known(curve(tuple(map(metric.orient, c))), metric.orient(s)) for c, s in runs]
     best = max(known, key=lambda k: k.score)
-    return Pruning(metric, known, [best.curve], best.score + least)
+    return Pruning(metric, known, [best], best.score + least)
 
 
 def said(p: Pruning, values: Values) -> list[bool]:
@@ -51,7 +58,7 @@ def said(p: Pruning, values: Values) -> list[bool]:
 
 numbers = st.integers(-1000, 1000).map(float)
 whole = st.tuples(*[numbers] * len(GRID))
-night = st.lists(st.tuples(whole, numbers), min_size=1, max_size=11)
+night = st.lists(st.tuples(whole, numbers), min_size=1, max_size=ALIKE + 6)
 
 
 @given(night, whole, st.integers(-3, 6), st.integers(-5000, 5000), st.integers(0, 50))
@@ -91,16 +98,15 @@ def test_no_run_that_is_ahead_of_the_incumbent_is_lost(
         assert lost is None or (lost.diverged and worst > 0)
 
 
-@given(night, st.integers(0, 8))
+@given(night, st.integers(0, 20))
 def test_no_run_is_lost_that_goes_as_one_went_that_ended_well_enough(
     runs: list[tuple[Values, float]], which: int
 ) -> None:
-    """Whatever was learned from is never ended itself, had it been good enough to be kept."""
-    winner = runs[which % len(runs)]
-    p = pruning(LOWER, runs, -1.0)
-    if winner[1] == min(s for _, s in runs):
-        lost = [p.lost(curve(winner[0])[: n + 1]) for n in range(len(GRID))]
-        assert not any(one and not one.diverged for one in lost)
+    """Whatever is learned from would not have been ended itself, had it been good enough."""
+    values, score = runs[which % len(runs)]
+    p = replace(pruning(LOWER, runs), needed=LOWER.orient(score))
+    lost = [p.lost(curve(values)[: n + 1]) for n in range(len(GRID))]
+    assert not any(one and not one.diverged for one in lost)
 
 
 def flat(level: float, score: float) -> tuple[Values, float]:
@@ -118,14 +124,23 @@ def test_nothing_is_lost_before_enough_is_known() -> None:
     assert pruning(LOWER, NIGHT).lost([]) is None
 
 
-def test_the_margin_is_what_others_gained_more_and_some_of_their_spread() -> None:
+def test_a_run_may_end_as_well_as_others_did_from_there_and_some_of_their_spread_better() -> None:
     # They gained 5 to 7 from any point on; the incumbent gained 5, and has 10 there.
     runs = [flat(10 + 9 * n, 5 + 9 * n - gain) for n, gain in enumerate((0, 0, 1, 1, 2, 2))]
     lost = pruning(LOWER, runs).lost(curve((99.0, 99.0, 99.0)))
     assert lost is not None and (lost.at, lost.value, lost.incumbent) == (0.3, -99, -10)
-    assert lost.margin == pytest.approx(2 + CAUTION * 2 / 5)
-    words = "at 30% of the budget: loss 99 there, the incumbent had 10 (margin 2.8)"
-    assert lost.words(LOWER) == words
+    assert (lost.lead, lost.needed) == (-89, -5)
+    assert lost.most == pytest.approx(-99 + 7 + CAUTION * 2 / 5)
+    words = "at 30% of the budget: loss 99 there, the incumbent had 10; "
+    assert lost.words(LOWER) == words + "it would end at 91.2 at best, 5 is needed"
+
+
+def test_only_those_that_were_most_alike_are_asked() -> None:
+    # Far behind there is much to gain; beside the incumbent, whatever one does, there is not.
+    near = [flat(10.0 + n / 100, 5.0 + n / 100) for n in range(ALIKE)]
+    far = [flat(90.0 + n, 6.0) for n in range(LEAST)]
+    p = pruning(LOWER, [*near, *far])
+    assert [said(p, (v,) * 3)[-1] for v in (10.05, 12.0, 90.0)] == [True, True, False]
 
 
 def test_where_leads_shrink_a_run_must_be_further_behind() -> None:
@@ -133,6 +148,8 @@ def test_where_leads_shrink_a_run_must_be_further_behind() -> None:
     runs = [flat(10 + 2 * n, 5 + n) for n in range(LEAST)]
     p = pruning(LOWER, runs, least=-1.0)
     assert [said(p, (v,) * 3)[-1] for v in (11.9, 12.1)] == [False, True]
+    lost = p.lost(curve((14.0,) * 3))
+    assert lost is not None and lost.lead == -2.0
 
 
 def test_a_run_that_diverges_is_lost_at_once_and_one_that_begins_badly_is_not() -> None:
@@ -155,3 +172,17 @@ def test_a_curve_is_read_between_its_points_only() -> None:
     assert [read(at) for at in (0.1, 0.2, 0.4, 0.5)] == [None, 4.0, 2.0, None]
     between = read(0.3)
     assert between is not None and abs(between - 3.0) < 1e-9
+
+
+def test_what_is_known_comes_from_first_runs_and_what_is_to_beat_from_the_parents() -> None:
+    def measured(score: float | None, at: float = 0.3) -> Measurement:
+        outcome = Outcome.PRUNED if score is None else Outcome.FINISHED
+        return Measurement("c", 0, NOW, outcome, score, curve=((at, 9.0),))
+
+    tip = Experiment(1, "tuner", NOW, measurements=(measured(5.0), measured(4.0)))
+    ended, silent = measured(None), replace(measured(7.0), curve=())
+    others = [Experiment(n, "tuner", NOW, measurements=(m,)) for n, m in enumerate((ended, silent))]
+    p = pruning_for(LOWER, [tip, *others], tip, -5.0, control=True)
+    assert [k.score for k in p.finished] == [-5.0]
+    assert [k.score for k in p.incumbent] == [-5.0, -4.0]
+    assert p.incumbent[0].curve == [(0.3, -9.0)] and p.control and p.needed == -5.0

@@ -20,7 +20,7 @@ from overnight.ledger import Closing
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message, one_line
 from overnight.policies import PRIVATE
-from overnight.prune import Pruning, pruning_for
+from overnight.prune import Pruning, is_control, pruning_for
 from overnight.reviews import Reviews
 from overnight.rules import judge_for
 from overnight.savings import note_pruning
@@ -170,9 +170,11 @@ class Attempts:
     def _ask_judge(self, experiment: Experiment) -> Decision | More:
         if not experiment.scores:
             return More(Side.CANDIDATE)
-        standing = standing_of(self._driven)
-        simpler = self._arena.judge.simplify and self._simplicity.gained(experiment)
-        return self._judge.decide(Evidence(series(self._arena, experiment), standing, simpler))
+        readings, standing = series(self._arena, experiment), standing_of(self._driven)
+        return self._judge.decide(Evidence(readings, standing, self._simpler(experiment)))
+
+    def _simpler(self, experiment: Experiment) -> bool:
+        return self._arena.judge.simplify and self._simplicity.gained(experiment)
 
     def _measure_more(self, experiment: Experiment, word: More) -> Experiment:
         """One more measurement of the side that the judge named; the experiment as it is then."""
@@ -189,7 +191,11 @@ class Attempts:
         """What may end the run early: only that which is measured first."""
         if experiment.judged or not self._arena.run.prune:
             return None
-        return pruning_for(self._arena, self._tag, experiment.n, self._history.finished)
+        history, metric, n = self._history, self._arena.metric, experiment.n
+        if not history.begun:
+            return Pruning(metric)
+        needed = self._judge.least(standing_of(self._driven), self._simpler(experiment))
+        return pruning_for(metric, history.finished, history.tip, needed, is_control(self._tag, n))
 
     # -- its verdict
 

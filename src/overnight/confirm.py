@@ -72,6 +72,17 @@ class Confirm:
             return Decision(Verdict.DISCARD, gain, _unseen(gain, noise))
         return More(Side.CANDIDATE)
 
+    def least(self, standing: Standing, simpler: bool) -> float:
+        noise = noise_of(standing.stack[0], [*standing.stack[1:], *standing.repeats])
+        tip, doubt = Levels(standing.stack, noise).tip(standing.now)
+        if simpler:
+            return tip - self._margin(noise)
+        if not noise.sigma:
+            return standing.tip[-1].score
+        # Where the likelihood ratio of one reading is hopeless.
+        step = _LIKELY * noise.sigma
+        return tip + step / 2 + _HOPELESS * (doubt + noise.sigma**2) / step
+
     def _baseline(self, readings: Series) -> Decision | More:
         same = len({reading.score for reading in readings}) == 1
         enough = _SAME if same else self.table.baseline

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 
 Number = int | float
+FORESEEN = "foreseen_gain"
+"""Among the numbers of a run that was ended early: see Experiment.foreseen."""
 Value = bool | int | float | str
 
 
@@ -161,6 +163,13 @@ class Experiment:
     def judged(self) -> tuple[Measurement, ...]:
         """The measurements that were taken to decide, in the order they were taken."""
         return tuple(m for m in self.measurements if m.purpose is Purpose.JUDGE)
+
+    @property
+    def foreseen(self) -> float | None:
+        """Of an experiment whose run was ended early: the gain that it seemed to come to, positive
+        is better. A guess, from what that run said of itself."""
+        first = next(iter(self.judged), None)
+        return first.numbers.get(FORESEEN) if first and self.score is None else None
 
     @property
     def caveats(self) -> tuple[str, ...]:

@@ -116,6 +116,11 @@ class Judge(Protocol):
         """Decide about a candidate from all readings so far, or ask for one more."""
         ...
 
+    def least(self, standing: Standing, simpler: bool) -> float:
+        """A candidate whose first score is below this is discarded without a second one: what
+        pruning may go by. Only asked once there is a baseline."""
+        ...
+
     def review(self, standing: Standing) -> Decision | More | Pair | None:
         """Look at the provisional keeps between two experiments: confirm the tip (and with it all
         below), drop it, measure, or None to leave things as they are."""

@@ -12,7 +12,7 @@ import math
 import re
 from pathlib import Path
 
-from overnight.experiment import Outcome
+from overnight.experiment import FORESEEN, Outcome
 from overnight.prune import Lost, Pruning
 from overnight.score import Ending
 from overnight.tables import Metric
@@ -107,7 +107,7 @@ class Watch:
             self._lost = pruning.lost(curve[: self._looked])
             if self._lost is not None:
                 key = "prune_control" if pruning.control else "pruned_at"
-                self.numbers[key] = self._lost.at
+                self.numbers |= {key: self._lost.at, FORESEEN: self._lost.lead}
         return self._lost is not None and not pruning.control
 
     def finish(self, used: float) -> None:

@@ -1,11 +1,11 @@
 """Which run is lost: the rule that ends it early, learned from the campaign's own curves.
 
-The finished runs tell how well the value at a share of the budget predicted the score: a score is
-taken for a part of the value there (SLOPES) plus what was still to come, and the part is used for
-which that varied least. A run is lost when even the most that was still to come for any of them,
-and some of their spread on top, would not bring it to a score that could be kept. Runs that were
-ended early have no end to learn from; the controls, one in CONTROLS of those that would be ended,
-keep the rule honest.
+It asks the finished runs that were most alike at this share of the budget. A score is taken for a
+part of the value there (SLOPES) plus what was still to come, and the part is used for which that
+varied least. A run that is behind the incumbent is lost when even the most that was still to come
+for any of them, and some of their spread on top, would not bring it to a score that the judge would
+look at twice. Runs that were ended early have no end to learn from; the controls, one in CONTROLS
+of those that would be ended, keep the rule honest.
 What it is not: a judge. It keeps nothing, and a run that reports nothing is not its business.
 """
 
@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from overnight.arena import Arena
 from overnight.experiment import Experiment, Measurement
 from overnight.tables import Metric
 
@@ -28,6 +27,8 @@ EARLIEST, LATEST = 0.25, 0.65
 and values that are not finite end a run at any time."""
 LEAST = 6
 """Finished experiments to learn from before anything is ended."""
+ALIKE = 10
+"""So many of them are asked, the closest: one that was far ahead or behind says little."""
 SLOPES = (1.0, 0.5)
 """How much of a lead at a share of the budget may remain at the end."""
 CAUTION = 2.0
@@ -44,7 +45,7 @@ Curve = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Known:
-    """The first measurement of a finished experiment. Values are oriented: larger is better."""
+    """A measurement that went to its end. Values are oriented: larger is better."""
 
     curve: Curve
     score: float
@@ -59,17 +60,23 @@ class Lost:
     value: float
     incumbent: float
     """What the incumbent had there, or at its worst when the run has diverged."""
-    margin: float
-    """How far behind the incumbent a run could be there without being lost."""
+    most: float
+    """The score that it could reach at best."""
+    needed: float
+    """The least that is worth a second look."""
+    lead: float
+    """How far ahead of the incumbent it would end, by the same rule; below zero."""
     diverged: bool = False
 
     def words(self, metric: Metric) -> str:
         """In a sentence, with the metric as it is reported."""
         name, share = metric.name, f"at {self.at:.0%} of the budget"
-        value, best = (f"{metric.orient(v):.5g}" for v in (self.value, self.incumbent))
+        told = (self.value, self.incumbent, self.most, self.needed)
+        value, best, most, needed = (f"{metric.orient(v):.5g}" for v in told)
         if self.diverged:
             return f"{share}: {name} {value} has diverged, the incumbent's worst was {best}"
-        return f"{share}: {name} {value} there, the incumbent had {best} (margin {self.margin:.3g})"
+        ends = f"it would end at {most} at best, {needed} is needed"
+        return f"{share}: {name} {value} there, the incumbent had {best}; {ends}"
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,11 @@ class Pruning:
 
     metric: Metric
     finished: Sequence[Known] = ()
-    """What there is to learn from."""
-    incumbent: Sequence[Curve] = ()
-    """Its curves, oriented; without any, no run is lost."""
+    """What there is to learn from: the first measurement of each."""
+    incumbent: Sequence[Known] = ()
+    """Its measurements; without any, no run is lost."""
     needed: float = 0.0
-    """The oriented score below which nothing is kept."""
+    """The oriented score below which the judge gives a candidate up at once."""
     control: bool = False
     """Whether this run goes on to its end even when it is lost."""
 
@@ -95,47 +102,42 @@ class Pruning:
         return self._diverged(curve) or self._behind(*curve[-1])
 
     def _behind(self, at: float, value: float) -> Lost | None:
-        there = [v for curve in self.incumbent if (v := value_at(curve, at)) is not None]
-        pairs = ((k.score, value_at(k.curve, at)) for k in self.finished)
-        known = [(score, v) for score, v in pairs if v is not None]
-        if not EARLIEST <= at <= LATEST or not there or len(known) < LEAST:
+        own, known = _at(self.incumbent, at), _at(self.finished, at)
+        if not EARLIEST <= at <= LATEST or not own or len(known) < LEAST:
             return None
-        best = fmean(there)
-        _, slope, most = min(_still_to_come(known, slope) for slope in SLOPES)
-        margin = max(best - (self.needed - most) / slope, 0.0)
-        return Lost(at, value, best, margin) if value < best - margin else None
+        best = fmean(v for _, v in own)
+        alike = sorted(known, key=lambda pair: (abs(pair[1] - value), -pair[0]))[:ALIKE]
+        _, slope, rest = min(_still_to_come(alike, slope) for slope in SLOPES)
+        most = slope * value + rest
+        if value >= best or most >= self.needed:
+            return None
+        return Lost(at, value, best, most, self.needed, slope * (value - best))
 
     def _diverged(self, curve: Curve) -> Lost | None:
         at, value = curve[-1]
-        worst = min(v for one in self.incumbent for _, v in one)
-        way = max(max(v for _, v in one) for one in self.incumbent) - worst
-        line = min(worst, max(v for _, v in curve)) - DIVERGED * way
-        lost = Lost(at, value, worst, DIVERGED * way, diverged=True)
-        return lost if way and value < line else None
+        values = [v for k in self.incumbent for _, v in k.curve]
+        worst, way = min(values), max(values) - min(values)
+        if not way or value >= min(worst, max(v for _, v in curve)) - DIVERGED * way:
+            return None
+        return Lost(at, value, worst, value, self.needed, value - worst, diverged=True)
 
 
-def pruning_for(arena: Arena, tag: str, n: int, finished: Sequence[Experiment]) -> Pruning:
-    """What experiment `n` is held against: the finished experiments of its campaign, oldest
-    first."""
-    metric, control = arena.metric, is_control(tag, n)
-    best = next((e for e in reversed(finished) if e.kept and e.score is not None), None)
-    if best is None or best.score is None:
-        return Pruning(metric, control=control)
+def pruning_for(
+    metric: Metric, finished: Sequence[Experiment], tip: Experiment, needed: float, control: bool
+) -> Pruning:
+    """What a candidate is held against: the finished experiments of its campaign, oldest first,
+    and its parent."""
     firsts = (next(iter(e.judged), None) for e in finished[-MOST:])
-    known = [
-        Known(_oriented(m, metric), metric.orient(m.score))
-        for m in firsts
-        if m and m.curve and m.score is not None
+    known = _known(metric, (m for m in firsts if m))
+    return Pruning(metric, known, _known(metric, tip.judged), needed, control)
+
+
+def _known(metric: Metric, measurements: Iterable[Measurement]) -> list[Known]:
+    return [
+        Known([(at, metric.orient(v)) for at, v in m.curve], metric.orient(m.score))
+        for m in measurements
+        if m.curve and m.score is not None
     ]
-    own = [_oriented(m, metric) for m in best.judged if m.curve]
-    # Some rules discard at once what falls short of their gain; "confirm" adds small gains up.
-    least = {"threshold": max(arena.judge.gain, metric.min_gain), "greedy": metric.min_gain}
-    needed = metric.orient(best.score) + least.get(arena.judge.rule, 0.0)
-    return Pruning(metric, known, own, needed, control)
-
-
-def _oriented(measurement: Measurement, metric: Metric) -> Curve:
-    return [(at, metric.orient(value)) for at, value in measurement.curve]
 
 
 def is_control(tag: str, n: int) -> bool:
@@ -152,6 +154,12 @@ def value_at(curve: Curve, at: float) -> float | None:
         return None
     (before, low), (after, high) = curve[place - 1 : place + 1]
     return low + (high - low) * (at - before) / (after - before)
+
+
+def _at(known: Sequence[Known], at: float) -> list[tuple[float, float]]:
+    """Score and value there of those that have one."""
+    pairs = ((k.score, value_at(k.curve, at)) for k in known)
+    return [(score, value) for score, value in pairs if value is not None]
 
 
 def _still_to_come(

@@ -21,6 +21,7 @@ from overnight.judge import (
     compared,
     estimate,
 )
+from overnight.noise import Series
 from overnight.tables import JudgeTable
 
 
@@ -39,6 +40,9 @@ class Greedy(_Settled):
 
     min_gain: float
 
+    def least(self, standing: Standing, simpler: bool) -> float:
+        return _level(standing.tip) + self.min_gain
+
     def decide(self, evidence: Evidence) -> Decision | More:
         if not evidence.standing.stack:
             return BASELINE
@@ -55,6 +59,9 @@ class Threshold(_Settled):
     gain: float
     repeats: int
 
+    def least(self, standing: Standing, simpler: bool) -> float:
+        return _level(standing.tip) + self.gain
+
     def decide(self, evidence: Evidence) -> Decision | More:
         if not evidence.standing.stack:
             return BASELINE
@@ -70,9 +77,11 @@ class Threshold(_Settled):
 
 
 def _apart(evidence: Evidence) -> float:
-    sides = evidence.candidate, evidence.standing.tip
-    mine, before = (estimate(tuple(reading.score for reading in side)) for side in sides)
-    return mine - before
+    return _level(evidence.candidate) - _level(evidence.standing.tip)
+
+
+def _level(readings: Series) -> float:
+    return estimate(tuple(reading.score for reading in readings))
 
 
 def _judged(gain: float, needed: float) -> Decision:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from overnight.agents.base import Workbench
+from overnight.agents.belief import Belief
+from overnight.agents.constants import find_constants
 from overnight.agents.tuner import Tuner
 from overnight.arena import Arena
 from overnight.errors import AgentError
-from overnight.experiment import Experiment, Idea, Value, Verdict
+from overnight.experiment import FORESEEN, Experiment, Idea, Measurement, Outcome, Value, Verdict
 from toy import ARENA, write_toy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -199,6 +201,43 @@ def test_it_turns_away_from_what_crashed(tmp_path: Path) -> None:
     assert verdicts[20:].count(Verdict.CRASH) <= 2, verdicts
     best = [e for e in search.history if e.kept][-1]
     assert best.score is not None and best.score <= 16
+
+
+def ended_early(experiment: Experiment, gain: float) -> Experiment:
+    """As if its run had been ended early, when it seemed to come to this gain."""
+    run = Measurement("c", 0, NOW, Outcome.PRUNED, numbers={FORESEEN: gain})
+    verdict = Verdict.DISCARD
+    return replace(experiment, verdict=verdict, score=None, gain=None, measurements=(run,))
+
+
+def test_what_was_ended_early_counts_as_what_it_seemed_to_come_to(tmp_path: Path) -> None:
+    def told(gain: float) -> float:
+        constants = find_constants("train.py", "WIDTH = 64  # 8..512 log\n")
+        key = constants[0].key
+        one = Experiment(1, "tuner", NOW, "0", "1", Verdict.DISCARD, parameters={key: 128})
+        others = [replace(one, n=n, parameters={key: 64}, gain=1.0) for n in range(2, 5)]
+        belief = Belief(constants, [ended_early(one, gain), *others], lambda e: {key: 64})
+        return float(belief.of_changes({key: 64}, [{key: 128}])[0][0])
+
+    assert told(-4.0) < told(-1.0) < told(-0.1) < 0
+
+
+def test_what_was_ended_early_did_not_fail_but_counts_as_the_worst(tmp_path: Path) -> None:
+    search = Search(tmp_path / "a", {"train.py": TRAIN}, bowl(5))
+    list(search.steps(12))
+    worst = max(e.score for e in search.history if e.score is not None)
+    search.history[5] = ended_early(search.history[5], -1.0)
+    seen: list[float | None] = []
+
+    def suggestions(constants: object, trials: object, seed: int) -> Iterator[Values]:
+        assert isinstance(trials, list)
+        seen.extend(score for _, score in trials)
+        return iter(())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("overnight.agents.tpe.suggestions", suggestions)
+        assert search.propose() is not None
+    assert None not in seen and seen[4] == min(s for s in seen if s is not None) >= -worst
 
 
 def test_it_goes_on_when_everything_crashes(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overnight.agents.constants import Change, Constant
-from overnight.experiment import Experiment, Value, Verdict
+from overnight.experiment import Experiment, Value
 
 Floats = NDArray[np.float64]
 
@@ -25,8 +25,6 @@ _LENGTH = 1.5
 _NOISE = 0.15
 _STEP_COST = 0.1
 _FAILURE = -3.0
-_ENDED_EARLY = -1.5
-"""It was lost for sure, by how much is not known."""
 _LARGEST = 5.0
 
 _COST = re.compile(r"DEPTH|LAYERS?\b|BLOCKS|BATCH|WIDTH|DIM\b|HIDDEN|RATIO|SIZE", re.IGNORECASE)
@@ -94,9 +92,8 @@ class Belief:
 
 def _gain(e: Experiment, unit: float) -> float:
     """What it gained, in typical gains, or what an experiment without a score stands for."""
-    if e.gain is not None:
-        return e.gain / unit
-    return _ENDED_EARLY if e.verdict is Verdict.DISCARD else _FAILURE
+    gain = e.foreseen if e.gain is None else e.gain
+    return _FAILURE if gain is None else gain / unit
 
 
 def _alike(a: Floats, b: Floats) -> Floats:

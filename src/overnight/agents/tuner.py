@@ -1,9 +1,10 @@
 """The built-in tuner: searches the constants of the editable Python files, without a model.
 
 It keeps a belief about the gain of every change near the incumbent: a Gaussian process in which
-each constant adds its own smooth effect, learned from all experiments, failed ones as losses. Of
-many small changes of a few constants, it proposes the one whose expected improvement is largest.
-With evidence, Optuna's TPE adds changes from the whole range, away from what failed.
+each constant adds its own smooth effect, learned from all experiments: failed ones as losses, runs
+that were ended early by what they seemed to come to. Of many small changes of a few constants, it
+proposes the one whose expected improvement is largest. With evidence, Optuna's TPE adds changes
+from the whole range, away from what failed.
 """
 
 from __future__ import annotations
@@ -152,9 +153,13 @@ class _Search:
             yield {key: suggested[key] for key in self.random.sample(keys, most)}
 
     def _trials(self) -> list[tuple[Mapping[str, Value], float | None]]:
+        """What was tried, and its score. A run that was ended early did not fail: it counts as the
+        worst that went to its end."""
+        scores = [None if e.score is None else self.orient(e.score) for e in self.experiments]
+        worst = min((score for score in scores if score is not None), default=None)
         return [
-            (e.parameters, None if e.score is None else self.orient(e.score))
-            for e in self.experiments
+            (e.parameters, score if e.foreseen is None else worst)
+            for e, score in zip(self.experiments, scores, strict=True)
         ]
 
     def _new(self, changes: Iterator[Change] | Sequence[Change]) -> list[Change]:
