@@ -90,7 +90,7 @@ def campaign(title: str, budget: str, changes: Sequence[Change], times: int) -> 
         for words in (["run", "--agent", "planter", "--experiments", str(times)], ["log"]):
             subprocess.run(["overnight", *words, "-C", str(root)], check=True)
         report = (root / ".overnight" / "report.md").read_text()
-        print("\n" + report.partition("## Did not work")[0], flush=True)
+        print("\n" + report.partition("## What did not work")[0], flush=True)
         with open_record(root, None) as record:
             return record.ledger.experiments(record.tag)
 
