@@ -7,8 +7,8 @@ architectures by hand with 60 s a run, which have no order. A campaign is played
 rule: a candidate goes on to its end, or is ended at the first point at which the rule calls it
 lost. Only what went to its end is learned from, and one in ten of those that would be ended is let
 through. A win is a first score better than the incumbent's by 0.02, what the recorded campaigns
-asked for. `learned` ends what cannot reach that; `confirm` what the default judge would give up
-after one measurement: a score that is worse than the incumbent's by a tenth of the noise, 0.002.
+asked for. `learned` ends what cannot reach that; `confirm` what cannot reach a score
+that speaks for a gain before the default judge: half the noise better than the incumbent's, 0.01.
 `oracle` knows every score at a quarter of the budget and ends all but the wins.
 
 The rule's constants were chosen on `tuner` and `hand`. That the runs most alike are asked, not all,
@@ -94,7 +94,7 @@ def oracle(finished: Sequence[Known], incumbent: Run, curve: Curve, end: float) 
 RULES: dict[str, Rule] = {
     "none": lambda *_: False,
     "learned": pruned(GAIN),
-    "confirm": pruned(-0.002),
+    "confirm": pruned(0.01),
     "median": median,
     "margin 0.1": behind(0.1),
     "margin 0.05": behind(0.05),

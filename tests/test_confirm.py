@@ -139,17 +139,20 @@ def test_simpler_code_is_kept_when_it_is_as_good_and_the_rule_can_be_switched_of
     assert verdict_of(worse) is Verdict.DISCARD
 
 
-@pytest.mark.parametrize("simpler", [False, True])
-def test_the_least_first_score_is_where_a_candidate_is_given_up_at_once(simpler: bool) -> None:
+def test_a_first_score_below_the_least_never_makes_a_provisional_keep() -> None:
     for seed in range(20):
         stack = (readings(drawn(seed, 5)), readings(drawn(100 + seed, 1 + seed % 3, 2.0), 5))
         standing = Standing(stack, (False, False), now=9)
-        least = RULE.least(standing, simpler)
-        for score, given_up in ((least - 1e-6, True), (least + 1e-6, False)):
-            word = RULE.decide(Evidence(readings([score], 9), standing, simpler))
-            assert (verdict_of(word) is Verdict.DISCARD) is given_up
+        least, worst = (RULE.least(standing, simpler) for simpler in (False, True))
+        assert worst < least
+        word = RULE.decide(Evidence(readings([least - 1e-6], 9), standing))
+        assert verdict_of(word) is not Verdict.PROVISIONAL
+        word = RULE.decide(Evidence(readings([worst - 1e-6], 9), standing, simpler=True))
+        assert verdict_of(word) is Verdict.DISCARD
+        word = RULE.decide(Evidence(readings([least + 1.0], 9), standing))
+        assert verdict_of(word) is Verdict.PROVISIONAL
     exact = Standing((readings([1.0] * 3),), (False,))
-    assert RULE.least(exact, simpler) == 1.0
+    assert RULE.least(exact, False) == RULE.least(exact, True) == 1.0
 
 
 def test_a_pair_takes_turns_and_is_asked_for_only_at_a_fair_price() -> None:

@@ -74,14 +74,12 @@ class Confirm:
 
     def least(self, standing: Standing, simpler: bool) -> float:
         noise = noise_of(standing.stack[0], [*standing.stack[1:], *standing.repeats])
-        tip, doubt = Levels(standing.stack, noise).tip(standing.now)
+        tip, _ = Levels(standing.stack, noise).tip(standing.now)
         if simpler:
             return tip - self._margin(noise)
         if not noise.sigma:
             return standing.tip[-1].score
-        # Where the likelihood ratio of one reading is hopeless.
-        step = _LIKELY * noise.sigma
-        return tip + step / 2 + _HOPELESS * (doubt + noise.sigma**2) / step
+        return tip + _LIKELY * noise.sigma / 2  # where one reading speaks neither way
 
     def _baseline(self, readings: Series) -> Decision | More:
         same = len({reading.score for reading in readings}) == 1

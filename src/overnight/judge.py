@@ -117,8 +117,8 @@ class Judge(Protocol):
         ...
 
     def least(self, standing: Standing, simpler: bool) -> float:
-        """A candidate whose first score is below this is discarded without a second one: what
-        pruning may go by. Only asked once there is a baseline."""
+        """A first score below this does not speak for the candidate: what pruning may go by. Only
+        asked once there is a baseline."""
         ...
 
     def review(self, standing: Standing) -> Decision | More | Pair | None:
