@@ -1,9 +1,10 @@
 """The judge on the real thing: campaigns of the nanogpt template whose changes are known.
 
 A `command` agent makes them, one after another. In the first campaign it changes only comments and
-seeds: nothing may be kept. In the second it plants changes that help, changes that harm and
-comments: those that help must stay, and no harm. What is printed at the end of each is the report's
-own list of wins. A run has a few seconds of processor time, so that the whole takes an hour.
+seeds: nothing may be kept. In the second, which begins from a spoilt program, it plants changes
+that help, changes that harm and comments: those that help must stay, and no harm. What is printed
+at the end of each is the report as far as its wins. A run has a few seconds of processor time, so
+that the whole takes an hour.
 """
 
 from __future__ import annotations
@@ -50,29 +51,36 @@ def constant(kind: str, name: str, value: str) -> Change:
     return (f"{kind}{name} = {value}", rf"(?m)^{name} = \S+", f"{name} = {value}")
 
 
+SPOILT = [
+    constant("", "MATRIX_LR", "0.002"),
+    constant("", "EMBEDDING_LR", "0.01"),
+]
+"""What the second campaign begins with, so that it is known what helps."""
 PLANTED = [
     COMMENT,
-    constant(HARM, "EMBEDDING_LR", "0.01"),
-    constant(HELP, "DEPTH", "2"),
-    COMMENT,
-    constant(HARM, "MATRIX_LR", "0.002"),
-    constant(HELP, "BATCH", "4"),
+    constant(HARM, "DECAY", "0.05"),
+    constant(HELP, "EMBEDDING_LR", "1.0"),
     COMMENT,
     constant(HARM, "HEAD_LR", "0.0005"),
-    constant(HELP, "MLP_RATIO", "1.0"),
+    constant(HELP, "MATRIX_LR", "0.02"),
     COMMENT,
-    constant(HARM, "DECAY", "0.05"),
-    constant(HELP, "TOKEN_SHIFT", "True"),
+    constant(HARM, "WIDTH", "64"),
+    constant(HELP, "DEPTH", "2"),
     COMMENT,
-    constant(HARM, "SOFTCAP", "0.0"),
+    constant(HARM, "MOMENTUM", "0.8"),
     COMMENT,
+    constant(HARM, "SCALAR_LR", "0.5"),
     COMMENT,
 ]
 
 
-def arena(folder: Path, budget: str, changes: Sequence[Change]) -> Path:
-    """The template with this budget and an agent that makes these changes in turn."""
+def arena(folder: Path, budget: str, changes: Sequence[Change], spoilt: Sequence[Change]) -> Path:
+    """The template with this budget and an agent that makes these changes in turn; `spoilt` are
+    made beforehand."""
     make_arena("nanogpt", folder)
+    train = folder / "train.py"
+    for _, find, put in spoilt:
+        train.write_text(re.sub(find, put, train.read_text()))
     contract, agent = folder / "arena.toml", folder / "planter.py"
     text = re.sub(r'(?m)^budget = "[^"]*"', f'budget = "{budget}"', contract.read_text())
     contract.write_text(text + TABLE)
@@ -82,11 +90,17 @@ def arena(folder: Path, budget: str, changes: Sequence[Change]) -> Path:
     return folder
 
 
-def campaign(title: str, budget: str, changes: Sequence[Change], times: int) -> list[Experiment]:
+def campaign(
+    title: str,
+    budget: str,
+    changes: Sequence[Change],
+    times: int,
+    spoilt: Sequence[Change] = (),
+) -> list[Experiment]:
     """Run it, print it as a person would see it, and return what it came to."""
     print(f"\n== {title}: {times} experiments of {budget}\n", flush=True)
     with tempfile.TemporaryDirectory() as place:
-        root = arena(Path(place) / "arena", budget, changes)
+        root = arena(Path(place) / "arena", budget, changes, spoilt)
         for words in (["run", "--agent", "planter", "--experiments", str(times)], ["log"]):
             subprocess.run(["overnight", *words, "-C", str(root)], check=True)
         report = (root / ".overnight" / "report.md").read_text()
@@ -104,7 +118,7 @@ def main() -> None:
         found = campaign("comments and seeds", given.budget, NOTHING, 40)
         print(f"kept: {sum(e.kept for e in found[1:])} of {len(found) - 1}, expected: 0")
     if given.only != "nothing":
-        found = campaign("planted", given.budget, PLANTED, len(PLANTED))
+        found = campaign("planted", given.budget, PLANTED, len(PLANTED), SPOILT)
         for kind in (HELP, HARM):
             planted = [e for e in found if e.description.startswith(kind)]
             kept = sum(e.kept for e in planted)

@@ -31,7 +31,7 @@ LAYERS = [
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
     "processes disk log printed supervisor stage git private refs repository candidate workspace",
     "gpus artefacts score progress policies measure setup executors.base executors.local",
-    "simplicity",
+    "simplicity seeds driven",
     "exchange referee",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
     "agents.command agents.patches agents.person agents.named results stop resume",
