@@ -140,6 +140,14 @@ def test_a_run_must_go_on_reading_the_seed_that_it_is_given(tmp_path: Path) -> N
     assert [str(e.verdict) for e in final(toy).values()] == ["keep", "invalid", "keep"]
 
 
+def test_a_score_as_good_as_infinite_is_invalid_and_the_night_goes_on(tmp_path: Path) -> None:
+    """Its square is no number: as a provisional keep it would end every driver that looks at it."""
+    toy = noisy(tmp_path / "arena")
+    run(toy, Writer(["X=-1e200\n", "X=40\n"]))
+    assert [str(e.verdict) for e in final(toy).values()] == ["keep", "invalid", "keep"]
+    assert "as good as infinite" in final(toy)[1].reason
+
+
 def test_a_pair_shares_a_fresh_seed_and_no_other_measurements_do(tmp_path: Path) -> None:
     toy = noisy(tmp_path / "arena")
     run(toy, Writer(["X=40\n"]))
