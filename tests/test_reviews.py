@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from overnight import Campaign, Experiment, Verdict
+from overnight.errors import MeasurementImpossible
 from toy import ARENA, git, make_toy, overnight
 from writer import Writer, run
 
@@ -146,6 +147,28 @@ def test_a_score_as_good_as_infinite_is_invalid_and_the_night_goes_on(tmp_path: 
     run(toy, Writer(["X=-1e200\n", "X=40\n"]))
     assert [str(e.verdict) for e in final(toy).values()] == ["keep", "invalid", "keep"]
     assert "as good as infinite" in final(toy)[1].reason
+
+
+@pytest.mark.parametrize(("failing", "ended"), [("== 9", False), (">= 9", True)])
+def test_the_incumbent_may_fail_once_but_not_again_and_again(
+    tmp_path: Path, failing: str, ended: bool
+) -> None:
+    toy = noisy(tmp_path / "arena")
+    score = (
+        NOISY + f"if x == 50 and int(os.environ['OVERNIGHT_SEED']) {failing}: raise SystemExit(1)\n"
+    )
+    (toy / "score.py").write_text(
+        "import sys\n" + score.replace("print", "line = ", 1) + "print(line)\n"
+    )
+    git(toy, "commit", "--quiet", "--all", "--message", "fails")
+    if ended:
+        with pytest.raises(MeasurementImpossible, match="3 times in a row"):
+            run(toy, Writer(["X=46\n"]))
+    else:
+        run(toy, Writer(["X=46\n"]))
+    experiments = final(toy)
+    assert [m.seed for m in experiments[0].judged if m.score is None][0] == 9
+    assert experiments[0].kept and experiments[1].kept is not ended
 
 
 def test_a_pair_shares_a_fresh_seed_and_no_other_measurements_do(tmp_path: Path) -> None:

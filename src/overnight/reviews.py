@@ -22,6 +22,8 @@ from overnight.standing import ROUND, rounds_of, standing_of
 
 _MOMENT = 0.05
 """Seconds that a measurement takes at least."""
+_FAILURES = 3
+"""Failures of a keep one after another before it, or the machine, counts as broken."""
 _PAIR = "pair"
 """The kind of event that tells of a pair before it is measured."""
 
@@ -69,25 +71,28 @@ class Reviews:
     def measure(self, side: Side, seed: int | None = None) -> Measurement:
         """One more measurement of the tip or the incumbent.
 
-        Raises MeasurementImpossible when the incumbent fails, which has run before.
+        Raises MeasurementImpossible when the incumbent, which has run before, fails again and
+        again; a single failure is no end of the night, and no verdict.
         """
         experiment = self._history.tip if side is Side.TIP else self._history.incumbent
         if seed is None and not self._judge.fresh_seeds:
             seed = len(experiment.judged)
         measurement = self._measuring.take(experiment, seed)
-        if measurement.score is None and experiment.kept:
-            raise MeasurementImpossible(
-                f"experiment {experiment.n}, the incumbent, was measured again and failed: "
-                f"{measurement.outcome}: {measurement.detail}"
-            )
         self._history.refresh(experiment.n)
+        latest = self._history.find(experiment.n).judged[-_FAILURES:]
+        if experiment.kept and len(latest) == _FAILURES and all(m.score is None for m in latest):
+            raise MeasurementImpossible(
+                f"experiment {experiment.n}, the incumbent, was measured again and failed "
+                f"{_FAILURES} times in a row: {measurement.outcome}: {measurement.detail}"
+            )
         return measurement
 
     def _fits(self) -> float:
         """How many measurements like the incumbent's last the time is enough for."""
         if self.until is None:
             return math.inf
-        seconds = sum(self._history.incumbent.judged[-1].stage_seconds.values())
+        scored = [m for m in self._history.incumbent.judged if m.score is not None]
+        seconds = sum(scored[-1].stage_seconds.values())
         left = (self.until - datetime.now(UTC)).total_seconds()
         return left / max(seconds, _MOMENT)
 
@@ -121,7 +126,8 @@ class Reviews:
         """Measure them; the tip, when it failed at that and has a new verdict."""
         for side in sides:
             measurement = self.measure(side, seed)
-            if verdict := measurement.outcome.verdict:
+            verdict = measurement.outcome.verdict
+            if verdict and side is Side.TIP:
                 words = f"when measured again: {measurement.outcome}: {measurement.detail}"
                 return self._revise([Closing(verdict, words)])
         return []
