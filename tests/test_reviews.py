@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from overnight import Campaign, Experiment, Verdict
+from overnight import Campaign, Experiment, Idea, Limits, Verdict
+from overnight.agents.base import Workbench
 from overnight.errors import MeasurementImpossible
 from toy import ARENA, git, make_toy, overnight
 from writer import Writer, run
@@ -167,8 +168,24 @@ def test_the_incumbent_may_fail_once_but_not_again_and_again(
     else:
         run(toy, Writer(["X=46\n"]))
     experiments = final(toy)
-    assert [m.seed for m in experiments[0].judged if m.score is None][0] == 9
+    assert next(m.seed for m in experiments[0].judged if m.score is None) == 9
     assert experiments[0].kept and experiments[1].kept is not ended
+
+
+def test_a_wish_to_stop_ends_a_trial_and_the_same_command_goes_on_with_it(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+
+    class Stopper(Writer):
+        def propose(self, bench: Workbench) -> Idea | None:
+            campaign.ledger.add_event("t", "stop-request", now=False)
+            return super().propose(bench)
+
+    with Campaign.open(toy, "t") as campaign:
+        campaign.run(Stopper(["X=40\n"]), Limits())
+        assert [e.n for e in campaign.history.stack] == [0, 1], "the experiment, and no trial of it"
+        measured = campaign.history.measured
+        campaign.run(Writer([]), Limits())
+        assert campaign.incumbent.n == 1 and campaign.history.measured >= measured + 4
 
 
 def test_a_pair_shares_a_fresh_seed_and_no_other_measurements_do(tmp_path: Path) -> None:

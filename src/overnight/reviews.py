@@ -7,6 +7,7 @@ once), the branch moves.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -38,6 +39,8 @@ class Reviews:
     def __init__(self, driven: Driven, judge: Judge, measuring: Measuring) -> None:
         self.until: datetime | None = None
         """When the campaign's time is over, if it has a limit."""
+        self.stopped: Callable[[], bool] = lambda: False
+        """Whether a person wants no more of it now; a trial goes on when the campaign does."""
         self._driven = driven
         self._arena = driven.arena
         self._tag = driven.tag
@@ -55,7 +58,7 @@ class Reviews:
         """
         changed = self._complete_pair()
         last = self._history.measured + 2 * MOST_TRIALS * self._arena.judge.max_repeats * final
-        while (fits := self._fits()) >= 1:
+        while (fits := self._fits()) >= 1 and not self.stopped():
             allowed = max(last - self._history.measured, fits if fits <= RESERVE else 0)
             standing = standing_of(self._driven)
             trial = min(max(standing.patience, allowed), fits)
