@@ -81,12 +81,13 @@ def test_the_baseline_is_measured_until_its_noise_is_known() -> None:
     assert isinstance(RULE.decide(Evidence(readings([2.0] * 3), Standing())), Decision)
 
 
-def test_without_noise_one_measurement_suffices_and_a_keep_is_looked_at_twice() -> None:
+def test_without_noise_one_measurement_suffices_and_a_keep_at_three_times() -> None:
     standing = Standing((readings([1.0] * 3),), (False,))
     worse = RULE.decide(Evidence(readings([1.0], 3), standing))
     assert verdict_of(worse) is Verdict.DISCARD
     assert RULE.decide(Evidence(readings([1.1], 3), standing)) == More(Side.CANDIDATE)
-    better = RULE.decide(Evidence(readings([1.1, 1.1], 3), standing))
+    assert RULE.decide(Evidence(readings([1.1] * 2, 3), standing)) == More(Side.CANDIDATE)
+    better = RULE.decide(Evidence(readings([1.1] * 3, 3), standing))
     assert isinstance(better, Decision) and better.verdict is Verdict.KEEP
     assert better.gain == pytest.approx(0.1)
 
@@ -97,6 +98,23 @@ def test_a_candidate_that_brings_chance_into_a_metric_without_noise_is_not_kept_
     standing = Standing((readings([1.0] * 3),), (False,))
     word = RULE.decide(Evidence(readings([1.6, 0.4], 3), standing))
     assert verdict_of(word) is not Verdict.KEEP
+
+
+@pytest.mark.parametrize("chance", [0.2, 0.4])
+def test_a_metric_of_two_values_that_looked_deterministic_keeps_no_luck(chance: float) -> None:
+    class Coin(Machine):
+        def measure(self, true: float) -> float:
+            self.count += 1
+            return float(self.random.random() < chance)
+
+    false = 0
+    for seed in range(100):
+        campaign = Campaign(RULE, Coin("Gaussian", seed))
+        campaign.begin()
+        for _ in range(20):
+            campaign.attempt(0.0)
+        false += campaign.false > 0
+    assert false <= 6  # two looks at a keep: 8 and 11
 
 
 def test_one_wild_reading_neither_keeps_nor_is_forgotten_in_the_noise() -> None:

@@ -78,11 +78,12 @@ class Confirm:
         return BASELINE if len(readings) >= enough else More(Side.CANDIDATE)
 
     def _exact(self, evidence: Evidence) -> Decision | More:
-        """Where repeats are equal: one measurement suffices; a keep is looked at twice, since a
-        candidate may bring chance into what had none."""
+        """Where repeats are equal: one measurement suffices; a keep is looked at three times, since
+        a candidate may bring chance into what had none, and three equal scores of the baseline may
+        be chance where the metric has few values."""
         gain = evidence.candidate[0].score - evidence.standing.tip[-1].score
         if gain > 0 and gain >= self.min_gain:
-            if len(evidence.candidate) == 1:
+            if len(evidence.candidate) < _SAME:
                 return More(Side.CANDIDATE)
             words = f"{compared(gain, 0)}; repeats are equal to the last digit"
             return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
