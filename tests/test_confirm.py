@@ -143,6 +143,15 @@ def test_identical_repeats_beside_noisy_ones_count_as_one_draw_and_the_reason_sa
     assert "fix its own seed" in word.reason and "one draw" in word.reason
 
 
+def test_what_is_given_up_is_told_with_the_gain_that_was_measured() -> None:
+    stack = (readings(drawn(1, 30, 0.0)), readings(drawn(2, 30, 0.5)))
+    standing = Standing(stack, (False, False), patience=math.inf, now=40)
+    words = [Confirm(JudgeTable(), least).review(standing) for least in (0.0, 2.0)]
+    gains = [word.gain for word in words if isinstance(word, Decision)]
+    assert [verdict_of(word) for word in words] == [Verdict.DISCARD] * 2
+    assert gains[0] == pytest.approx(gains[1], abs=0.25), "drawn back from the least that counts"
+
+
 def test_simpler_code_is_kept_when_it_is_as_good_and_the_rule_can_be_switched_off() -> None:
     standing = Standing((readings(drawn(5, 40)),), (False,))
     tip = fmean(drawn(5, 40))

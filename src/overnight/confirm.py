@@ -151,7 +151,7 @@ class Confirm:
         if evidence >= needs:
             return self._confirmed(standing, levels, noise, pairs)
         if len(pairs) >= self.table.max_repeats:
-            gain, _ = honest_gain(pairs, noise)
+            gain = honest_gain(pairs, noise)[0] + self.min_gain
             words = f"not confirmed by {len(pairs)} pairs of measurements ({gain:+.4g})"
             return Decision(Verdict.DISCARD, gain, words)
         expected = levels.gap(-1, 0).mean - self.min_gain
