@@ -143,6 +143,14 @@ def test_identical_repeats_beside_noisy_ones_count_as_one_draw_and_the_reason_sa
     assert "fix its own seed" in word.reason and "one draw" in word.reason
 
 
+def test_only_what_the_noise_may_explain_is_called_within_it() -> None:
+    standing = Standing((readings(drawn(1, 8)),), (False,))
+    words = [RULE.decide(Evidence(readings([score], 8), standing)) for score in (-0.7, -20.0)]
+    near, far = (word.reason for word in words if isinstance(word, Decision))
+    assert "within the noise" in near and "within the noise" not in far
+    assert far.startswith("no better than its parent (-")
+
+
 def test_what_is_given_up_is_told_with_the_gain_that_was_measured() -> None:
     stack = (readings(drawn(1, 30, 0.0)), readings(drawn(2, 30, 0.5)))
     standing = Standing(stack, (False, False), patience=math.inf, now=40)

@@ -208,7 +208,8 @@ def _as_simple(gain: float, margin: float) -> str:
 
 
 def _unseen(gain: float, noise: Noise) -> str:
-    return f"{compared(gain, math.inf).partition(' is')[0]} within the noise of {noise.sigma:.3g}"
+    words = compared(gain, 0)
+    return f"{words} within the noise of {noise.sigma:.3g}" if gain > -noise.sigma else words
 
 
 def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
