@@ -188,6 +188,20 @@ def test_a_wish_to_stop_ends_a_trial_and_the_same_command_goes_on_with_it(tmp_pa
         assert campaign.incumbent.n == 1 and campaign.history.measured >= measured + 4
 
 
+def test_a_hard_constraint_holds_when_a_candidate_is_measured_again(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena", "\n[constraints]\nsize = { max = 10 }\n")
+    size = "(99 if x < 50 and int(os.environ['OVERNIGHT_SEED']) > 6 else 1)"
+    (toy / "score.py").write_text(NOISY.replace('{"loss":', f'{{"size": {size}, "loss":'))
+    git(toy, "commit", "--quiet", "--all", "--message", "sizes")
+    run(toy, Writer(["X=40\n"]))
+    experiments = final(toy)
+    assert experiments[1].verdict is Verdict.INVALID
+    assert (
+        experiments[1].reason == "when measured again: constraint size is 99, above the maximum 10"
+    )
+    assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
+
+
 def test_a_pair_shares_a_fresh_seed_and_no_other_measurements_do(tmp_path: Path) -> None:
     toy = noisy(tmp_path / "arena")
     run(toy, Writer(["X=40\n"]))
@@ -318,3 +332,6 @@ def test_a_soft_constraint_costs_and_a_hard_one_forbids(tmp_path: Path) -> None:
     done = run(toy, Writer(["X=12\n", "X=-9\n"]))
     assert [str(e.verdict) for e in done] == ["keep", "discard", "keep"]
     assert done[2].gain == pytest.approx(12 - (7 - 10))
+    words = " ".join(overnight(toy, "status").stdout.split())
+    assert words.startswith("loss went from 7 to 12 (+71.4%) with 1 win in 2 experiments")
+    assert "15 better with what soft constraints cost" in words

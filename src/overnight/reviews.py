@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
+from overnight.arena import Arena
 from overnight.driven import Driven
 from overnight.errors import MeasurementImpossible
 from overnight.experiment import Experiment, Measurement, Verdict
@@ -31,6 +32,16 @@ _PAIR = "pair"
 
 def _turns(first: Side) -> list[Side]:
     return [first, Side.INCUMBENT if first is Side.TIP else Side.TIP]
+
+
+def failure_of(arena: Arena, measurement: Measurement) -> Closing | None:
+    """The verdict that a measurement forces, whatever the judge would say; None when it may."""
+    if verdict := measurement.outcome.verdict:
+        return Closing(verdict, f"{measurement.outcome}: {measurement.detail}")
+    for name, bounds in arena.constraints.items():
+        if wrong := bounds.broken_by(measurement.numbers.get(name)):
+            return Closing(Verdict.INVALID, f"constraint {name} {wrong}")
+    return None
 
 
 class Reviews:
@@ -129,10 +140,10 @@ class Reviews:
         """Measure them; the tip, when it failed at that and has a new verdict."""
         for side in sides:
             measurement = self.measure(side, seed)
-            verdict = measurement.outcome.verdict
-            if verdict and side is Side.TIP:
-                words = f"when measured again: {measurement.outcome}: {measurement.detail}"
-                return self._revise([Closing(verdict, words)])
+            failure = failure_of(self._arena, measurement)
+            if failure and side is Side.TIP:
+                words = f"when measured again: {failure.reason}"
+                return self._revise([replace(failure, reason=words)])
         return []
 
     def _begin_round(self) -> None:
