@@ -239,7 +239,7 @@ def test_a_check_that_a_stop_ended_is_no_verdict(tmp_path: Path) -> None:
         threading.Thread(target=stop_the_check, daemon=True).start()
         assert campaign.run(Writer(["X=5\n"]), Limits()).kind is StopKind.ASKED
         (left,) = campaign.ledger.unfinished("t")
-        assert left.n == 1 and left.scores == (2.0, 2.0)
+        assert left.n == 1 and left.scores == (2.0, 2.0, 2.0)
 
 
 def test_interrupting_the_driver_ends_its_processes_and_is_recorded(tmp_path: Path) -> None:

@@ -81,12 +81,13 @@ def test_the_baseline_is_measured_until_its_noise_is_known() -> None:
     assert isinstance(RULE.decide(Evidence(readings([2.0] * 3), Standing())), Decision)
 
 
-def test_without_noise_one_measurement_suffices_and_a_keep_is_looked_at_twice() -> None:
+def test_without_noise_one_measurement_suffices_and_a_keep_at_three_times() -> None:
     standing = Standing((readings([1.0] * 3),), (False,))
     worse = RULE.decide(Evidence(readings([1.0], 3), standing))
     assert verdict_of(worse) is Verdict.DISCARD
     assert RULE.decide(Evidence(readings([1.1], 3), standing)) == More(Side.CANDIDATE)
-    better = RULE.decide(Evidence(readings([1.1, 1.1], 3), standing))
+    assert RULE.decide(Evidence(readings([1.1] * 2, 3), standing)) == More(Side.CANDIDATE)
+    better = RULE.decide(Evidence(readings([1.1] * 3, 3), standing))
     assert isinstance(better, Decision) and better.verdict is Verdict.KEEP
     assert better.gain == pytest.approx(0.1)
 
@@ -97,6 +98,23 @@ def test_a_candidate_that_brings_chance_into_a_metric_without_noise_is_not_kept_
     standing = Standing((readings([1.0] * 3),), (False,))
     word = RULE.decide(Evidence(readings([1.6, 0.4], 3), standing))
     assert verdict_of(word) is not Verdict.KEEP
+
+
+@pytest.mark.parametrize("chance", [0.2, 0.4])
+def test_a_metric_of_two_values_that_looked_deterministic_keeps_no_luck(chance: float) -> None:
+    class Coin(Machine):
+        def measure(self, true: float) -> float:
+            self.count += 1
+            return float(self.random.random() < chance)
+
+    false = 0
+    for seed in range(100):
+        campaign = Campaign(RULE, Coin("Gaussian", seed))
+        campaign.begin()
+        for _ in range(20):
+            campaign.attempt(0.0)
+        false += campaign.false > 0
+    assert false <= 6  # two looks at a keep: 8 and 11
 
 
 def test_one_wild_reading_neither_keeps_nor_is_forgotten_in_the_noise() -> None:
@@ -123,6 +141,23 @@ def test_identical_repeats_beside_noisy_ones_count_as_one_draw_and_the_reason_sa
         word = RULE.review(replace(standing, stack=stack))
     assert isinstance(word, Decision) and word.verdict is Verdict.DISCARD
     assert "fix its own seed" in word.reason and "one draw" in word.reason
+
+
+def test_only_what_the_noise_may_explain_is_called_within_it() -> None:
+    standing = Standing((readings(drawn(1, 8)),), (False,))
+    words = [RULE.decide(Evidence(readings([score], 8), standing)) for score in (-0.7, -20.0)]
+    near, far = (word.reason for word in words if isinstance(word, Decision))
+    assert "within the noise" in near and "within the noise" not in far
+    assert far.startswith("no better than its parent (-")
+
+
+def test_what_is_given_up_is_told_with_the_gain_that_was_measured() -> None:
+    stack = (readings(drawn(1, 30, 0.0)), readings(drawn(2, 30, 0.5)))
+    standing = Standing(stack, (False, False), patience=math.inf, now=40)
+    words = [Confirm(JudgeTable(), least).review(standing) for least in (0.0, 2.0)]
+    gains = [word.gain for word in words if isinstance(word, Decision)]
+    assert [verdict_of(word) for word in words] == [Verdict.DISCARD] * 2
+    assert gains[0] == pytest.approx(gains[1], abs=0.25), "drawn back from the least that counts"
 
 
 def test_simpler_code_is_kept_when_it_is_as_good_and_the_rule_can_be_switched_off() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from overnight import Campaign, Experiment, Verdict
+from overnight import Campaign, Experiment, Idea, Limits, Verdict
+from overnight.agents.base import Workbench
+from overnight.errors import MeasurementImpossible
 from toy import ARENA, git, make_toy, overnight
 from writer import Writer, run
 
@@ -138,6 +140,66 @@ def test_a_run_must_go_on_reading_the_seed_that_it_is_given(tmp_path: Path) -> N
     toy = noisy(tmp_path / "arena", value="X=50\nS=$OVERNIGHT_SEED\n")
     run(toy, Writer(["X=40\nS=$((40 + 2))\n", "X=40\nS=$((OVERNIGHT_SEED + 2))\n"]))
     assert [str(e.verdict) for e in final(toy).values()] == ["keep", "invalid", "keep"]
+
+
+def test_a_score_as_good_as_infinite_is_invalid_and_the_night_goes_on(tmp_path: Path) -> None:
+    """Its square is no number: as a provisional keep it would end every driver that looks at it."""
+    toy = noisy(tmp_path / "arena")
+    run(toy, Writer(["X=-1e200\n", "X=40\n"]))
+    assert [str(e.verdict) for e in final(toy).values()] == ["keep", "invalid", "keep"]
+    assert "as good as infinite" in final(toy)[1].reason
+
+
+@pytest.mark.parametrize(("failing", "ended"), [("== 9", False), (">= 9", True)])
+def test_the_incumbent_may_fail_once_but_not_again_and_again(
+    tmp_path: Path, failing: str, ended: bool
+) -> None:
+    toy = noisy(tmp_path / "arena")
+    score = (
+        NOISY + f"if x == 50 and int(os.environ['OVERNIGHT_SEED']) {failing}: raise SystemExit(1)\n"
+    )
+    (toy / "score.py").write_text(
+        "import sys\n" + score.replace("print", "line = ", 1) + "print(line)\n"
+    )
+    git(toy, "commit", "--quiet", "--all", "--message", "fails")
+    if ended:
+        with pytest.raises(MeasurementImpossible, match="3 times in a row"):
+            run(toy, Writer(["X=46\n"]))
+    else:
+        run(toy, Writer(["X=46\n"]))
+    experiments = final(toy)
+    assert next(m.seed for m in experiments[0].judged if m.score is None) == 9
+    assert experiments[0].kept and experiments[1].kept is not ended
+
+
+def test_a_wish_to_stop_ends_a_trial_and_the_same_command_goes_on_with_it(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+
+    class Stopper(Writer):
+        def propose(self, bench: Workbench) -> Idea | None:
+            campaign.ledger.add_event("t", "stop-request", now=False)
+            return super().propose(bench)
+
+    with Campaign.open(toy, "t") as campaign:
+        campaign.run(Stopper(["X=40\n"]), Limits())
+        assert [e.n for e in campaign.history.stack] == [0, 1], "the experiment, and no trial of it"
+        measured = campaign.history.measured
+        campaign.run(Writer([]), Limits())
+        assert campaign.incumbent.n == 1 and campaign.history.measured >= measured + 4
+
+
+def test_a_hard_constraint_holds_when_a_candidate_is_measured_again(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena", "\n[constraints]\nsize = { max = 10 }\n")
+    size = "(99 if x < 50 and int(os.environ['OVERNIGHT_SEED']) > 6 else 1)"
+    (toy / "score.py").write_text(NOISY.replace('{"loss":', f'{{"size": {size}, "loss":'))
+    git(toy, "commit", "--quiet", "--all", "--message", "sizes")
+    run(toy, Writer(["X=40\n"]))
+    experiments = final(toy)
+    assert experiments[1].verdict is Verdict.INVALID
+    assert (
+        experiments[1].reason == "when measured again: constraint size is 99, above the maximum 10"
+    )
+    assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
 
 
 def test_a_pair_shares_a_fresh_seed_and_no_other_measurements_do(tmp_path: Path) -> None:
@@ -270,3 +332,6 @@ def test_a_soft_constraint_costs_and_a_hard_one_forbids(tmp_path: Path) -> None:
     done = run(toy, Writer(["X=12\n", "X=-9\n"]))
     assert [str(e.verdict) for e in done] == ["keep", "discard", "keep"]
     assert done[2].gain == pytest.approx(12 - (7 - 10))
+    words = " ".join(overnight(toy, "status").stdout.split())
+    assert words.startswith("loss went from 7 to 12 (+71.4%) with 1 win in 2 experiments")
+    assert "15 better with what soft constraints cost" in words

@@ -21,7 +21,7 @@ from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message, one_line
 from overnight.policies import PRIVATE
 from overnight.prune import Pruning, is_control, pruning_for
-from overnight.reviews import Reviews
+from overnight.reviews import Reviews, failure_of
 from overnight.rules import judge_for
 from overnight.savings import note_pruning
 from overnight.seeds import chosen_seed
@@ -159,13 +159,8 @@ class Attempts:
     # -- its measurements
 
     def _failure(self, experiment: Experiment) -> Closing | None:
-        for measurement in experiment.judged:
-            if verdict := measurement.outcome.verdict:
-                return Closing(verdict, f"{measurement.outcome}: {measurement.detail}")
-            for name, bounds in self._arena.constraints.items():
-                if wrong := bounds.broken_by(measurement.numbers.get(name)):
-                    return Closing(Verdict.INVALID, f"constraint {name} {wrong}")
-        return None
+        found = (failure_of(self._arena, measurement) for measurement in experiment.judged)
+        return next((failure for failure in found if failure), None)
 
     def _ask_judge(self, experiment: Experiment) -> Decision | More:
         if not experiment.scores:

@@ -117,6 +117,7 @@ class Campaign:
         stretch = Stretch.begin(self.ledger, self.tag, limits)
         self._stretch_event = stretch.event
         self._attempts.reviews.until = stretch.until(limits)
+        self._attempts.reviews.stopped = self._stop_asked
         try:
             self._take_up(observe)
             while not (stop := self._over(stretch, limits)):

@@ -87,11 +87,12 @@ class Confirm:
         return BASELINE if len(readings) >= enough else More(Side.CANDIDATE)
 
     def _exact(self, evidence: Evidence) -> Decision | More:
-        """Where repeats are equal: one measurement suffices; a keep is looked at twice, since a
-        candidate may bring chance into what had none."""
+        """Where repeats are equal: one measurement suffices; a keep is looked at three times, since
+        a candidate may bring chance into what had none, and three equal scores of the baseline may
+        be chance where the metric has few values."""
         gain = evidence.candidate[0].score - evidence.standing.tip[-1].score
         if gain > 0 and gain >= self.min_gain:
-            if len(evidence.candidate) == 1:
+            if len(evidence.candidate) < _SAME:
                 return More(Side.CANDIDATE)
             words = f"{compared(gain, 0)}; repeats are equal to the last digit"
             return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
@@ -159,7 +160,7 @@ class Confirm:
         if evidence >= needs:
             return self._confirmed(standing, levels, noise, pairs)
         if len(pairs) >= self.table.max_repeats:
-            gain, _ = honest_gain(pairs, noise)
+            gain = honest_gain(pairs, noise)[0] + self.min_gain
             words = f"not confirmed by {len(pairs)} pairs of measurements ({gain:+.4g})"
             return Decision(Verdict.DISCARD, gain, words)
         expected = levels.gap(-1, 0).mean - self.min_gain
@@ -216,7 +217,8 @@ def _as_simple(gain: float, margin: float) -> str:
 
 
 def _unseen(gain: float, noise: Noise) -> str:
-    return f"{compared(gain, math.inf).partition(' is')[0]} within the noise of {noise.sigma:.3g}"
+    words = compared(gain, 0)
+    return f"{words} within the noise of {noise.sigma:.3g}" if gain > -noise.sigma else words
 
 
 def _shares(levels: Levels, gain: float) -> tuple[float, ...]:

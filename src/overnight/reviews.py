@@ -7,9 +7,11 @@ once), the branch moves.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
+from overnight.arena import Arena
 from overnight.driven import Driven
 from overnight.errors import MeasurementImpossible
 from overnight.experiment import Experiment, Measurement, Verdict
@@ -22,6 +24,8 @@ from overnight.standing import ROUND, rounds_of, standing_of
 
 _MOMENT = 0.05
 """Seconds that a measurement takes at least."""
+_FAILURES = 3
+"""Failures of a keep one after another before it, or the machine, counts as broken."""
 _PAIR = "pair"
 """The kind of event that tells of a pair before it is measured."""
 
@@ -30,12 +34,24 @@ def _turns(first: Side) -> list[Side]:
     return [first, Side.INCUMBENT if first is Side.TIP else Side.TIP]
 
 
+def failure_of(arena: Arena, measurement: Measurement) -> Closing | None:
+    """The verdict that a measurement forces, whatever the judge would say; None when it may."""
+    if verdict := measurement.outcome.verdict:
+        return Closing(verdict, f"{measurement.outcome}: {measurement.detail}")
+    for name, bounds in arena.constraints.items():
+        if wrong := bounds.broken_by(measurement.numbers.get(name)):
+            return Closing(Verdict.INVALID, f"constraint {name} {wrong}")
+    return None
+
+
 class Reviews:
     """The judge's second look at the keeps of one campaign."""
 
     def __init__(self, driven: Driven, judge: Judge, measuring: Measuring) -> None:
         self.until: datetime | None = None
         """When the campaign's time is over, if it has a limit."""
+        self.stopped: Callable[[], bool] = lambda: False
+        """Whether a person wants no more of it now; a trial goes on when the campaign does."""
         self._driven = driven
         self._arena = driven.arena
         self._tag = driven.tag
@@ -53,7 +69,7 @@ class Reviews:
         """
         changed = self._complete_pair()
         last = self._history.measured + 2 * MOST_TRIALS * self._arena.judge.max_repeats * final
-        while (fits := self._fits()) >= 1:
+        while (fits := self._fits()) >= 1 and not self.stopped():
             allowed = max(last - self._history.measured, fits if fits <= RESERVE else 0)
             standing = standing_of(self._driven)
             trial = min(max(standing.patience, allowed), fits)
@@ -69,25 +85,28 @@ class Reviews:
     def measure(self, side: Side, seed: int | None = None) -> Measurement:
         """One more measurement of the tip or the incumbent.
 
-        Raises MeasurementImpossible when the incumbent fails, which has run before.
+        Raises MeasurementImpossible when the incumbent, which has run before, fails again and
+        again; a single failure is no end of the night, and no verdict.
         """
         experiment = self._history.tip if side is Side.TIP else self._history.incumbent
         if seed is None and not self._judge.fresh_seeds:
             seed = len(experiment.judged)
         measurement = self._measuring.take(experiment, seed)
-        if measurement.score is None and experiment.kept:
-            raise MeasurementImpossible(
-                f"experiment {experiment.n}, the incumbent, was measured again and failed: "
-                f"{measurement.outcome}: {measurement.detail}"
-            )
         self._history.refresh(experiment.n)
+        latest = self._history.find(experiment.n).judged[-_FAILURES:]
+        if experiment.kept and len(latest) == _FAILURES and all(m.score is None for m in latest):
+            raise MeasurementImpossible(
+                f"experiment {experiment.n}, the incumbent, was measured again and failed "
+                f"{_FAILURES} times in a row: {measurement.outcome}: {measurement.detail}"
+            )
         return measurement
 
     def _fits(self) -> float:
         """How many measurements like the incumbent's last the time is enough for."""
         if self.until is None:
             return math.inf
-        seconds = sum(self._history.incumbent.judged[-1].stage_seconds.values())
+        scored = [m for m in self._history.incumbent.judged if m.score is not None]
+        seconds = sum(scored[-1].stage_seconds.values())
         left = (self.until - datetime.now(UTC)).total_seconds()
         return left / max(seconds, _MOMENT)
 
@@ -121,9 +140,10 @@ class Reviews:
         """Measure them; the tip, when it failed at that and has a new verdict."""
         for side in sides:
             measurement = self.measure(side, seed)
-            if verdict := measurement.outcome.verdict:
-                words = f"when measured again: {measurement.outcome}: {measurement.detail}"
-                return self._revise([Closing(verdict, words)])
+            failure = failure_of(self._arena, measurement)
+            if failure and side is Side.TIP:
+                words = f"when measured again: {failure.reason}"
+                return self._revise([replace(failure, reason=words)])
         return []
 
     def _begin_round(self) -> None:

@@ -15,6 +15,8 @@ _REPORTED = re.compile(rb"\s*([A-Za-z_][\w./ -]{0,63}?)\s*[:=]\s*([-+]?[\w.+-]{1
 _MOST_REPORTED = 100
 _LONGEST_LINE = 4096
 _LONGEST_REASON = 1000
+_LARGEST = 1e100
+"""A score beyond it is none: the squares of such numbers are no numbers any more."""
 
 Ending = tuple[Outcome, float | None, str]
 """How a measurement ended, its score, and what went wrong in words."""
@@ -61,7 +63,11 @@ def self_reported(metric: Metric, reported: Mapping[str, float]) -> Ending:
 
 
 def believable(score: float, metric: Metric) -> Ending:
-    """A finite score, unless it is beyond what the arena declares as possible."""
+    """A finite score, unless it is beyond what can be reckoned with, or beyond what the arena
+    declares as possible."""
+    if abs(score) > _LARGEST:
+        words = f"{metric.name} = {score:g} is as good as infinite: its size is above {_LARGEST:g}"
+        return Outcome.NOT_FINITE, None, words
     best = metric.best_possible
     if best is not None and metric.orient(score) > metric.orient(best):
         words = f"{metric.name} = {score:g} is better than {best:g}, the best that is possible"

@@ -159,6 +159,10 @@ class Summary:
             return f"{result}; {tried} did not beat it"
         wins = counted(len(self.wins), "win")
         reached = self.metric.orient(self.metric.orient(first.score) + (self.gain or 0.0))
+        costs = any(bounds.soft is not None for bounds in self.arena.constraints.values())
+        if costs and self.arena.judge.rule == "confirm":  # the gain is not one of the score alone
+            words = f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
+            return f"{words}: {self.gain or 0.0:.6g} better with what soft constraints cost"
         return f"{name} {_change(first.score, reached)} with {wins} in {tried}"
 
     @property
