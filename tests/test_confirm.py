@@ -282,3 +282,21 @@ def test_power_promises_what_the_rule_finds(gain: float) -> None:
     chance = CHANCES[gain]
     error = math.sqrt(chance * (1 - chance) / len(kept)) + 0.01
     assert fmean(kept) == pytest.approx(chance, abs=3 * error)
+
+
+def test_what_rides_on_a_gain_is_told_apart_from_what_brought_it() -> None:
+    pairs = [Reading(score, 30 + n) for n, score in enumerate(drawn(3, 12))]
+    beside = [Reading(score, 30 + n) for n, score in enumerate(drawn(4, 12, 4.0))]
+    stack = ((*readings(drawn(1, 10)), *pairs), readings(drawn(2, 4, 0.3), 12))
+    word = RULE.review(
+        Standing(
+            (*stack, (*readings(drawn(5, 4, 4.0), 20), *beside)),
+            (False, False, False),
+            on_trial=True,
+            trials=1,
+            now=42,
+        )
+    )
+    assert isinstance(word, Decision) and word.verdict is Verdict.KEEP
+    assert word.riders == (True, False)
+    assert word.shares[0] < 1.0 < word.shares[1] and sum(word.shares) == pytest.approx(word.gain)

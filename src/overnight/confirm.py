@@ -199,7 +199,7 @@ class Confirm:
                     return _next(pairs)
                 words += ", so that they count as one draw, which may be luck"
                 return Decision(Verdict.DISCARD, gain, words, interval)
-        return Decision(Verdict.KEEP, gain, words, interval, _shares(levels, gain))
+        return Decision(Verdict.KEEP, gain, words, interval, _shares(levels, gain), _riders(levels))
 
     def _one_draw(self, standing: Standing) -> float:
         """Standard deviations that a single draw must reach to be more than the luckiest of the
@@ -226,6 +226,14 @@ def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
     steps = [levels.gap(place, place - 1).mean for place in range(1, levels.size)]
     total = sum(steps)
     return tuple(gain * step / total if total > 0 else gain / len(steps) for step in steps)
+
+
+def _riders(levels: Levels) -> tuple[bool, ...]:
+    """Which keeps of a stack of several may have added nothing, as far as their readings tell."""
+    places = range(1, levels.size)
+    return tuple(
+        levels.size > 2 and levels.gap(place, place - 1).beyond(0.0) < _SURE for place in places
+    )
 
 
 def _luck(tip: Series, noise: Noise) -> float:

@@ -95,6 +95,8 @@ class Decision:
     interval: tuple[float, float] | None = None
     shares: tuple[float, ...] = ()
     """For a confirmed stack: what each of its keeps has of the gain, in order."""
+    riders: tuple[bool, ...] = ()
+    """For a confirmed stack: which of its keeps are not shown to add anything by themselves."""
     simpler: bool = False
     """Kept for being simpler and as good, not for being better."""
 

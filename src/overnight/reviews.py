@@ -26,6 +26,7 @@ _MOMENT = 0.05
 """Seconds that a measurement takes at least."""
 _FAILURES = 3
 """Failures of a keep one after another before it, or the machine, counts as broken."""
+_RIDER = "; by itself it is not shown to add anything: `overnight ablate` tells"
 _PAIR = "pair"
 """The kind of event that tells of a pair before it is measured."""
 
@@ -161,7 +162,8 @@ class Reviews:
         incumbent, *stack = self._history.stack
         parent = incumbent.candidate
         closings = []
-        for experiment, gain in zip(stack, decision.shares, strict=True):
+        riders = decision.riders or (False,) * len(stack)
+        for experiment, gain, rider in zip(stack, decision.shares, riders, strict=True):
             assert experiment.candidate is not None and parent is not None
             score = estimate(experiment.scores)
             message = kept_message(self._tag, experiment, self._arena.metric, score, gain)
@@ -169,10 +171,9 @@ class Reviews:
             self._workspace.refs.record(self._tag, experiment.n, parent)
             # The interval is that of the whole: of a single keep, then, or of none.
             interval = decision.interval if len(stack) == 1 else None
+            reason = decision.reason + _RIDER * rider
             simpler = experiment.simpler
-            closings.append(
-                Closing(Verdict.KEEP, decision.reason, score, gain, interval, parent, simpler)
-            )
+            closings.append(Closing(Verdict.KEEP, reason, score, gain, interval, parent, simpler))
         return self._revise(closings)
 
     def _revise(self, closings: list[Closing]) -> list[Experiment]:
