@@ -58,7 +58,7 @@ SPOILT = [
 """What the second campaign begins with, so that it is known what helps."""
 PLANTED = [
     COMMENT,
-    constant(HARM, "DECAY", "0.05"),
+    constant(HARM, "BATCH", "64"),
     constant(HELP, "EMBEDDING_LR", "1.0"),
     COMMENT,
     constant(HARM, "HEAD_LR", "0.0005"),
