@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 
 from night import HOSTILE, Night
 from overnight.documents import experiment_document, status_document
-from overnight.experiment import Verdict
+from overnight.experiment import Purpose, Verdict
 from overnight.live import last_screen, screen, status_text
 from overnight.lock import CampaignLock
 from overnight.plots import draw
@@ -129,6 +129,17 @@ def test_what_the_limits_leave_is_told_only_while_somebody_drives(tmp_path: Path
         assert summary.stop_reason is None
         night.ledger.add_event("t", "stop", words="enough")
         assert night.summary().left is None
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_what_is_measured_beside_the_experiments_is_said(tmp_path: Path, purpose: Purpose) -> None:
+    night = Night(tmp_path)
+    night.add(7.0)
+    night.ledger.open_measurement("t", 0, "c" * 40, 9, purpose)
+    with CampaignLock(lock_path(night.arena, "t")):
+        running = night.summary().running
+    assert running is not None and running.n == 0 and running.measured_since is not None
+    assert "measured" in running.description or "exam" in running.description
 
 
 def test_an_outlier_does_not_squash_the_scale(tmp_path: Path) -> None:

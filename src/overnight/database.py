@@ -36,7 +36,7 @@ _UPGRADES = {
         "ALTER TABLE measurements ADD COLUMN purpose TEXT NOT NULL DEFAULT 'judge'",
         "ALTER TABLE measurements ADD COLUMN curve JSON NOT NULL DEFAULT '[]'",
         "ALTER TABLE experiments ADD COLUMN simpler BOOLEAN NOT NULL DEFAULT FALSE",
-        "CREATE INDEX exams ON measurements (arena, tag, n, id) WHERE purpose = 'holdout'",
+        "CREATE INDEX measurements_by_purpose ON measurements (arena, purpose, tag, n, id)",
     ),
 }
 """By the version that they lead on from."""
@@ -156,8 +156,6 @@ VERDICTS = sa.Table(  # how often each was given: counting 100,000 experiments t
     sa.Column("number", sa.Integer, nullable=False),
     sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
 )
-EXAM = sa.literal_column("purpose") == sa.literal_column("'holdout'")
-"""As the index says it: SQLite asks for the same words, without parameters."""
 MEASUREMENTS = sa.Table(
     "measurements",
     _METADATA,
@@ -187,7 +185,7 @@ MEASUREMENTS = sa.Table(
         ondelete="CASCADE",
     ),
     sa.Index("measurements_by_experiment", "arena", "tag", "n", "id"),
-    sa.Index("exams", "arena", "tag", "n", "id", sqlite_where=EXAM, postgresql_where=EXAM),
+    sa.Index("measurements_by_purpose", "arena", "purpose", "tag", "n", "id"),
     sqlite_autoincrement=True,
 )
 EVENTS = sa.Table(

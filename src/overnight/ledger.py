@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from overnight.database import (
     CAMPAIGNS,
     EVENTS,
-    EXAM,
     EXPERIMENTS,
     MEASUREMENTS,
     VERDICTS,
@@ -243,16 +242,18 @@ class Ledger:
 
     def exams(self, tag: str) -> dict[int, Measurement]:
         """Number → the newest holdout measurement; most experiments have none."""
-        of = self._of(MEASUREMENTS, tag)
-        query = sa.select(MEASUREMENTS).where(of, EXAM, MEASUREMENTS.c.outcome.is_not(None))
+        table = MEASUREMENTS.c
+        which = (self._of(MEASUREMENTS, tag), table.purpose == Purpose.HOLDOUT)
+        query = sa.select(MEASUREMENTS).where(*which, table.outcome.is_not(None))
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(MEASUREMENTS.c.n, MEASUREMENTS.c.id))
+            rows = connection.execute(query.order_by(table.n, table.id))
             return {row["n"]: _measurement(row) for row in rows.mappings()}
 
     def exams_read(self) -> int:
         """How many holdout scores there are in all of the arena's campaigns."""
-        score, arena = MEASUREMENTS.c.score, MEASUREMENTS.c.arena
-        query = sa.select(sa.func.count(score)).where(arena == self._arena, EXAM)
+        table = MEASUREMENTS.c
+        which = (table.arena == self._arena, table.purpose == Purpose.HOLDOUT)
+        query = sa.select(sa.func.count(table.score)).where(*which)
         with self._database.reading() as connection:
             return connection.scalar(query) or 0
 

@@ -29,7 +29,12 @@ _TALLY = {
     Verdict.INVALID: "invalid",
     Verdict.STALE: "stale",
 }
-_ASIDE = {Purpose.HOLDOUT: "sits its final exam", Purpose.REPLAY: "is measured again"}
+_ASIDE = {
+    Purpose.JUDGE: "is measured again, to be confirmed",
+    Purpose.HOLDOUT: "sits its final exam",
+    Purpose.REPLAY: "is measured again",
+    Purpose.ABLATION: "is measured to see which wins carry weight",
+}
 _RECENT = 50
 """Experiments from which the pace is told."""
 
@@ -267,10 +272,10 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
 
 def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:
     on_the_clock = ledger.measuring(tag)
-    if on_the_clock and on_the_clock[2] is not Purpose.JUDGE:
+    unfinished = ledger.unfinished(tag)
+    if on_the_clock and (on_the_clock[2] is not Purpose.JUDGE or not unfinished):
         n, since, purpose = on_the_clock
         return Running(n, purpose.value, _ASIDE[purpose], since, 0, n, since)
-    unfinished = ledger.unfinished(tag)
     if unfinished:
         e = unfinished[-1]
         phase = "agent" if e.candidate is None else "measuring"
