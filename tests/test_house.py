@@ -35,7 +35,7 @@ LAYERS = [
     "exchange referee",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
     "agents.command agents.patches agents.person agents.named results stop resume",
-    "driven standing brief measuring reviews duel",
+    "standing brief measuring reviews duel",
     "attempts holdout replay ablation campaign",
     "attack doctor readiness examination",
     "template",

@@ -108,13 +108,20 @@ def test_what_is_promising_is_tried_while_there_is_time_for_it(tmp_path: Path) -
     toy = noisy(tmp_path / "arena")
     (toy / "run.sh").write_text("sleep 0.2\ncp value.py $OVERNIGHT_OUT/value\n")
     git(toy, "commit", "--quiet", "--all", "--message", "slow")
-    run(toy, Writer([f"X=46 # {n}\n" for n in range(100)]), hours=12 / 3600)
+    run(toy, Writer([f"X=42 # {n}\n" for n in range(100)]), hours=60 / 3600, target=45.0)
     assert [n for n, e in final(toy).items() if e.kept and n], "kept before the time was over"
 
 
 @pytest.mark.parametrize(
     "line",
-    ["SEED=1337", "torch.manual_seed(7)", "rng = np.random.default_rng(3)", "python x.py --seed 5"],
+    [
+        "SEED=1337",
+        "torch.manual_seed(7)",
+        "rng = np.random.default_rng(3)",
+        "python x.py --seed 5",
+        "r = random.Random(7)",
+        "f(random_state=3)",
+    ],
 )
 def test_a_change_that_chooses_a_seed_is_refused_unrun(tmp_path: Path, line: str) -> None:
     toy = noisy(tmp_path / "arena")
@@ -134,6 +141,16 @@ def test_an_arena_may_allow_changes_of_seeds_and_those_from_before_may_stay(
     toy = noisy(tmp_path / "allowed", "[judge]\nfixed_seeds = true\n")
     run(toy, Writer(["X=40\nSEED=3\n"]))
     assert final(toy)[1].kept
+
+
+def test_a_target_is_reached_by_what_was_confirmed_and_not_by_lucky_draws(tmp_path: Path) -> None:
+    toy = noisy(tmp_path / "arena")
+    run(toy, Writer([f"X={50 - 3 * n}\n" for n in range(1, 12)]), target=35.0)
+    with Campaign.open(toy, "t") as campaign:
+        (stop,) = campaign.ledger.events("t", "stop")
+        baseline, *wins = [e for e in campaign.ledger.experiments("t") if e.kept]
+    confirmed = (baseline.score or 0.0) - sum(win.gain or 0.0 for win in wins)
+    assert stop.data["reason"] == "target" and confirmed <= 35.0
 
 
 def test_a_run_must_go_on_reading_the_seed_that_it_is_given(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ class Campaign:
         if self._attempts.failures >= FAILURES_IN_A_ROW:
             words = f"{FAILURES_IN_A_ROW} proposals failed in a row: {self.history.latest.reason}"
             return Stop(StopKind.AGENT, words)
-        return stretch.over(limits, self.arena.metric, self.incumbent, self.history.latest)
+        return stretch.over(limits, self.arena, self.history)
 
     def _stop_now(self) -> bool:
         return any(event.data.get("now") for event in self._stop_requests())

@@ -193,7 +193,8 @@ class Confirm:
         if count := len(standing.stack) - 2:
             words += f", together with {count} provisional keep{'s' * (count > 1)} below it"
         if luck := _luck(standing.tip, noise):
-            words += "; its repeats vary less than the incumbent's: it seems to fix its own seed"
+            words += "; its repeats vary less than the incumbent's: it is steadier, or it seems to "
+            words += "fix its own seed"
             if gain < self._one_draw(standing) * luck:
                 if len(pairs) < self.table.max_repeats:
                     return _next(pairs)

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from overnight.experiment import Event, Experiment
+from overnight.arena import Arena
+from overnight.experiment import Event
+from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.quantity import format_duration
-from overnight.tables import Metric
 
 FAILURES_IN_A_ROW = 10
 """Proposals that fail one after another before the agent counts as broken."""
@@ -96,10 +97,9 @@ class Stretch:
         """When its hours are over; None without such a limit."""
         return None if limits.hours is None else self.began + timedelta(hours=limits.hours)
 
-    def over(
-        self, limits: Limits, metric: Metric, incumbent: Experiment, latest: Experiment
-    ) -> Stop | None:
-        """The limit that has been reached, if any. `latest` is the newest finished experiment."""
+    def over(self, limits: Limits, arena: Arena, history: History) -> Stop | None:
+        """The limit that has been reached, if any."""
+        metric, incumbent, latest = arena.metric, history.incumbent, history.latest
         done = latest.n - self.first + 1
         if limits.experiments is not None and done >= limits.experiments:
             words = f"the limit of --experiments {limits.experiments} is reached"
@@ -108,12 +108,25 @@ class Stretch:
         if until is not None and limits.hours is not None and datetime.now(UTC) >= until:
             words = f"the {format_duration(limits.hours * 3600)} are over"
             return Stop(StopKind.HOURS, words)
-        if limits.target is not None and incumbent.score is not None:
-            target = metric.orient(limits.target)
-            if metric.orient(incumbent.score) >= target:
-                words = f"{metric.name} {incumbent.score:.6g} reached the target {limits.target:g}"
-                return Stop(StopKind.TARGET, words)
+        reached = _reached(arena, history)
+        if (
+            limits.target is not None
+            and reached is not None
+            and metric.orient(reached) >= metric.orient(limits.target)
+        ):
+            words = f"{metric.name} {reached:.6g} reached the target {limits.target:g}"
+            return Stop(StopKind.TARGET, words)
         since = latest.n - max(incumbent.n, self.first - 1)
         if limits.plateau is not None and since >= limits.plateau:
             return Stop(StopKind.PLATEAU, f"no win in the last {since} experiments")
         return None
+
+
+def _reached(arena: Arena, history: History) -> float | None:
+    """The incumbent's score, and no better than what was confirmed: its first draw was lucky."""
+    best, first = history.incumbent.score, history.baseline.score
+    if best is None or first is None or arena.judge.rule != "confirm":
+        return best
+    orient = arena.metric.orient
+    confirmed = orient(first) + sum(win.gain or 0.0 for win in history.wins)
+    return orient(min(orient(best), confirmed))
