@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -163,12 +164,17 @@ class Summary:
                 return f"{result}; nothing else has been measured yet"
             return f"{result}; {tried} did not beat it"
         wins = counted(len(self.wins), "win")
-        reached = self.metric.orient(self.metric.orient(first.score) + (self.gain or 0.0))
-        costs = any(bounds.soft is not None for bounds in self.arena.constraints.values())
-        if costs and self.arena.judge.rule == "confirm":  # the gain is not one of the score alone
+        gain = self.gain or 0.0
+        measured = self.metric.orient(best.score) - self.metric.orient(first.score)
+        if math.isclose(gain, measured, rel_tol=1e-6):
+            return f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
+        if any(bounds.soft is not None for bounds in self.arena.constraints.values()):
             words = f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
-            return f"{words}: {self.gain or 0.0:.6g} better with what soft constraints cost"
-        return f"{name} {_change(first.score, reached)} with {wins} in {tried}"
+            return f"{words}: {gain:.6g} better with what soft constraints cost"
+        # The best score has its lucky first draw in it: only what was confirmed is claimed.
+        share = f" ({abs(gain / first.score) * 100:.3g}%)" if first.score else ""
+        words = f"{name} is {gain:.4g} better{share} than the baseline's {first.score:.6g}"
+        return f"{words}, confirmed, with {wins} in {tried}"
 
     @property
     def noise_words(self) -> str:
