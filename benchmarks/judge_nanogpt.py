@@ -64,7 +64,7 @@ PLANTED = [
     constant(HARM, "HEAD_LR", "0.0005"),
     constant(HELP, "MATRIX_LR", "0.02"),
     COMMENT,
-    constant(HARM, "WIDTH", "64"),
+    constant(HELP, "WIDTH", "64"),
     constant(HELP, "DEPTH", "2"),
     COMMENT,
     constant(HARM, "MOMENTUM", "0.8"),

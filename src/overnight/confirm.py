@@ -224,9 +224,9 @@ def _unseen(gain: float, noise: Noise) -> str:
 
 def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
     """The gain, dealt out among the keeps of the stack by what each is believed to have added."""
-    steps = [levels.gap(place, place - 1).mean for place in range(1, levels.size)]
-    total = sum(steps)
-    return tuple(gain * step / total if total > 0 else gain / len(steps) for step in steps)
+    steps = [max(levels.gap(place, place - 1).mean, 0.0) for place in range(1, levels.size)]
+    total = sum(steps) if gain > 0 else 0.0
+    return tuple(gain * step / total if total else gain / len(steps) for step in steps)
 
 
 def _riders(levels: Levels) -> tuple[bool, ...]:

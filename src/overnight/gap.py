@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import variance
 
 from overnight.arena import Arena
@@ -29,6 +30,8 @@ class Sitting:
 
     experiment: Experiment
     exam: float
+    confirmed: float | None = None
+    """Its gain over the baseline where the judge confirms gains, in units of the metric."""
 
     @property
     def judged(self) -> float:
@@ -93,7 +96,10 @@ class Gap:
         if first is None:
             return None
         up = self.metric.orient(1.0)
-        return up * (sitting.judged - first.judged), up * (sitting.exam - first.exam)
+        judged = up * (sitting.judged - first.judged)
+        if sitting.confirmed is not None:
+            judged = sitting.confirmed
+        return judged, up * (sitting.exam - first.exam)
 
     @property
     def gap(self) -> float | None:
@@ -159,10 +165,16 @@ def read_gap(
     exams = ledger.exams(tag)
     if arena.holdout is None and not exams:
         return None
+    confirmed = dict(zip((e.n for e in kept), accumulate(e.gain or 0.0 for e in kept), strict=True))
     sat = [(e, exams[e.n].score) for e in kept if e.n in exams]
+    confirms = arena.judge.rule == "confirm"
     return Gap(
         metric=arena.metric,
-        sittings=[Sitting(e, score) for e, score in sat if score is not None],
+        sittings=[
+            Sitting(e, score, confirmed[e.n] if confirms else None)
+            for e, score in sat
+            if score is not None
+        ],
         failed=[e.n for e, score in sat if score is None],
         incumbent=kept[-1].n if kept else None,
         read=ledger.exams_read(),

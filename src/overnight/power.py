@@ -159,7 +159,9 @@ def power_text(night: Night) -> Table:
         return Table(title=words, title_justify="left", box=None)
     words += (
         f"Noise of one measurement {night.noise:.3g}{unit}: a gain of {night.visible:.3g} is kept "
-        "in four campaigns of five; smaller ones count together."
+        "in four campaigns of five; smaller ones count together.\n"
+        "Chances are those of one such gain among 20 candidates, by the rule `confirm` as it is "
+        "without settings."
     )
     table = Table(title=words, title_justify="left", box=None, padding=(0, 1), header_style="bold")
     names = ["gain", "in sigmas", "chance to be kept", "pairs to confirm it alone"]

@@ -178,7 +178,14 @@ def _judging(summary: Summary) -> Iterator[str]:
     arena = summary.arena
     yield "## How it was judged\n"
     yield f"- Rule `{arena.judge.rule}`, {arena.metric.direction} {_plain(arena.metric.name)}."
-    if arena.judge.rule == "confirm":
+    if arena.judge.rule == "confirm" and summary.noise.deterministic:
+        yield (
+            "- Repeats are equal to the last digit: one measurement decides, a win takes three. "
+            "Where the program itself fixes its seed, the luck of that seed counts as gain: let it "
+            "take `OVERNIGHT_SEED`."
+        )
+        yield f"- A run has {arena.budget_text}."
+    elif arena.judge.rule == "confirm":
         yield (
             "- A win was measured side by side with its incumbent, in turns, both with the same "
             "fresh seed, until the difference was beyond chance: with identical candidates, at "
