@@ -88,7 +88,7 @@ def test_planted_gains_stay_and_planted_harms_do_not(tmp_path: Path) -> None:
     assert float(tip.split()[0].removeprefix("X=")) == 38.0
 
 
-def test_no_measurement_begins_when_the_time_is_over(tmp_path: Path) -> None:
+def test_no_pair_begins_when_the_time_is_over(tmp_path: Path) -> None:
     """A trial of a small gain takes longer than what is left: it is not begun."""
     toy = noisy(tmp_path / "arena")
     (toy / "run.sh").write_text("sleep 0.3\ncp value.py $OVERNIGHT_OUT/value\n")
@@ -99,7 +99,7 @@ def test_no_measurement_begins_when_the_time_is_over(tmp_path: Path) -> None:
         start, *_ = campaign.ledger.events("t", "start")
         experiments = campaign.ledger.experiments("t")
     until = start.at + timedelta(hours=hours)
-    late = [m for e in experiments for m in e.judged if m.started > until]
+    late = [m for m in experiments[0].judged if m.started > until]
     assert experiments[-1].n > 1
     assert len(late) <= 1, "the second half of a pair at most"
 

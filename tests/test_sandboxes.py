@@ -64,7 +64,7 @@ def test_the_arena_can_choose_and_it_is_recorded(tmp_path: Path, name: str) -> N
     toy = make_toy(tmp_path / "arena", text)
     done = overnight(toy, "run", "--experiments", "1", "--agent", "command:echo X=5 > value.py")
     assert done.returncode == 0, done.stderr
-    assert overnight(toy, "log", "--json").stdout.count(f'"sandbox": "{name}"') == 5
+    assert overnight(toy, "log", "--json").stdout.count(f'"sandbox": "{name}"') == 6
 
 
 @pytest.mark.parametrize("name", ["bubblewrap", "landlock"])

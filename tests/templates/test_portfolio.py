@@ -292,7 +292,7 @@ def test_reading_tomorrow_pays_only_where_the_owner_left_it_open(
     make_arena("portfolio", place)
     shortened(place)
     text = re.sub("best_possible.*", "", (place / "arena.toml").read_text())
-    text += '\n[judge]\nrule = "greedy"\n'
+    text += "\n[judge]\nbaseline = 2\n"
     if not closed:
         text = re.sub(r"data = .*?\nhidden = .*?\n]", 'data = ["$OVERNIGHT_HOME/portfolio"]', text,
                       flags=re.DOTALL)  # fmt: skip
