@@ -14,8 +14,8 @@ from enum import StrEnum
 from overnight.arena import Arena
 from overnight.duel import duel
 from overnight.experiment import Experiment, Purpose
-from overnight.holdout import Measure
 from overnight.judge import Side
+from overnight.measuring import Measure
 from overnight.noise import Reading
 from overnight.rules import judge_for
 from overnight.workspace import Stale

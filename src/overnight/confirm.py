@@ -22,7 +22,7 @@ from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_
 from overnight.experiment import Verdict
 from overnight.judge import BASELINE, Decision, Evidence, More, Pair, Side, Standing, compared
 from overnight.levels import Levels
-from overnight.noise import Noise, Series, noise_of
+from overnight.noise import Noise, Series
 from overnight.tables import JudgeTable
 
 _LIKELY = 1.0
@@ -56,7 +56,7 @@ class Confirm:
         standing, candidate = evidence.standing, evidence.candidate
         if not standing.stack:
             return self._baseline(candidate)
-        noise = noise_of(standing.stack[0], [*standing.stack[1:], *standing.repeats, candidate])
+        noise = standing.noise(candidate)
         if noise.deterministic:
             return self._exact(evidence)
         tip, doubt = Levels(standing.stack, noise).tip(candidate[-1].seed)
@@ -73,7 +73,7 @@ class Confirm:
         return More(Side.CANDIDATE)
 
     def least(self, standing: Standing, simpler: bool) -> float:
-        noise = noise_of(standing.stack[0], [*standing.stack[1:], *standing.repeats])
+        noise = standing.noise()
         tip, _ = Levels(standing.stack, noise).tip(standing.now)
         if simpler:
             return tip - self._margin(noise)
@@ -119,7 +119,7 @@ class Confirm:
     # -- the tip
 
     def review(self, standing: Standing) -> Decision | More | Pair | None:
-        noise = noise_of(standing.stack[0], [*standing.stack[1:], *standing.repeats])
+        noise = standing.noise()
         if noise.deterministic or not noise.sigma:
             return None
         levels = Levels(standing.stack, noise)

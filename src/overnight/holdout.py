@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from overnight.experiment import Experiment, Measurement, Purpose, Verdict
+from overnight.experiment import Experiment, Purpose, Verdict
 from overnight.ledger import Ledger
+from overnight.measuring import Measure
 from overnight.tables import Holdout
 
 SEED = 1_000_000
 """Of every exam: one that no judging measurement has, and the same for the baseline and the wins,
 so that they differ by less luck."""
-
-Measure = Callable[[Purpose, Experiment, int], Measurement]
 
 
 class Exams:

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Protocol
 
 from overnight.experiment import Verdict
-from overnight.noise import Series
+from overnight.noise import Noise, Series, noise_of
 
 
 class Side(StrEnum):
@@ -56,6 +56,10 @@ class Standing:
     @property
     def tip(self) -> Series:
         return self.stack[-1]
+
+    def noise(self, *more: Series) -> Noise:
+        """Of one measurement, from every repeat that is known, and from `more`."""
+        return noise_of(self.stack[0], [*self.stack[1:], *self.repeats, *more])
 
 
 @dataclass(frozen=True)

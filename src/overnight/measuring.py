@@ -18,6 +18,8 @@ from overnight.prune import Pruning
 from overnight.resume import family_of
 
 T = TypeVar("T")
+Measure = Callable[[Purpose, Experiment, int], Measurement]
+"""Measures a candidate once: what for, whose, with which seed."""
 _LONG_SECONDS = 0.5
 """A setup that takes longer is told of while it runs."""
 

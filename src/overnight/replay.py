@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 
 from overnight.errors import UsageError
 from overnight.experiment import Experiment, Measurement, Purpose
-from overnight.holdout import Measure
 from overnight.ledger import Ledger
+from overnight.measuring import Measure
 from overnight.tables import Metric
 
 SEED = 2_000_000

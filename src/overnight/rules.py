@@ -1,4 +1,4 @@
-"""The keep-or-discard rules by name, and the two simple ones."""
+"""The keep-or-discard rules by name, and the simple one."""
 
 from __future__ import annotations
 
@@ -25,39 +25,20 @@ from overnight.noise import Series
 from overnight.tables import JudgeTable
 
 
-class _Settled:
-    """A rule without provisional keeps."""
-
-    fresh_seeds: ClassVar[bool] = False
-
-    def review(self, standing: Standing) -> Decision | More | Pair | None:
-        return None
-
-
 @dataclass(frozen=True)
-class Greedy(_Settled):
-    """karpathy/autoresearch's rule: one measurement each, any gain of at least min_gain counts."""
-
-    min_gain: float
-
-    def least(self, standing: Standing, simpler: bool) -> float:
-        return _level(standing.tip) + self.min_gain
-
-    def decide(self, evidence: Evidence) -> Decision | More:
-        if not evidence.standing.stack:
-            return BASELINE
-        return _judged(_apart(evidence), self.min_gain)
-
-
-@dataclass(frozen=True)
-class Threshold(_Settled):
+class Threshold:
     """Keep what is better by at least `gain`, as the median over `repeats` measurements a side.
 
-    Repeats are spent only on candidates whose scores so far reach the threshold.
+    Repeats are spent only on candidates whose scores so far reach the threshold. With one a side
+    it is `greedy`, karpathy/autoresearch's rule.
     """
 
     gain: float
     repeats: int
+    fresh_seeds: ClassVar[bool] = False
+
+    def review(self, standing: Standing) -> Decision | More | Pair | None:
+        return None  # it knows no provisional keeps
 
     def least(self, standing: Standing, simpler: bool) -> float:
         return _level(standing.tip) + self.gain
@@ -65,7 +46,7 @@ class Threshold(_Settled):
     def decide(self, evidence: Evidence) -> Decision | More:
         if not evidence.standing.stack:
             return BASELINE
-        gain = _apart(evidence)
+        gain = _level(evidence.candidate) - _level(evidence.standing.tip)
         if gain >= self.gain:
             for side, series in (
                 (Side.CANDIDATE, evidence.candidate),
@@ -73,24 +54,16 @@ class Threshold(_Settled):
             ):
                 if len(series) < self.repeats:
                     return More(side)
-        return _judged(gain, self.gain)
-
-
-def _apart(evidence: Evidence) -> float:
-    return _level(evidence.candidate) - _level(evidence.standing.tip)
+        keep = gain > 0 and gain >= self.gain
+        return Decision(Verdict.KEEP if keep else Verdict.DISCARD, gain, compared(gain, self.gain))
 
 
 def _level(readings: Series) -> float:
     return estimate(tuple(reading.score for reading in readings))
 
 
-def _judged(gain: float, needed: float) -> Decision:
-    keep = gain > 0 and gain >= needed
-    return Decision(Verdict.KEEP if keep else Verdict.DISCARD, gain, compared(gain, needed))
-
-
 def _greedy(table: JudgeTable, min_gain: float) -> Judge:
-    return Greedy(min_gain)
+    return Threshold(min_gain, repeats=1)
 
 
 def _threshold(table: JudgeTable, min_gain: float) -> Judge:
