@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from overnight.commands.base import (
     record_of,
 )
 from overnight.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command(epilog="Example: overnight status --json")
