@@ -352,3 +352,23 @@ def test_a_soft_constraint_costs_and_a_hard_one_forbids(tmp_path: Path) -> None:
     words = " ".join(overnight(toy, "status").stdout.split())
     assert words.startswith("loss went from 7 to 12 (+71.4%) with 1 win in 2 experiments")
     assert "15 better with what soft constraints cost" in words
+
+
+def test_a_try_that_conflicts_with_a_provisional_keep_says_so_and_how_to_go_on(
+    tmp_path: Path,
+) -> None:
+    toy = noisy(tmp_path / "it's an arena")
+    (toy / "value.py").write_text("X=47\n")
+    assert overnight(toy, "try", "-m", "set 47", "--tag", "t").returncode == 14
+    (toy / "value.py").write_text("X=30\n")
+    stale = overnight(toy, "try", "-m", "set 30", "--tag", "t")
+    assert stale.returncode == 13
+    assert stale.stdout.count("the change conflicts with") == 1
+    assert "conflicts with #1, which is provisional and on no branch" in stale.stdout
+    offered = stale.stdout.split("`")[1]
+    assert offered.startswith("git switch ")
+    git(toy, *offered.split()[1:])
+    assert "X=30\n" in (toy / "value.py").read_text(), "the change is carried along"
+    (toy / "value.py").write_text("X=30\n")
+    again = overnight(toy, "try", "-m", "set 30", "--tag", "t")
+    assert again.returncode in (0, 14), again.stdout

@@ -146,7 +146,7 @@ def test_a_dirty_checkout_is_adopted_onto_the_incumbent_or_is_stale(bench: Bench
     assert fingerprint(bench.root) == before
     write(bench.root, {"train.py": text.replace("line 2\n", "line 2, mine\n")})
     _, folder = bench.checkout(incumbent)
-    with pytest.raises(Stale, match="conflicts with the incumbent"):
+    with pytest.raises(Stale, match=f"conflicts with commit {incumbent[:10]}"):
         bench.workspace.adopt(bench.root, folder, incumbent, editable)
 
 

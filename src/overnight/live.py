@@ -45,20 +45,21 @@ _BAR = 20
 _SHOWN = 8
 
 
-def plain_line(e: Experiment, metric: Metric) -> str:
-    """One experiment on one line: `#12 keep val_bpb 1.748 (+0.031) 21 s  DEPTH 4 → 2`."""
+def plain_line(e: Experiment, metric: Metric, why: bool = True) -> str:
+    """One experiment on one line: `#12 keep val_bpb 1.748 (+0.031) 21 s  DEPTH 4 → 2`; of a
+    failure also why, if that is wanted."""
     score = f" {metric.name} {e.score:.6g}" if e.score is not None else ""
     gain = f" ({e.gain:+.4g})" if e.gain is not None else ""
     seconds = f" {format_duration(e.seconds)}" if e.seconds is not None else ""
-    return f"#{e.n} {e.verdict or 'under way'}{score}{gain}{seconds}  {_what(e)}"
+    return f"#{e.n} {e.verdict or 'under way'}{score}{gain}{seconds}  {_what(e, why)}"
 
 
-def _what(e: Experiment) -> str:
+def _what(e: Experiment, why: bool = True) -> str:
     """What was changed and, of a failure, why it failed."""
     scoreless = e.verdict in FAILED or e.score is None
-    why = f" — {one_line(e.reason, 120)}" if scoreless and e.reason else ""
+    reason = f" — {one_line(e.reason, 120)}" if why and scoreless and e.reason else ""
     caveats = f" ({', '.join(e.caveats)})" if e.caveats else ""
-    return one_line(e.description, 160) + caveats + why
+    return one_line(e.description, 160) + caveats + reason
 
 
 class LiveView:

@@ -30,7 +30,11 @@ _GITLINK = "160000"
 
 
 class Stale(WorkspaceError):
-    """A change does not fit onto the incumbent any more."""
+    """A change does not fit onto a commit any more; `words` are what git says of it."""
+
+    def __init__(self, onto: str, words: str) -> None:
+        super().__init__(f"the change conflicts with commit {onto[:10]}: {words}")
+        self.words = words
 
 
 def apply_patch(folder: Path, patch: bytes) -> None:
@@ -300,7 +304,7 @@ class Workspace:
         words = ["apply", "--cached", "--3way", "-"]
         done = self._git.run(*words, at=folder, data=change.stdout, accepted=(0, 1, 128))
         if done.returncode and change.stdout:  # an empty change is no valid patch, says git
-            raise Stale(f"the change conflicts with the incumbent: {shown(done.stderr.strip())}")
+            raise Stale(onto, shown(done.stderr.strip()))
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _give_git(self, folder: Path, commit: str) -> None:

@@ -103,7 +103,16 @@ def test_try_puts_a_change_on_top_of_the_wins_or_is_stale(tmp_path: Path) -> Non
     assert json.loads(finished.stdout)["score"] == 2.0, "the win X=5 is in the candidate"
     (toy / "value.py").write_text(value.replace("X=10", "X=6"))
     finished = overnight(toy, "try", "-m", "the same line", "--tag", "t", "--json")
-    assert json.loads(finished.stdout)["verdict"] == "stale" and finished.returncode == 13
+    found = json.loads(finished.stdout)
+    assert found["verdict"] == "stale" and finished.returncode == 13
+    assert "conflicts with #1, the incumbent. To go on from there: `git switch" in found["reason"]
+
+
+def test_try_tells_why_a_change_failed_once_and_whole(toy: Path) -> None:
+    (toy / "value.py").write_text("echo it is broken >&2; exit 3\n")
+    finished = overnight(toy, "try", "-m", "break it")
+    assert finished.stdout.count("exit code 3") == 1, finished.stdout
+    assert "it is broken" in finished.stdout
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Workbench:
     n: int
     """Number of the experiment that this proposal is for."""
     incumbent: Experiment
+    """What the change is made to: the newest keep, provisional or not."""
     history: Sequence[Experiment]
     """Every finished experiment of this campaign, the baseline first."""
     prior: Sequence[Experiment]
@@ -40,6 +41,13 @@ class Workbench:
     """Names the processes of this campaign, so that strays can be found and ended."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the campaign is being stopped at once: return soon."""
+
+    @property
+    def parent_words(self) -> str:
+        """What the change is made to, in words: `#3, which is provisional and on no branch`."""
+        if self.incumbent.verdict is Verdict.PROVISIONAL:
+            return f"#{self.incumbent.n}, which is provisional and on no branch"
+        return f"#{self.incumbent.n}, the {'incumbent' if self.incumbent.n else 'baseline'}"
 
 
 class Agent(Protocol):

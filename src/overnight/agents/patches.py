@@ -38,7 +38,8 @@ class PatchesAgent:
         try:
             apply_patch(bench.folder, file.read_bytes())
         except (WorkspaceError, OSError) as error:
-            raise Rejected(f"{file.name} does not apply to the incumbent: {error}", idea) from error
+            words = f"{file.name} does not apply to {bench.parent_words}: {error}"
+            raise Rejected(words, idea) from error
         return idea
 
     def _files(self) -> list[Path]:

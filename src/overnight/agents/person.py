@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,18 @@ class Person:
         try:
             self.workspace.adopt(self.caller, bench.folder, parent, bench.arena.is_editable)
         except Stale as error:
-            raise Rejected(str(error), idea) from error
+            raise Rejected(self._way_on(bench, parent, error), idea) from error
         except WorkspaceError as error:
             raise Rejected(str(error), idea, Verdict.INVALID) from error
         return idea
+
+    def _way_on(self, bench: Workbench, parent: str, error: Stale) -> str:
+        """What the change conflicts with, and how it gets there. A diff of the parent would not
+        do: what stops the change from going onto it stops it from going onto the change."""
+        elsewhere = self.caller.resolve() != self.workspace.root
+        place = f" -C {shlex.quote(str(self.caller))}" if elsewhere else ""
+        return (
+            f"the change conflicts with {bench.parent_words}. To go on from there: "
+            f"`git{place} switch --merge --detach {parent[:10]}` takes your change along; "
+            f"mend what it marks, then try again. git says: {error.words}"
+        )

@@ -146,8 +146,8 @@ def try_(
         if as_json:
             print_json(experiment_document(experiment))
         else:
-            out.print(plain_line(experiment, campaign.arena.metric), markup=False)
-            out.print(experiment.reason, markup=False)
+            line = plain_line(experiment, campaign.arena.metric, why=False)
+            out.print(f"{line}\n{experiment.reason}", markup=False, soft_wrap=True)
     codes = {"keep": 0, "discard": 10, "crash": 11, "timeout": 12, "provisional": 14}
     raise typer.Exit(codes.get(experiment.verdict, 13))
 
