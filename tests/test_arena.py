@@ -94,6 +94,9 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ("[metric]", "[metric]\nbest_possible = nan", ["metric.best_possible", "nan"]),
         ("[metric]", "[metric]\nmin_gain = nan", ["metric.min_gain"]),
         ("[metric]", "[metric]\nmin_gain = -1.0", ["metric.min_gain"]),
+        ("editable", "judge = 3\neditable", ["judge: found 3", "write [judge]", "some of: rule"]),
+        ("editable", "checks = 3\neditable", ["checks: found 3", "write [checks]", "a name on"]),
+        ("[run]", "[agents]\nx = 3\n[run]", ["agents.x: found 3", "[agents.x]", "command"]),
     ],
 )
 def test_every_mistake_names_the_file_the_key_and_what_to_do(
@@ -103,6 +106,46 @@ def test_every_mistake_names_the_file_the_key_and_what_to_do(
     message = mistakes(folder, GOOD.replace(old, new, 1))
     for word in [str(folder / "arena.toml"), *words]:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("judge]\ngain = 0.5", ["judge.gain", '"confirm"', '"threshold"', "metric.min_gain"]),
+        ("judge]\nrepeats = 1", ["judge.repeats", '"confirm"', "remove it"]),
+        ('judge]\nrule = "greedy"\ngain = 0.1', ["judge.gain", '"greedy"', "metric.min_gain"]),
+        ('judge]\nrule = "greedy"\nrepeats = 3', ["judge.repeats", '"greedy"', '"threshold"']),
+        ('judge]\nrule = "greedy"\nfalse_keep = 0.05', ["judge.false_keep", 'only with "confirm"']),
+        ('judge]\nrule = "threshold"\nmax_repeats = 9', ["judge.max_repeats", '"threshold"']),
+        ('judge]\nrule = "threshold"\nbaseline = 5', ["judge.baseline", 'only with "confirm"']),
+        ('judge]\nrule = "threshold"\nmargin = 1.0', ["judge.margin", 'only with "confirm"']),
+        ('judge]\nrule = "greedy"\nsimplify = true', ["judge.simplify", 'only with "confirm"']),
+        ("judge]\nsimplify = false\nmargin = 1.0", ["judge.margin", "simplify = false"]),
+        ("constraints]\nx = {}", ["constraints.x", "bounds nothing", "min, max or soft"]),
+        ("constraints]\nx = { max = 1, cost = 2 }", ["constraints.x", "cost", "without soft"]),
+        ("constraints]\nx = { soft = 3, max = 3 }", ["constraints.x", "never costs", "max = 3"]),
+        ("constraints]\nx = { min = 3, max = 2 }", ["constraints.x", "min = 3", "max = 2"]),
+    ],
+)
+def test_a_setting_that_could_have_no_effect_is_a_mistake(
+    folder: Path, table: str, words: list[str]
+) -> None:
+    message = mistakes(folder, f"{GOOD}\n[{table}\n")
+    for word in [str(folder / "arena.toml"), *words]:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "judge]\nfalse_keep = 0.1\nmax_repeats = 9\nbaseline = 3\nsimplify = true\nmargin = 1.0",
+        'judge]\nrule = "threshold"\ngain = 0.5\nrepeats = 2\nfixed_seeds = true',
+        "constraints]\nx = { min = 2, max = 2 }\ny = { soft = 1, cost = 2, max = 2 }",
+    ],
+)
+def test_a_setting_that_its_rule_reads_is_none(folder: Path, table: str) -> None:
+    (folder / "arena.toml").write_text(f"{GOOD}\n[{table}\n")
+    Arena.load(folder)
 
 
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:

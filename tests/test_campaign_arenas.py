@@ -13,7 +13,7 @@ import pytest
 from overnight import Campaign, Limits, OvernightError
 from overnight.errors import MeasurementImpossible
 from overnight.stop import StopKind
-from toy import ARENA, git, make_toy
+from toy import ARENA, git, make_toy, overnight
 from writer import Writer, run, verdicts
 
 
@@ -55,6 +55,18 @@ def test_a_broken_constraint_makes_an_experiment_invalid(tmp_path: Path) -> None
     done = run(toy, Writer(["X=4\n", "X=6\n"]))
     assert verdicts(done) == ["keep", "invalid", "keep"]
     assert "constraint x is 4, below the minimum 5" in done[1].reason
+
+
+def test_a_soft_constraint_on_a_number_that_nobody_prints_is_told(tmp_path: Path) -> None:
+    text = ARENA + "\n[constraints]\npeek_memory_mb = { soft = 5 }\nx = { soft = 50 }\n"
+    toy = make_toy(tmp_path / "arena", text)
+    with Campaign.open(toy, "t") as campaign:
+        campaign.run(Writer([]), Limits())
+        (told,) = [words for words in campaign.warnings if "soft" in words]
+        (event,) = campaign.ledger.events("t", "warning")
+    assert told.startswith("constraints.peek_memory_mb") and "peak_memory_mb, " in told
+    assert event.data["words"] == told
+    assert "constraints.peek_memory_mb: no such" in overnight(toy, "status").stdout
 
 
 def test_the_threshold_rule_measures_both_sides_again_before_a_keep(tmp_path: Path) -> None:

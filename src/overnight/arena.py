@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import get_args
@@ -91,7 +91,7 @@ class Arena(Table):
         except (OSError, UnicodeDecodeError) as error:
             raise ArenaError(f"{path} cannot be read: {error}") from error
         arena = cls.parse(text, root)
-        mistakes = list(arena._mistakes_in_files())
+        mistakes = [*arena._mistakes_in_settings(), *arena._mistakes_in_files()]
         if mistakes:
             raise ArenaError(_listed(path, mistakes))
         return arena
@@ -154,6 +154,19 @@ class Arena(Table):
         charges = (c.charge(numbers.get(name), score) for name, c in self.constraints.items())
         return self.metric.orient(score) - sum(charges)
 
+    def uncharged(self, measurements: Sequence[Measurement]) -> list[str]:
+        """A sentence for each soft constraint that never costs, since none of the baseline's
+        measurements has its number. One with a hard bound makes the baseline invalid instead."""
+        scored = [measurement for measurement in measurements if measurement.score is not None]
+        there = {number for measurement in scored for number in measurement.numbers}
+        known = ", ".join(sorted(there)) or "none"
+        return [
+            f"constraints.{name}: no such number was measured, so its soft bound never costs; "
+            f"there is: {known}. Mend its name, or print it in the referee's last line"
+            for name, bounds in self.constraints.items()
+            if scored and bounds.soft and not bounds.broken_by(None) and name not in there
+        ]
+
     @property
     def state(self) -> Path:
         """The folder of everything overnight writes, ignored by git."""
@@ -178,6 +191,11 @@ class Arena(Table):
         return {
             path: self.root / path for path in self.data if not path.startswith(("/", "~", "$"))
         }
+
+    def _mistakes_in_settings(self) -> Iterator[str]:
+        yield from (f"judge.{words}" for words in self.judge.mistakes())
+        for name, bounds in self.constraints.items():
+            yield from (f"constraints.{name}: {words}" for words in bounds.mistakes())
 
     def _mistakes_in_files(self) -> Iterator[str]:
         for path in sorted({*self.secrets} & {*self.data}):
@@ -306,6 +324,12 @@ def _explained(error: ValidationError) -> Iterator[str]:
         elif item["type"] in ("missing", "too_short"):
             word = "missing" if item["type"] == "missing" else "empty"
             yield f"{key}: is {word}{_MISSING.get(key, '')}"
+        elif item["type"] in ("model_type", "dict_type"):
+            table = item["type"] == "model_type"
+            below = (
+                f"some of: {', '.join(_known_keys(location))}" if table else "a name on each line"
+            )
+            yield f"{key}: found {found!r}; it is a table: write [{key}], and below it {below}"
         else:
             message = item["msg"].removeprefix("Value error, ")
             message = message[0].lower() + message[1:]

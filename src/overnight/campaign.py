@@ -233,6 +233,8 @@ class Campaign:
                 f"Its logs are in {self.arena.state / 'logs' / self.tag / '0'}. "
                 "Mend the arena, commit, and run again."
             )
+        for words in self.arena.uncharged(self.history.baseline.judged):
+            self._warn(words)
         for experiment in self._review():
             observe(experiment)
         self._taken_up = True

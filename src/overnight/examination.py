@@ -57,10 +57,8 @@ def examine(root: Path, progress: Console | None) -> Examination:
     arena = base_arena(arena, workspace, base)
     with Doctor(arena, workspace) as doctor:
         doctor.prepare()
-        warnings = [*workspace.warnings, *workspace.left_out(base), *unhidden(arena)]
-        if progress:
-            for warning in warnings:
-                progress.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
+        found = [*workspace.warnings, *workspace.left_out(base), *unhidden(arena)]
+        warnings = _say(found, progress)
         rows = []
         names = [arena.run.sandbox] if arena.run.sandbox else sandboxes()
         for sandbox in names:
@@ -70,7 +68,16 @@ def examine(root: Path, progress: Console | None) -> Examination:
                 rows.append(doctor.examine(attack, sandbox))
         if progress:
             progress.print("measuring the arena as it is …", style="dim")
-        return Examination(rows, readiness(doctor, names[0], rows), warnings)
+        traits = readiness(doctor, names[0], rows)
+        said = _say(arena.uncharged([doctor.baseline(names[0], 0)]), progress)
+        return Examination(rows, traits, [*warnings, *said])
+
+
+def _say(warnings: list[str], progress: Console | None) -> list[str]:
+    for warning in warnings:
+        if progress:
+            progress.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
+    return warnings
 
 
 def print_examination(examination: Examination, out: Console) -> None:

@@ -167,6 +167,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "incumbent", Text(f"#{best.n} {one_line(best.description, 120)}")
     if summary.provisional:
         yield "provisional", Text(provisional_words(summary), style="cyan")
+    for words in summary.arena.uncharged(summary.baseline.judged) if summary.baseline else ():
+        yield "", Text(words, style="yellow")
     if summary.noise_words:
         yield "noise", Text(summary.noise_words)
     if summary.experiments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -108,6 +109,20 @@ class Constraint(Table):
     """What twice the soft bound costs, in units of the metric, and half of that half as much;
     without a word, the whole score."""
 
+    def mistakes(self) -> Iterator[str]:
+        """What of it could never have an effect, or never be kept to, a sentence each."""
+        if self.cost is not None and self.soft is None:
+            yield "cost has no effect without soft, the bound from which it counts; add that one"
+        elif not self.model_fields_set:
+            yield "it bounds nothing; give it min, max or soft, or remove it"
+        if self.soft is not None and self.max is not None and self.soft >= self.max:
+            yield (
+                f"soft = {self.soft:g} never costs: above max = {self.max:g} a candidate is "
+                "invalid already; lower soft, or remove it"
+            )
+        if self.min is not None and self.max is not None and self.min > self.max:
+            yield f"min = {self.min:g} is above max = {self.max:g}; mend one of them"
+
     def charge(self, value: float | None, score: float) -> float:
         """What the value costs, in units of the metric."""
         if self.soft is None or value is None:
@@ -126,6 +141,14 @@ class Constraint(Table):
         if self.min is not None and value < self.min:
             return f"is {value:g}, below the minimum {self.min:g}"
         return None
+
+
+_READ_BY = {
+    "confirm": ("false_keep", "max_repeats", "baseline", "simplify", "margin"),
+    "threshold": ("gain", "repeats"),
+}
+"""Which rule reads which settings."""
+_INSTEAD = {"gain": ", or write it as metric.min_gain, which every rule reads"}
 
 
 class JudgeTable(Table):
@@ -150,6 +173,18 @@ class JudgeTable(Table):
     """threshold: the least gain that counts, in units of the metric."""
     repeats: int = Field(default=1, ge=1, le=100)
     """threshold: measurements a side before a keep."""
+
+    def mistakes(self) -> Iterator[str]:
+        """Settings that were made although nothing reads them, a sentence each: key first."""
+        for rule, keys in _READ_BY.items():
+            for key in keys if rule != self.rule else ():
+                if key in self.model_fields_set:
+                    yield (
+                        f'{key}: has no effect with rule = "{self.rule}", only with "{rule}"; '
+                        f"remove it{_INSTEAD.get(key, '')}"
+                    )
+        if self.rule == "confirm" and self.margin is not None and not self.simplify:
+            yield "margin: has no effect with simplify = false; remove one of them"
 
 
 class AgentTable(Table):
