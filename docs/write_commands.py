@@ -26,8 +26,9 @@ not there (yet).
   `experiments`, `visible` (the gain kept in four campaigns of five) and `gains`: a list of `gain`,
   `sigmas`, `chance`, `pairs` (null: more than judge.max_repeats).
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
-  `interval`, `candidate`, `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`,
-  `measurements`, `reason`, `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
+  `interval`, `charges` (what soft constraints take off the score, by name), `candidate`, `parent`,
+  `agent`, `description`, `hypothesis`, `started`, `seconds`, `measurements`, `reason`,
+  `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
   `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
   `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `purpose` (judge; in show
   alone also holdout and replay), `log` (a folder under `.overnight/`).

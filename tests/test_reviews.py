@@ -352,6 +352,10 @@ def test_a_soft_constraint_costs_and_a_hard_one_forbids(tmp_path: Path) -> None:
     words = " ".join(overnight(toy, "status").stdout.split())
     assert words.startswith("loss went from 7 to 12 (+71.4%) with 1 win in 2 experiments")
     assert "15 better with what soft constraints cost" in words
+    assert "counts as -5: soft constraints cost 14 for x" in overnight(toy, "show", "1").stdout
+    assert "soft constraints" not in overnight(toy, "show", "2").stdout
+    charged, free = (json.loads(overnight(toy, "show", n, "--json").stdout) for n in "12")
+    assert (charged["charges"], free["charges"]) == ({"x": 14.0}, {})
 
 
 def test_a_try_that_conflicts_with_a_provisional_keep_says_so_and_how_to_go_on(

@@ -74,7 +74,7 @@ def test_json_stays_json_when_a_run_reports_nan_and_a_gain_overflows(tmp_path: P
     night = Night(tmp_path)
     for score in (1e308, -1e308):
         night.add(score, HOSTILE[0])
-    documents = [experiment_document(e) for e in night.ledger.experiments("t")]
+    documents = [experiment_document(e, night.arena) for e in night.ledger.experiments("t")]
     text = json.dumps([status_document(night.summary()), *documents], allow_nan=False)
     assert json.loads(text)[2]["measurements"][0]["reported"]["loss"] is None
     printed(screen(night.summary()))

@@ -150,9 +150,15 @@ class Arena(Table):
         """What a finished measurement counts for the judge: larger is better, and what its soft
         constraints cost is taken off."""
         assert measurement.score is not None
+        return self.metric.orient(measurement.score) - sum(self.charges(measurement).values())
+
+    def charges(self, measurement: Measurement) -> dict[str, float]:
+        """What each soft constraint costs a finished measurement, in units of the metric; those
+        that are kept to are left out."""
+        assert measurement.score is not None
         numbers, score = measurement.numbers, measurement.score
-        charges = (c.charge(numbers.get(name), score) for name, c in self.constraints.items())
-        return self.metric.orient(score) - sum(charges)
+        found = {name: c.charge(numbers.get(name), score) for name, c in self.constraints.items()}
+        return {name: cost for name, cost in found.items() if cost}
 
     def uncharged(self, measurements: Sequence[Measurement]) -> list[str]:
         """A sentence for each soft constraint that never costs, since none of the baseline's

@@ -6,7 +6,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 
+from overnight.arena import Arena
 from overnight.experiment import Experiment, Measurement
+from overnight.standing import charges_of
 from overnight.summary import Running, Summary
 
 
@@ -21,7 +23,7 @@ def status_document(summary: Summary) -> dict[str, object]:
         "metric": summary.metric.name,
         "direction": summary.metric.direction,
         "baseline": summary.baseline.score if summary.baseline else None,
-        "incumbent": experiment_document(best) if best else None,
+        "incumbent": experiment_document(best, summary.arena) if best else None,
         "experiments": summary.experiments,
         "verdicts": {verdict.value: count for verdict, count in summary.verdicts.items()},
         "running": _running_document(running) if running else None,
@@ -47,14 +49,15 @@ def _running_document(running: Running) -> dict[str, object]:
     return asdict(running) | times
 
 
-def experiment_document(e: Experiment) -> dict[str, object]:
-    """One experiment as `log`, `show` and `try` print it with --json. Absent is null."""
+def experiment_document(e: Experiment, arena: Arena) -> dict[str, object]:
+    """One experiment, as `log`, `show` and `try` print it with --json. Absent is null."""
     return {
         "n": e.n,
         "verdict": e.verdict.value if e.verdict else None,
         "score": _finite(e.score),
         "gain": _finite(e.gain),
         "interval": [_finite(end) for end in e.interval] if e.interval else None,
+        "charges": {name: _finite(cost) for name, cost in charges_of(arena, e).items()},
         "candidate": e.candidate,
         "parent": e.parent,
         "agent": e.agent,

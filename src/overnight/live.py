@@ -25,6 +25,7 @@ from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
 from overnight.replay import Replay
+from overnight.standing import charges_of
 from overnight.summary import FAILED, Left, Summary, counted, direction_words, scale, summarize
 from overnight.tables import Metric, Run
 
@@ -294,6 +295,10 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
         text.append(f"score      {arena.metric.name} {e.score:.6g}")
         text.append(f", gain {e.gain:+.6g}" if e.gain is not None else "")
         text.append(f" [{e.interval[0]:+.4g}, {e.interval[1]:+.4g}]\n" if e.interval else "\n")
+    if e.score is not None and (charges := charges_of(arena, e)):
+        words = ", ".join(f"{cost:.4g} for {name}" for name, cost in charges.items())
+        counts = arena.metric.orient(arena.metric.orient(e.score) - sum(charges.values()))
+        text.append(f"           counts as {counts:.6g}: soft constraints cost {words}\n")
     if e.caveats:
         text.append(f"           {', '.join(e.caveats)}\n", style="yellow")
     text.append(f"agent      {one_line(e.agent)}\n")

@@ -6,7 +6,7 @@ from overnight.arena import Arena
 from overnight.driven import Driven
 from overnight.experiment import Experiment
 from overnight.history import History
-from overnight.judge import Standing
+from overnight.judge import Standing, estimate
 from overnight.ledger import Ledger
 from overnight.noise import Noise, Reading, Series, noise_of
 from overnight.patience import Round, patience, trials
@@ -20,6 +20,15 @@ _MOST_REPEATS = 100
 def series(arena: Arena, experiment: Experiment) -> Series:
     """What was measured of an experiment's candidate, as the judge sees it."""
     return tuple(Reading(arena.worth(m), m.seed) for m in experiment.judged if m.score is not None)
+
+
+def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:
+    """What each soft constraint takes off an experiment's score for the judge, in units of the
+    metric: the median over its measurements; those that cost nothing are left out."""
+    found = [arena.charges(m) for m in experiment.judged if m.score is not None]
+    names = {name for charges in found for name in charges}
+    costs = {n: estimate(tuple(charges.get(n, 0.0) for charges in found)) for n in sorted(names)}
+    return {name: cost for name, cost in costs.items() if cost}
 
 
 def standing_of(driven: Driven) -> Standing:

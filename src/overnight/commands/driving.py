@@ -144,7 +144,7 @@ def try_(
         say(campaign.warnings[told:])
         assert experiment is not None and experiment.verdict is not None
         if as_json:
-            print_json(experiment_document(experiment))
+            print_json(experiment_document(experiment, campaign.arena))
         else:
             line = plain_line(experiment, campaign.arena.metric, why=False)
             out.print(f"{line}\n{experiment.reason}", markup=False, soft_wrap=True)

@@ -55,7 +55,7 @@ def log(
         wanted = Verdict(verdict) if verdict else None
         found = record.ledger.experiments(record.tag, last=last, verdict=wanted)
         if as_json:
-            print_json([experiment_document(experiment) for experiment in found])
+            print_json([experiment_document(e, record.arena) for e in found])
         else:
             out.print(results_table(found, record.arena.metric))
 
@@ -69,7 +69,7 @@ def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = Fa
     with record_of(folder, tag) as record:
         experiment = record.experiment(n, whole=True)
         if as_json:
-            print_json(experiment_document(experiment))
+            print_json(experiment_document(experiment, record.arena))
         else:
             out.print(experiment_text(experiment, record.arena))
 
