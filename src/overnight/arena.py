@@ -146,6 +146,10 @@ class Arena(Table):
         """Whether an experiment may change this path (relative to the arena, POSIX)."""
         return self._editable_pattern.fullmatch(path) is not None
 
+    def editable_files(self) -> Iterator[str]:
+        """The files of the working copy that an experiment may change, relative to the arena."""
+        return filter(self.is_editable, _files(self.root))
+
     def worth(self, measurement: Measurement) -> float:
         """What a finished measurement counts for the judge: larger is better, and what its soft
         constraints cost is taken off."""
@@ -208,7 +212,7 @@ class Arena(Table):
             yield f'hidden: "{path}" is data of the run as well; what it reads is not hidden'
         if not (self.root / PROGRAM).is_file():
             yield f"{PROGRAM} is missing beside it: the strategy in words; even one line will do"
-        if not any(self.is_editable(path) for path in _files(self.root)):
+        if not any(self.editable_files()):
             yield f"editable: nothing in the arena matches {list(self.editable)}"
         yield from self._mistakes_in_holdout()
         for key, command, protected in self._commands():

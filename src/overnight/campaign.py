@@ -35,6 +35,7 @@ from overnight.policies import unhidden
 from overnight.replay import Replay, replay
 from overnight.resume import base_arena, begin_or_find, repair
 from overnight.sandboxes.named import NONE, sandbox_named
+from overnight.seeds import SEED, fixed_seed
 from overnight.stop import FAILURES_IN_A_ROW, Limits, Stop, StopKind, Stretch
 from overnight.workspace import Workspace
 
@@ -233,11 +234,20 @@ class Campaign:
                 f"Its logs are in {self.arena.state / 'logs' / self.tag / '0'}. "
                 "Mend the arena, commit, and run again."
             )
-        for words in self.arena.uncharged(self.history.baseline.judged):
-            self._warn(words)
+        self._look_at_the_baseline()
         for experiment in self._review():
             observe(experiment)
         self._taken_up = True
+
+    def _look_at_the_baseline(self) -> None:
+        """Tell of what makes its scores mean less than they seem to."""
+        for words in self.arena.uncharged(self.history.baseline.judged):
+            self._warn(words)
+        vary = len(set(self.history.baseline.scores)) > 1
+        if vary or self.ledger.events(self.tag, SEED):
+            return
+        if place := fixed_seed(self.arena, self.workspace, self._base):
+            self.ledger.add_event(self.tag, SEED, words=place)
 
     def _publish(self, experiment: Experiment) -> None:
         self.history.add(experiment)

@@ -32,6 +32,7 @@ from overnight.printed import tail
 from overnight.resume import DOCTOR, family_of, lock_path
 from overnight.rules import judge_for
 from overnight.sandboxes.named import NONE, all_sandboxes
+from overnight.seeds import fixed_seed
 from overnight.setup import run_setup
 from overnight.stage import StageEnd, StageResult, end_strays, run_stage
 from overnight.workspace import Workspace
@@ -134,6 +135,10 @@ class Doctor:
         finally:
             self._workspace.remove(place)
         return made.commit
+
+    def fixed_seed(self) -> str | None:
+        """The place by which all measurements may be one draw (see seeds.py), or None."""
+        return fixed_seed(self.arena, self._workspace, self.base)
 
     def examine(self, attack: Attack, sandbox: str) -> Row:
         """Run one attack in one sandbox."""

@@ -204,6 +204,6 @@ class Event:
 
     id: int
     kind: str
-    """start, stop, stop-request, steer, warning, setup, prune, trial, pair."""
+    """start, stop, stop-request, steer, warning, setup, prune, trial, pair, seed."""
     at: datetime
     data: Mapping[str, Value | None]

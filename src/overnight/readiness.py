@@ -51,7 +51,7 @@ def readiness(doctor: Doctor, sandbox: str, rows: Sequence[Row]) -> list[Trait]:
 
 
 def _score(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Trait:
-    arena, name = doctor.arena, "an objective score"
+    arena, name, grade = doctor.arena, "an objective score", "good"
     scores, noise = _scores(baselines)
     words = f"{arena.metric.name} {statistics.mean(scores):.6g}, "
     if noise:
@@ -60,6 +60,12 @@ def _score(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Tr
             f"noise {noise:.2g} from {len(scores)} measurements: a gain of {_EASY * noise:.2g} "
         )
         words += f"shows in one, a gain of {least:.2g} in a night of them"
+    elif place := doctor.fixed_seed():
+        grade = "fair"
+        words += (
+            f"no noise in {len(scores)} measurements, but {place} and nothing reads "
+            "OVERNIGHT_SEED: the luck of one draw counts as gain; let it take OVERNIGHT_SEED"
+        )
     else:
         words += f"no noise in {len(scores)} measurements: any gain shows"
     if _unmoved(doctor, sandbox, baselines, _NONSENSE, "filled with nonsense"):
@@ -73,7 +79,7 @@ def _score(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Tr
         return Trait(name, "poor", words)
     if arena.score is None:
         return Trait(name, "poor", f"{words}; self-reported: the run says what it is worth")
-    return Trait(name, "good", words)
+    return Trait(name, grade, words)
 
 
 def _unmoved(

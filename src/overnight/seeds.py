@@ -1,8 +1,13 @@
-"""Changes that choose a seed: what scores well by it is a lucky draw, not a better program."""
+"""Chosen seeds: what scores well by one is a lucky draw, not a better program."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from overnight.arena import Arena
+from overnight.message import one_line
+from overnight.workspace import Workspace
 
 _SETS = re.compile(
     r"""(?:
@@ -13,8 +18,18 @@ _SETS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """An assignment, an argument, a call, a key or an option, with a number."""
+_DRAWS = re.compile(
+    r"\b(?:(?:from|import)\s+random\b|random\.\w+\(|rand\w*(?:\(|::)|shuffle\(|\w*seed\w*\()",
+    re.IGNORECASE,
+)
+"""Randomness in use, its seed set by another name or elsewhere."""
+_WORDS = "seed|rand|shuffle|prngkey|default_rng|pcg64"
+"""What every line has that one of the two can find; for git."""
 _COMMENT = re.compile(r"(^|\s)(#|//|--\s|%|;).*")
-_GIVEN = "OVERNIGHT_SEED"
+GIVEN = "OVERNIGHT_SEED"
+SEED = "seed"
+"""The kind of event that tells by which place a campaign may be measured by one draw alone."""
+_MOST = 80  # characters of a line that is quoted
 
 
 def chosen_seed(diff: str) -> str | None:
@@ -26,5 +41,31 @@ def chosen_seed(diff: str) -> str | None:
     for line in added:
         if _SETS.search(_COMMENT.sub("", line)) and line not in removed:
             return line
-    given = [line for line in removed if _GIVEN in line]
-    return given[0] if given and not any(_GIVEN in line for line in added) else None
+    given = [line for line in removed if GIVEN in line]
+    return given[0] if given and not any(GIVEN in line for line in added) else None
+
+
+def seed_set_in(files: Mapping[str, str]) -> str | None:
+    """The first place in these files, path → text, that sets a seed: "train.py has `SEED = 7`";
+    None when none does."""
+    return _first(_SETS, files)
+
+
+def fixed_seed(arena: Arena, workspace: Workspace, commit: str) -> str | None:
+    """The same for the editable files of a commit, or else a place that draws at random; None when
+    there is neither, or when anything but prose reads the seed that is given. A program with such
+    a place whose repeats are equal is measured by one draw alone."""
+    if any(not path.endswith(".md") for path in workspace.mentioning(commit, GIVEN)):
+        return None
+    paths = filter(arena.is_editable, workspace.mentioning(commit, _WORDS))
+    blobs = {path: workspace.read(commit, path) or b"" for path in paths}
+    files = {path: blob.decode(errors="replace") for path, blob in blobs.items()}
+    return seed_set_in(files) or _first(_DRAWS, files)
+
+
+def _first(pattern: re.Pattern[str], files: Mapping[str, str]) -> str | None:
+    for path, text in files.items():
+        for line in text.splitlines():
+            if pattern.search(_COMMENT.sub("", line)):
+                return f"{path} has `{one_line(line.strip(), _MOST)}`"
+    return None

@@ -15,6 +15,7 @@ from overnight.lock import driver_of
 from overnight.noise import Noise, noise_of
 from overnight.resume import lock_path
 from overnight.savings import Savings, savings
+from overnight.seeds import SEED
 from overnight.standing import series
 from overnight.stop import Stretch
 from overnight.tables import Metric
@@ -90,6 +91,8 @@ class Summary:
     """Keeps above the incumbent that are not confirmed: on no branch."""
     noise: Noise
     """Of one measurement, from what is summarized here."""
+    fixed_seed: str | None
+    """The place by which all measurements may be one draw (see seeds.py)."""
     driven: bool
     """Whether a living process drives it."""
     running: Running | None
@@ -180,7 +183,9 @@ class Summary:
     def noise_words(self) -> str:
         """The noise of one measurement, in words; empty as long as nothing is known."""
         if self.noise.deterministic:
-            return "none: repeats are equal to the last digit"
+            words = "none: repeats are equal to the last digit"
+            luck = f", but {self.fixed_seed}: the luck of one draw counts as gain"
+            return words + (luck if self.fixed_seed else "")
         if not self.noise.sigma:
             return ""
         words = f"{self.noise.sigma:.3g} in one measurement"
@@ -266,6 +271,7 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
             if kept
             else (),
         ),
+        fixed_seed=_fixed_seed(ledger, tag),
         driven=driven,
         running=_running(ledger, tag, newest) if driven else None,
         left=_left(turns, recent) if driven else None,
@@ -274,6 +280,11 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         pruning=savings(ledger, tag),
         holdout=read_gap(arena, ledger, tag, kept, recent),
     )
+
+
+def _fixed_seed(ledger: Ledger, tag: str) -> str | None:
+    event = ledger.newest_event(tag, SEED)
+    return str(event.data["words"]) if event else None
 
 
 def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:

@@ -13,6 +13,7 @@ from overnight.arena import FILE, PROGRAM, Arena
 from overnight.errors import UsageError
 from overnight.gpus import installed
 from overnight.repository import create_repository, is_in_repository
+from overnight.seeds import GIVEN, seed_set_in
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -152,6 +153,20 @@ def init_arena(folder: Path, said: Guess) -> list[Path]:
         )
         written.append(folder / PROGRAM)
     return written
+
+
+def fixed_seed_note(folder: Path) -> list[str]:
+    """What to know of a new arena whose editable files set a seed and do not read the given one."""
+    arena = Arena.parse((folder / FILE).read_text(), folder)
+    places = {path: folder / path for path in arena.editable_files()}
+    files = {p: f.read_text(errors="replace") for p, f in places.items() if f.is_file()}
+    place = seed_set_in(files)
+    if place is None or any(GIVEN in text for text in [*files.values(), arena.run.command]):
+        return []
+    return [
+        f"{place}: where that makes every score of a program equal, the luck of one draw is kept "
+        f"as gain. Let it take the seed that each measurement gets, {GIVEN}"
+    ]
 
 
 def _arena_text(folder: Path, known: Guess) -> str:

@@ -131,6 +131,13 @@ class Workspace:
         entries = self._entries(commit, self.prefix)
         return {path.removeprefix(self.prefix): blob for path, _, blob in entries if mine(path)}
 
+    def mentioning(self, commit: str, pattern: str) -> list[str]:
+        """The arena's text files in a commit that have a match of this extended regular
+        expression, whatever its case."""
+        words = ["grep", "-lzIiE", "-e", pattern, commit, "--", self.prefix or "."]
+        found = _records(self._git.run(*words, accepted=(0, 1)).stdout)
+        return [name.removeprefix(f"{commit}:{self.prefix}") for name in found]
+
     def diff(self, old: str, new: str) -> str:
         """The difference of two commits as a patch that `git apply` takes; bytes of text that are
         not UTF-8 are replaced."""

@@ -99,6 +99,24 @@ def test_a_stale_build_that_is_measured_is_said(tmp_path: Path) -> None:
     assert found.grade == "poor" and "stale build" in found.found
 
 
+@pytest.mark.parametrize("line, grade", [("SEED=7", "fair"), ("SPEED=7", "good")])
+def test_a_seed_that_the_program_fixes_is_said(tmp_path: Path, line: str, grade: str) -> None:
+    found = objective(make_toy(tmp_path / "arena", value=f"X=10\n{line}\n"))
+    assert found.grade == grade and found.found.startswith("loss 7, no noise in 3 measurements")
+    assert ("value.py has `SEED=7` and nothing reads OVERNIGHT_SEED" in found.found) is (
+        grade == "fair"
+    )
+
+
+def test_a_soft_constraint_that_never_costs_is_said(open_arena: Path) -> None:
+    arena = (open_arena / "arena.toml").read_text()
+    (open_arena / "arena.toml").write_text(f"{arena}\n[constraints]\nsize = {{ soft = 1 }}\n")
+    git(open_arena, "commit", "-qm", "a bound", "arena.toml")
+    found = json.loads(overnight(open_arena, "doctor", "--json").stdout)
+    git(open_arena, "reset", "-q", "--hard", "HEAD~")
+    assert any(words.startswith("constraints.size: no such") for words in found["warnings"])
+
+
 def test_an_arena_that_cannot_teach_anything_is_said(tmp_path: Path) -> None:
     run = '. ./value.py\ntest ! -s value.py || : ${X:?}\necho X=5 > "$OVERNIGHT_OUT/value"\n'
     found = objective(make_toy(tmp_path / "arena", run=f"set -e\n{run}"))

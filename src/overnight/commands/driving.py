@@ -64,11 +64,12 @@ def init(
     folder: Folder = HERE,
 ) -> None:
     """Make this repository an arena, as it is."""
-    from overnight.template import Guess, init_arena
+    from overnight.template import Guess, fixed_seed_note, init_arena
 
     said = Guess(run, metric, direction, tuple(editable or ()), budget, setup)
     written = init_arena(folder.resolve(), said)
     names = " ".join(path.name for path in written)
+    say(fixed_seed_note(folder.resolve()))
     out.print(f"Wrote {names}. Read it, then: git add {names} && git commit", markup=False)
     out.print("Then: overnight run", markup=False)
 
