@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import Pool
 from statistics import fmean
@@ -72,6 +72,8 @@ class Program:
     """With a seed of its own: the draw that every run repeats."""
     rest: float = 0.0
     """With a seed of its own: the share of the noise's variance that remains, as the machine's."""
+    simpler: bool = False
+    """Whether it has less code than its parent."""
     readings: list[Reading] = field(default_factory=list)
 
 
@@ -82,6 +84,8 @@ class Campaign:
     rule: Judge
     machine: Machine
     stack: list[Program] = field(default_factory=list)
+    before: list[Program] = field(default_factory=list)
+    """What simplifications are counted from, up to below the incumbent."""
     repeats: list[Program] = field(default_factory=list)
     won: int = 0
     claimed: float = 0.0
@@ -101,27 +105,36 @@ class Campaign:
             self._measure(first)
         self.stack = [first]
 
-    def attempt(self, gain: float, own_seed: float | None = None, rest: float = 0.0) -> None:
+    def attempt(
+        self,
+        gain: float,
+        own_seed: float | None = None,
+        rest: float = 0.0,
+        simpler: bool = False,
+    ) -> None:
         """One experiment with a change of this true gain."""
         self.experiments += 1
         candidate = Program(self.stack[-1].true + gain, own_seed, rest)
         self._measure(candidate)
-        while isinstance(
-            word := self.rule.decide(Evidence(tuple(candidate.readings), self._standing())), More
-        ):
+        while isinstance(word := self._asked(candidate, simpler), More):
             if self.machine.count >= self.most:
                 return
             side = candidate if word.of is Side.CANDIDATE else self.stack[-1]
             self._measure(side)
         self._ended = self.machine.count
+        candidate.simpler = word.simpler
         if word.verdict is Verdict.PROVISIONAL:
             self.stack.append(candidate)
         elif word.verdict is Verdict.KEEP:
-            self._kept(word.gain, [candidate])
-            self.stack = [candidate]
+            self.stack.append(candidate)
+            self._kept(word.gain)
         elif len(candidate.readings) > 1:
             self.repeats = [*self.repeats[-100:], candidate]
         self.settle()
+
+    def _asked(self, candidate: Program, simpler: bool) -> Decision | More:
+        readings = tuple(candidate.readings)
+        return self.rule.decide(Evidence(readings, self._standing(), simpler))
 
     def settle(self, allowance: float = 0.0) -> None:
         """What the judge wants to see and to say between two experiments; `allowance` is the least
@@ -142,16 +155,20 @@ class Campaign:
 
     def _confirm(self, word: Decision) -> None:
         self.won += 1
-        self._kept(word.gain, self.stack[1:])
         if word.interval:
             low, high = word.interval
             self.covered.append(low <= self.stack[-1].true - self.stack[0].true <= high)
         self.repeats = [*self.repeats[-100:], *self.stack[:-1]]
-        self.stack = self.stack[-1:]
+        self._kept(word.gain)
 
-    def _kept(self, gain: float, programs: Sequence[Program]) -> None:
+    def _kept(self, gain: float) -> None:
+        """The whole stack is: its tip is the incumbent now."""
+        tip, incumbent = self.stack[-1], self.stack[0]
         self.claimed += gain
-        self.false += programs[-1].true <= self.stack[0].true or programs[-1].own_seed is not None
+        self.false += tip.true <= incumbent.true or tip.own_seed is not None
+        below = [*self.before, *self.stack]
+        start = max(place for place, program in enumerate(below) if not program.simpler)
+        self.before, self.stack = below[start:-1], [tip]
 
     def _pair(self, word: Pair) -> None:
         tip, incumbent = self.stack[-1], self.stack[0]
@@ -179,7 +196,8 @@ class Campaign:
         pairing = (id(tip), id(self.stack[0]))
         return Standing(
             stack=tuple(tuple(program.readings) for program in self.stack),
-            simpler=tuple(False for _ in self.stack),
+            simpler=tuple(program.simpler for program in self.stack),
+            before=tuple(tuple(program.readings) for program in self.before),
             repeats=tuple(tuple(program.readings) for program in self.repeats),
             experiments=max(self.experiments, 1),
             trials=trials(rounds),
@@ -250,6 +268,15 @@ def lone_gain(rule: str, noise: str, seed: int, gain: float) -> Score:
     done, before = campaign(rule, noise, seed)
     for n in range(20):
         done.attempt(gain if n == 10 else 0.0)
+    done.settle(ALLOWANCE)
+    return score(done, before)
+
+
+def simplifications(rule: str, noise: str, seed: int, loss: float) -> Score:
+    """60 experiments with simpler code that is each worse by so much."""
+    done, before = campaign(rule, noise, seed)
+    for _ in range(60):
+        done.attempt(-loss, simpler=True)
     done.settle(ALLOWANCE)
     return score(done, before)
 
@@ -332,6 +359,15 @@ def gains(times: int) -> None:
             print(f"{rule:<10} {mix:<24} {words:>11} {claimed:>8.2f} {tried:>12.0f}", flush=True)
 
 
+def losses(times: int) -> None:
+    print("\n60 candidates with simpler code that are each a little worse: what is lost in the end")
+    print(f"{'rule':<10} {'each is worse by':>17} {'lost':>6} {'in 95 % at most':>16}")
+    for loss in (0.0, 0.1, 0.3, 1.0):
+        lost = sorted(-s.true for s in many(simplifications, times, "confirm", "Gaussian", loss))
+        most = lost[math.ceil(0.95 * times) - 1]
+        print(f"{'confirm':<10} {loss:>15.1f} σ {fmean(lost):>6.2f} {most:>16.2f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=30, help="campaigns for each row")
@@ -339,6 +375,7 @@ def main() -> None:
     luck(times)
     power(times)
     gains(times)
+    losses(times)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class Night:
         reason: str = "because",
         verdict: Verdict | None = None,
         hypothesis: str = "",
+        rider: bool = False,
     ) -> None:
         """An experiment with this score, kept if it is better unless a verdict is given; or one
         that failed so."""
@@ -72,7 +73,7 @@ class Night:
         orient = self.arena.metric.orient
         gain = orient(score) - orient(best.score) if best and best.score is not None else None
         verdict = verdict or (Verdict.KEEP if gain is None or gain > 0 else Verdict.DISCARD)
-        self.ledger.close_experiment("t", n, Closing(verdict, reason, score, gain))
+        self.ledger.close_experiment("t", n, Closing(verdict, reason, score, gain, rider=rider))
 
     def summary(self) -> Summary:
         return summarize(self.arena, self.ledger, "t")

@@ -9,7 +9,15 @@ from dataclasses import replace
 from statistics import fmean
 
 import pytest
-from benchmarks.judge import Campaign, Machine, lone_gain, nulls, progress, seeds
+from benchmarks.judge import (
+    Campaign,
+    Machine,
+    lone_gain,
+    nulls,
+    progress,
+    seeds,
+    simplifications,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -256,7 +264,7 @@ def test_the_order_in_which_the_candidates_of_the_pool_arrive_does_not_matter(
     order: list[int], seed: int
 ) -> None:
     pool = [readings(drawn(seed + k, 3), 10 * k) for k in range(6)]
-    standing = Standing((readings(drawn(seed, 5), 100),), (False,), tuple(pool))
+    standing = Standing((readings(drawn(seed, 5), 100),), (False,), repeats=tuple(pool))
     shuffled = replace(standing, repeats=tuple(pool[k] for k in order))
     for score in (-1.0, 0.3, 1.1, 4.0):
         evidence = Evidence(readings([score], 110), standing)
@@ -300,3 +308,20 @@ def test_what_rides_on_a_gain_is_told_apart_from_what_brought_it() -> None:
     assert isinstance(word, Decision) and word.verdict is Verdict.KEEP
     assert word.riders == (True, False)
     assert word.shares[0] < 1.0 < word.shares[1] and sum(word.shares) == pytest.approx(word.gain)
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.3, 1.0])
+def test_simplifications_lose_no_more_than_the_margin_however_many_there_are(loss: float) -> None:
+    """The margin, one sigma here, is counted from the last keep that was better."""
+    lost = [-simplifications("confirm", "Gaussian", seed, loss).true for seed in range(12)]
+    # One in twenty may lose more than that, and then not twice as much.
+    assert sum(loss > 1.0 for loss in lost) <= 2 and max(lost) < 1.6
+
+
+def test_exact_simplifications_lose_no_more_than_the_margin_either() -> None:
+    rule = Confirm(JudgeTable(margin=1.0), 0.0)
+    done = Campaign(rule, Machine("deterministic", 0))
+    done.begin()
+    for _ in range(10):
+        done.attempt(-0.4, simpler=True)
+    assert done.stack[0].true == pytest.approx(-0.4)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from night import HOSTILE, Night
 from overnight.experiment import Verdict
+from overnight.live import results_table
 from overnight.report import write_report
 
 SECTIONS = ["Wins", "What did not work", "How to take it", "How it was judged"]
@@ -19,6 +22,13 @@ def report(night: Night, diff: str = DIFF) -> str:
     path = night.arena.state / "report.md"
     write_report(night.arena, night.ledger, lambda old, new: diff, "t", path)
     return path.read_text(encoding="utf-8")
+
+
+def screen(night: Night) -> str:
+    """What `overnight log` prints of it, on a wide terminal."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(results_table(night.ledger.experiments("t"), night.arena.metric))
+    return console.export_text()
 
 
 def outside_fences(text: str) -> list[str]:
@@ -49,6 +59,21 @@ def test_it_says_what_was_gained_and_how_to_take_it(tmp_path: Path) -> None:
     assert "| 3 | crash | a typo | crashed: NameError |" in text
     assert "git merge overnight/t" in text
     assert [line[3:] for line in text.split("\n") if line.startswith("## ")] == SECTIONS
+
+
+def test_what_came_along_is_on_the_branch_and_is_no_win(tmp_path: Path) -> None:
+    night = Night(tmp_path)
+    night.add(7.0)
+    night.add(6.5, "a comment", rider=True)
+    night.add(5.0, "half the rate")
+    text = report(night)
+    assert "with 1 win (and 1 change that came along) in 2 experiments**" in text
+    wins, along = text.split("## Came along")
+    assert "half the rate" in wins and "a comment" not in wins
+    assert "### #1: a comment" in along.split("## What did not work")[0]
+    assert night.summary().gain == 2.0
+    (table,) = [line for line in screen(night).splitlines() if "a comment" in line]
+    assert "came along, not shown to add anything" in table and "+0.5" not in table
 
 
 def test_without_wins_there_is_nothing_to_merge(tmp_path: Path) -> None:

@@ -8,31 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from overnight import Campaign, Experiment, Idea, Limits, Verdict
+from noisy import NOISY, final, noisy
+from overnight import Campaign, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.errors import MeasurementImpossible
 from toy import ARENA, git, make_toy, overnight
 from writer import Writer, run
-
-NOISY = """import json, os, pathlib, random
-text = pathlib.Path(os.environ["OVERNIGHT_OUT"], "value").read_text()
-x = float(next(w for w in text.split() if w.startswith("X=")).removeprefix("X="))
-noise = random.Random(f"{os.environ['OVERNIGHT_SEED']} {text}").gauss(0, 1)
-print(json.dumps({"loss": x + (0 if "steady" in text else noise)}))
-"""
-
-
-def noisy(folder: Path, judge: str = "", value: str = "X=50\n") -> Path:
-    """An arena whose score is X, give or take 1."""
-    toy = make_toy(folder, ARENA + judge, value=value)
-    (toy / "score.py").write_text(NOISY)
-    git(toy, "commit", "--quiet", "--all", "--message", "noise")
-    return toy
-
-
-def final(toy: Path) -> dict[int, Experiment]:
-    with Campaign.open(toy, "t") as campaign:
-        return {e.n: e for e in campaign.ledger.experiments("t")}
 
 
 def test_forty_changes_of_a_comment_leave_the_branch_where_it_was(tmp_path: Path) -> None:

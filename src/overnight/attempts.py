@@ -196,7 +196,7 @@ class Attempts:
 
     def _settle(self, experiment: Experiment, decision: Decision) -> Experiment:
         """Turn the judge's word into a verdict; a keep must pass the arena's checks first."""
-        score = estimate(experiment.scores)
+        score = estimate(experiment)
         gain = None if experiment.n == 0 else decision.gain
         verdict, interval, simpler = decision.verdict, decision.interval, decision.simpler
         closing = Closing(verdict, decision.reason, score, gain, interval, simpler=simpler)

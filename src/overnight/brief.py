@@ -60,7 +60,7 @@ def write_brief(arena: Arena, history: History, steers: Sequence[Event]) -> str:
         _Section("The person says, newest first", _steers(steers), 5_000),
         _Section("Contract", _contract(arena), 5_000),
         _Section("Incumbent", _incumbent(arena, history), 1_000),
-        _Section("Wins so far, newest first", _results(reversed(history.wins)), 3_000),
+        _Section("Wins so far, newest first", _results(reversed(history.keeps)), 3_000),
         _Section("Latest results, newest first", _results(_latest(history)), 4_000),
         _Section("Near misses, best first", _results(_near_misses(history)), 3_000),
         _Section("Failed, newest first", _results(_failures(history)), 3_000),
@@ -169,10 +169,12 @@ def _failures(history: History) -> Iterable[Experiment]:
 def _results(experiments: Iterable[Experiment]) -> list[str]:
     lines = []
     for e in experiments:
-        gain = "" if e.gain is None else f" ({e.gain:+.4g})"
+        gain = "" if e.claim is None else f" ({e.claim:+.4g})"
         line = f"- {e.n}: {e.verdict} {_score(e)}{gain} — {one_line(e.description, 160)}"
         if e.reason and not e.kept:
             line += f" — {one_line(e.reason, 240)}"
+        if e.rider:
+            line += " (came along with a win, not shown to add anything)"
         if e.dropped:
             line += f" (dropped, not editable: {one_line(', '.join(e.dropped), 160)})"
         lines.append(line)

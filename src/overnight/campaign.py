@@ -174,11 +174,11 @@ class Campaign:
     def ablate(self) -> Iterator[Ablated]:
         """The final program without each of its wins, one after another; changes no verdict.
         Raises UsageError when there are no wins, Interrupted when a stop was asked for."""
-        if not self.history.wins:
+        if not self.history.keeps:
             raise UsageError(f"campaign {self.tag} has no win to take back")
         self._measuring.prepare()
         final, place = self.history.incumbent, self._measuring.places / "ablation"
-        kept = [self.history.baseline, *self.history.wins]
+        kept = [self.history.baseline, *self.history.keeps]
         before = {win.n: parent.candidate or "" for parent, win in pairwise(kept)}
 
         def without(win: Experiment) -> str:

@@ -12,6 +12,7 @@ gain. docs/judging.md says why this rule, and what it costs.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import ClassVar
@@ -21,7 +22,7 @@ from scipy.special import chdtr, stdtrit
 from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_to_go
 from overnight.experiment import Verdict
 from overnight.judge import BASELINE, Decision, Evidence, More, Pair, Side, Standing, compared
-from overnight.levels import Levels
+from overnight.levels import Gap, Levels
 from overnight.noise import Noise, Series
 from overnight.tables import JudgeTable
 
@@ -37,6 +38,9 @@ _FALLEN = 0.1
 """A tip this many sigmas below its parent is dropped."""
 _SURE = 1.645
 """Standard deviations of one-sided confidence, 95 %."""
+_SURELY = 2.326
+"""The same for 99 %: what a keep of a stack must show to count as a win by itself, since its first
+readings were lucky."""
 _SAME = 3
 """Equal repeats that make a metric deterministic; repeats from which a variance is told."""
 _DOUBTFUL = 0.02
@@ -67,7 +71,8 @@ class Confirm:
         if ratio > _PROMISING:
             return Decision(Verdict.PROVISIONAL, gain, f"{compared(gain, 0)}, to be confirmed")
         if self.table.simplify and evidence.simpler:
-            return self._simpler(evidence, noise, gain, math.sqrt(doubt))
+            left = self._left(standing, noise)
+            return self._simpler(evidence, left, gain, math.sqrt(doubt))
         if ratio < _HOPELESS or len(candidate) >= _MOST_SCREENING:
             return Decision(Verdict.DISCARD, gain, _unseen(gain, noise))
         return More(Side.CANDIDATE)
@@ -76,7 +81,7 @@ class Confirm:
         noise = standing.noise()
         tip, _ = Levels(standing.stack, noise).tip(standing.now)
         if simpler:
-            return tip - self._margin(noise)
+            return tip - self._left(standing, noise)
         if not noise.sigma:
             return standing.tip[-1].score
         return tip + _LIKELY * noise.sigma / 2  # where one reading speaks neither way
@@ -96,25 +101,31 @@ class Confirm:
                 return More(Side.CANDIDATE)
             words = f"{compared(gain, 0)}; repeats are equal to the last digit"
             return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,))
-        margin = self.table.margin or 0.0
-        if self.table.simplify and evidence.simpler and gain >= -margin:
+        margin, stack = self.table.margin or 0.0, evidence.standing.stack
+        anchor = (evidence.standing.before or stack)[0][-1].score
+        lost = evidence.candidate[0].score - anchor
+        if self.table.simplify and evidence.simpler and lost >= -margin:
             words = _as_simple(gain, margin)
             return Decision(Verdict.KEEP, gain, words, (gain, gain), (gain,), simpler=True)
         return Decision(Verdict.DISCARD, gain, compared(gain, self.min_gain))
 
     def _simpler(
-        self, evidence: Evidence, noise: Noise, gain: float, deviation: float
+        self, evidence: Evidence, left: float, gain: float, deviation: float
     ) -> Decision | More:
-        margin = self._margin(noise)
-        if gain + margin >= _SURE * deviation:
-            return Decision(Verdict.PROVISIONAL, gain, _as_simple(gain, margin), simpler=True)
-        if gain + margin < 0 or len(evidence.candidate) >= _MOST_SCREENING:
-            words = f"simpler, but not shown to be equal within {margin:.4g} ({gain:+.4g})"
+        if gain + left >= _SURE * deviation:
+            return Decision(Verdict.PROVISIONAL, gain, _as_simple(gain, left), simpler=True)
+        if gain + left < 0 or len(evidence.candidate) >= _MOST_SCREENING:
+            words = f"simpler, but not shown to be equal within {left:.4g} ({gain:+.4g})"
             return Decision(Verdict.DISCARD, gain, words)
         return More(Side.CANDIDATE)
 
     def _margin(self, noise: Noise) -> float:
         return noise.sigma if self.table.margin is None else self.table.margin
+
+    def _left(self, standing: Standing, noise: Noise) -> float:
+        """What is left of the margin, after what earlier simplifications have lost."""
+        lost = min(_since_better(standing, noise).mean, 0.0)
+        return max(self._margin(noise) + lost, 0.0)
 
     # -- the tip
 
@@ -136,21 +147,23 @@ class Confirm:
 
     def _fallen(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | None:
         """The tip is dropped when it is worse than its parent, as far as is known."""
-        allowed = self._margin(noise) if standing.simpler[-1] else 0.0
-        gap = levels.gap(-1, -2)
-        if gap.mean >= -allowed - _FALLEN * noise.sigma:
+        gain, worst, allowed = levels.gap(-1, -2).mean, math.inf, 0.0
+        if standing.simpler[-1]:
+            worst, allowed = _since_better(standing, noise).mean, self._margin(noise)
+        if min(gain, worst) >= -allowed - _FALLEN * noise.sigma:
             return None
         return Decision(
-            Verdict.DISCARD, gap.mean, f"not confirmed: measured again, {compared(gap.mean, 0)}"
+            Verdict.DISCARD, gain, f"not confirmed: measured again, {compared(gain, 0)}"
         )
 
     def _as_good(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | None:
-        """A stack of simplifications alone is kept when it is not worse than the margin."""
-        gap, margin = levels.gap(-1, 0), self._margin(noise)
-        if gap.beyond(-margin) < _SURE:
+        """A stack of simplifications alone is kept when all of them since the last keep that was
+        better have lost no more than the margin: it cannot be spent twice."""
+        gain, margin = levels.gap(-1, 0).mean, self._margin(noise)
+        if _since_better(standing, noise).beyond(-margin) < _SURE:
             return None
-        words = _as_simple(gap.mean, margin)
-        return Decision(Verdict.KEEP, gap.mean, words, None, _shares(levels, gap.mean))
+        words = _as_simple(gain, margin)
+        return Decision(Verdict.KEEP, gain, words, None, _shares(levels, gain))
 
     def _trial(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | Pair | None:
         trial = standing.trials + (not standing.on_trial)
@@ -200,7 +213,8 @@ class Confirm:
                     return _next(pairs)
                 words += ", so that they count as one draw, which may be luck"
                 return Decision(Verdict.DISCARD, gain, words, interval)
-        return Decision(Verdict.KEEP, gain, words, interval, _shares(levels, gain), _riders(levels))
+        riders = _riders(levels, standing.simpler[1:])
+        return Decision(Verdict.KEEP, gain, words, interval, _shares(levels, gain), riders)
 
     def _one_draw(self, standing: Standing) -> float:
         """Standard deviations that a single draw must reach to be more than the luckiest of the
@@ -229,12 +243,20 @@ def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
     return tuple(gain * step / total if total else gain / len(steps) for step in steps)
 
 
-def _riders(levels: Levels) -> tuple[bool, ...]:
-    """Which keeps of a stack of several may have added nothing, as far as their readings tell."""
-    places = range(1, levels.size)
-    return tuple(
-        levels.size > 2 and levels.gap(place, place - 1).beyond(0.0) < _SURE for place in places
-    )
+def _riders(levels: Levels, simpler: Sequence[bool]) -> tuple[bool, ...]:
+    """Which keeps of a stack may have added nothing, as far as their readings tell: none that is
+    there for being simpler, and not the surest of the others."""
+    sure = [
+        -math.inf if simple else levels.gap(place, place - 1).beyond(0.0)
+        for place, simple in enumerate(simpler, start=1)
+    ]
+    least = min(max(sure), _SURELY)
+    return tuple(not simple and z < least for simple, z in zip(simpler, sure, strict=True))
+
+
+def _since_better(standing: Standing, noise: Noise) -> Gap:
+    """The tip beside the last keep that was not there for being simpler."""
+    return Levels([*standing.before, *standing.stack], noise).gap(-1, 0)
 
 
 def _luck(tip: Series, noise: Noise) -> float:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from overnight.errors import LedgerError
 
-VERSION = 3
+VERSION = 4
 """Version of the tables below; a ledger with a larger one is refused."""
 BUSY_SECONDS = 30
 """How long a write waits for another process that is writing to the same SQLite file."""
@@ -38,6 +38,7 @@ _UPGRADES = {
         "ALTER TABLE experiments ADD COLUMN simpler BOOLEAN NOT NULL DEFAULT FALSE",
         "CREATE INDEX measurements_by_purpose ON measurements (arena, purpose, tag, n, id)",
     ),
+    3: ("ALTER TABLE experiments ADD COLUMN rider BOOLEAN NOT NULL DEFAULT FALSE",),
 }
 """By the version that they lead on from."""
 _CREATION = 0x6F7665726E  # the key of PostgreSQL's lock under which one client makes the tables
@@ -138,6 +139,7 @@ EXPERIMENTS = sa.Table(
     sa.Column("interval_low", sa.Double),
     sa.Column("interval_high", sa.Double),
     sa.Column("simpler", sa.Boolean, nullable=False, default=False),
+    sa.Column("rider", sa.Boolean, nullable=False, default=False),
     sa.Column("description", _Text, nullable=False, default=""),
     sa.Column("hypothesis", _Text, nullable=False, default=""),
     sa.Column("parameters", _Json, nullable=False, default={}),

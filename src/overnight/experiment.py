@@ -138,6 +138,9 @@ class Experiment:
     """Confidence interval of the gain, where the judge's rule gives one."""
     simpler: bool = False
     """Whether a keep, confirmed or not, was kept for being simpler rather than better."""
+    rider: bool = False
+    """Whether a keep came along in a stack that was confirmed as a whole, without being shown to
+    add anything by itself; its gain is then its share of a guess, and it counts as no win."""
     description: str = ""
     hypothesis: str = ""
     parameters: Mapping[str, Value] = field(default_factory=dict)
@@ -173,16 +176,24 @@ class Experiment:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What every page says beside its scores: "self-reported", "no sandbox"."""
+        """What every page says beside its scores: "self-reported", "no sandbox", "came along"."""
         own_word = any(m.self_reported for m in self.measurements)
         loose = any(m.sandbox == "none" for m in self.measurements)
-        return ("self-reported",) * own_word + ("no sandbox",) * loose
+        return (
+            ("self-reported",) * own_word
+            + ("no sandbox",) * loose
+            + ("came along, not shown to add anything",) * self.rider
+        )
 
     @property
     def kept(self) -> bool:
-        """True for the baseline and every confirmed win: the experiments that were once
-        incumbent."""
+        """True for the baseline and what was confirmed: the commits of the branch."""
         return self.verdict is Verdict.KEEP
+
+    @property
+    def claim(self) -> float | None:
+        """The gain that pages show: that of a rider is no more than a guess."""
+        return None if self.rider else self.gain
 
 
 @dataclass(frozen=True)

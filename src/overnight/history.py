@@ -50,7 +50,7 @@ class History:
         again = self._ledger.experiment(self._tag, n)
         assert again is not None
         if again.scores:
-            again = self._ledger.revise_score(self._tag, n, estimate(again.scores))
+            again = self._ledger.revise_score(self._tag, n, estimate(again))
         self._replace(again)
 
     def revise(self, experiments: Sequence[Experiment]) -> None:
@@ -86,8 +86,8 @@ class History:
         return [*(e for e in held if e.n < oldest), *self._recent]
 
     @property
-    def wins(self) -> Sequence[Experiment]:
-        """Every confirmed keep after the baseline."""
+    def keeps(self) -> Sequence[Experiment]:
+        """Every confirmed keep after the baseline: wins, and what came along with them."""
         return self._kept[1:]
 
     @property

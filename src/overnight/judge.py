@@ -12,7 +12,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Protocol
 
-from overnight.experiment import Verdict
+from overnight.experiment import Experiment, Verdict
 from overnight.noise import Noise, Series, noise_of
 
 
@@ -36,6 +36,9 @@ class Standing:
     empty before the baseline is judged."""
     simpler: tuple[bool, ...] = ()
     """For each of the stack: whether it was kept for being simpler, not for being better."""
+    before: tuple[Series, ...] = ()
+    """Below an incumbent that was kept for being simpler: the readings of the newest keep that was
+    not, and of those between. What simplifications may lose is counted from there."""
     repeats: tuple[Series, ...] = ()
     """Readings of further candidates that were measured more than once."""
     experiments: int = 1
@@ -100,7 +103,8 @@ class Decision:
     shares: tuple[float, ...] = ()
     """For a confirmed stack: what each of its keeps has of the gain, in order."""
     riders: tuple[bool, ...] = ()
-    """For a confirmed stack: which of its keeps are not shown to add anything by themselves."""
+    """For a confirmed stack of several: which of its keeps are not shown to add anything by
+    themselves."""
     simpler: bool = False
     """Kept for being simpler and as good, not for being better."""
 
@@ -133,9 +137,13 @@ class Judge(Protocol):
         ...
 
 
-def estimate(scores: tuple[float, ...]) -> float:
-    """The score that stands for a candidate: the median of its measurements."""
-    return median(scores)
+def estimate(experiment: Experiment) -> float:
+    """The score that stands for a candidate: the median of its measurements. It was chosen for its
+    first ones, so they do not count once there are others from after it had its verdict."""
+    chosen = experiment.ended if experiment.n else None
+    scored = [m for m in experiment.judged if m.score is not None]
+    later = [m for m in scored if chosen and m.started > chosen] or scored
+    return median(m.score for m in later if m.score is not None)
 
 
 BASELINE = Decision(Verdict.KEEP, 0.0, "the baseline")

@@ -55,6 +55,7 @@ class Closing:
     candidate: str | None = None
     """The commit that takes the measured one's place (same tree, final message), if any."""
     simpler: bool = False
+    rider: bool = False
 
     @property
     def values(self) -> dict[str, object]:

@@ -50,7 +50,7 @@ def plain_line(e: Experiment, metric: Metric, why: bool = True) -> str:
     """One experiment on one line: `#12 keep val_bpb 1.748 (+0.031) 21 s  DEPTH 4 → 2`; of a
     failure also why, if that is wanted."""
     score = f" {metric.name} {e.score:.6g}" if e.score is not None else ""
-    gain = f" ({e.gain:+.4g})" if e.gain is not None else ""
+    gain = f" ({e.claim:+.4g})" if e.claim is not None else ""
     seconds = f" {format_duration(e.seconds)}" if e.seconds is not None else ""
     return f"#{e.n} {e.verdict or 'under way'}{score}{gain}{seconds}  {_what(e, why)}"
 
@@ -166,6 +166,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "", Text("no sandbox: runs have your rights", style="yellow")
     if best is not None:
         yield "incumbent", Text(f"#{best.n} {one_line(best.description, 120)}")
+    if summary.riders:
+        yield "came along", Text(rider_words(summary))
     if summary.provisional:
         yield "provisional", Text(provisional_words(summary), style="cyan")
     for words in summary.arena.uncharged(summary.baseline.judged) if summary.baseline else ():
@@ -187,6 +189,12 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "stopped", Text(one_line(summary.stop_reason, 300), style="yellow")
     elif summary.driven:
         yield "now", running_text(summary)
+
+
+def rider_words(summary: Summary) -> str:
+    """Which keeps are on the branch without being wins."""
+    numbers = ", ".join(f"#{e.n}" for e in summary.riders)
+    return f"{numbers}: confirmed with wins, not shown to add anything; `overnight ablate` tells"
 
 
 def provisional_words(summary: Summary) -> str:
@@ -275,7 +283,7 @@ def results_table(
             str(e.n),
             Text(e.verdict or "under way", style=_COLOURS.get(e.verdict, "red")),
             "" if e.score is None else f"{e.score:.6g}",
-            "" if e.gain is None else f"{e.gain:+.4g}",
+            "" if e.claim is None else f"{e.claim:+.4g}",
             "" if e.seconds is None else format_duration(e.seconds),
             Text(_what(e)),
         )
@@ -293,7 +301,7 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
         text.append(f"           {one_line(line, 400)}\n")
     if e.score is not None:
         text.append(f"score      {arena.metric.name} {e.score:.6g}")
-        text.append(f", gain {e.gain:+.6g}" if e.gain is not None else "")
+        text.append(f", gain {e.claim:+.6g}" if e.claim is not None else "")
         text.append(f" [{e.interval[0]:+.4g}, {e.interval[1]:+.4g}]\n" if e.interval else "\n")
     if e.score is not None and (charges := charges_of(arena, e)):
         words = ", ".join(f"{cost:.4g} for {name}" for name, cost in charges.items())
@@ -355,11 +363,13 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         text.append(f"  #{e.n}  {gain}  {one_line(e.description, 100)}\n")
     if len(summary.wins) > _SHOWN:
         text.append(f"  and {counted(len(summary.wins) - _SHOWN, 'earlier win')}\n")
+    if summary.riders:
+        text.append(f"  {rider_words(summary)}\n", style="dim")
     if summary.provisional:
         text.append(f"  {provisional_words(summary)}\n", style="cyan")
     text.append(f"\nIt stopped: {one_line(summary.stop_reason or 'it was closed', 300)}\n")
     if summary.wins:
-        text.append(f"The branch {summary.branch} holds only the wins. To take them:\n")
+        text.append(f"The branch {summary.branch} holds what was kept. To take it:\n")
         text.append(f"  cd {shlex.quote(str(summary.arena.root))} && git merge {summary.branch}\n")
     else:
         text.append(f"The branch {summary.branch} has nothing to `git merge` yet.\n")

@@ -25,13 +25,14 @@ def candidate_message(tag: str, n: int, idea: Idea) -> str:
 
 
 def kept_message(
-    tag: str, experiment: Experiment, metric: Metric, score: float, gain: float
+    tag: str, experiment: Experiment, metric: Metric, score: float, gain: float | None
 ) -> str:
-    """The message of a win: the metric, the gain and the hypothesis as git trailers."""
+    """The message of a keep: the metric, the gain and the hypothesis as git trailers. Without a
+    gain it is a rider."""
     trailers = {
         "Experiment": f"{tag}/{experiment.n}",
         "Metric": one_line(f"{metric.name} {score:.6g} {metric.unit}"),
-        "Gain": f"{gain:.6g}",
+        "Gain": "not shown by itself" if gain is None else f"{gain:.6g}",
         "Agent": one_line(experiment.agent),
     }
     if experiment.hypothesis:

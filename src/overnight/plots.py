@@ -175,7 +175,10 @@ def _draw_scores(axes: Axes, compared: Sequence[Experiment], metric: Metric, siz
     # A label that begins with an underscore is not in the legend.
     _dots(axes, below, size, "v", "_" if above else "off the scale")
     _dots(axes, provisional, 2 * size, "D", "provisional, not confirmed", _BLUE)
-    _dots(axes, [_point(e) for e in compared if e.kept], 2 * size, "o", "kept", _GREEN)
+    riders = [_point(e) for e in compared if e.rider]
+    _dots(axes, riders, size, "o", "came along", _GREEN)
+    wins = [_point(e) for e in compared if e.kept and not e.rider]
+    _dots(axes, wins, 2 * size, "o", "kept", _GREEN)
 
 
 def _drawable(number: float) -> float:
@@ -222,7 +225,9 @@ def _label_wins(axes: Axes, compared: Sequence[Experiment], line: _Points, up: f
     1 when the good side of the line, with the most room, is above it; -1 below."""
     lines = [_box(start, end).padded(3) for start, end in pairwise(_pixels(axes, line))]
     dots = _pixels(axes, [_point(e) for e in compared])
-    wins = sorted((e for e in compared if e.kept and e.n), key=lambda e: -(e.gain or 0.0))
+    wins = sorted(
+        (e for e in compared if e.kept and e.n and not e.rider), key=lambda e: -(e.gain or 0.0)
+    )
     choices: list[tuple[Text, list[_Place]]] = []
     for e in sorted(wins[:_MOST_LABELS], key=lambda e: e.n):
         note = _note(axes, e)

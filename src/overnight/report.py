@@ -31,6 +31,7 @@ def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path)
     parts = [
         *_opening(summary),
         *_wins(summary, diff),
+        *_riders(summary, diff),
         *_provisional(summary),
         *(_exam(summary.holdout) if summary.holdout else ()),
         *_lost(summary, ledger),
@@ -71,12 +72,28 @@ def _wins(summary: Summary, diff: Diff) -> Iterator[str]:
     if len(shown) < len(summary.wins):
         yield f"\nBelow, the {_MOST_DIFFS} largest; any other: `overnight diff N`."
     for e in sorted(shown, key=lambda e: e.n):
-        yield f"\n### #{e.n}: {_plain(e.description)}\n"
-        if e.hypothesis:
-            yield f"{_plain(e.hypothesis, 2000)}\n"
-        yield f"Kept: {_plain(e.reason, 1000)}.\n"
-        if e.parent and e.candidate:
-            yield f"{_fenced(diff(e.parent, e.candidate), e.n)}\n"
+        yield from _kept(e, diff)
+
+
+def _kept(e: Experiment, diff: Diff) -> Iterator[str]:
+    yield f"\n### #{e.n}: {_plain(e.description)}\n"
+    if e.hypothesis:
+        yield f"{_plain(e.hypothesis, 2000)}\n"
+    yield f"Kept: {_plain(e.reason, 1000)}.\n"
+    if e.parent and e.candidate:
+        yield f"{_fenced(diff(e.parent, e.candidate), e.n)}\n"
+
+
+def _riders(summary: Summary, diff: Diff) -> Iterator[str]:
+    if not summary.riders:
+        return
+    yield "## Came along\n"
+    yield (
+        "On the branch, since wins were confirmed together with them, but not shown to add "
+        "anything by themselves: no wins. `overnight ablate` measures what each is worth.\n"
+    )
+    for e in summary.riders[-_MOST_DIFFS:]:
+        yield from _kept(e, diff)
 
 
 def _provisional(summary: Summary) -> Iterator[str]:
@@ -170,7 +187,7 @@ def _merging(summary: Summary) -> Iterator[str]:
     if not summary.wins:
         yield f"There is nothing to take: the branch `{branch}` is where it began.\n"
         return
-    yield f"The branch `{branch}` holds the wins alone, one commit each.\n"
+    yield f"The branch `{branch}` holds what was kept, one commit each.\n"
     yield f"```\ngit log {base}..{branch}\ngit diff {base} {branch}\ngit merge {branch}\n```\n"
 
 

@@ -121,7 +121,7 @@ def _line(experiment: Experiment) -> bytes:
         str(experiment.verdict),
         one_line(experiment.description, _LONGEST),
         str(experiment.n),
-        _number(experiment.gain, ".6g"),
+        _number(experiment.claim, ".6g"),
         one_line(experiment.agent, _LONGEST),
         _number(experiment.seconds, ".1f"),
         str(len(experiment.measurements)),

@@ -26,7 +26,7 @@ _MOMENT = 0.05
 """Seconds that a measurement takes at least."""
 _FAILURES = 3
 """Failures of a keep one after another before it, or the machine, counts as broken."""
-_RIDER = "; by itself it is not shown to add anything: `overnight ablate` tells"
+_RIDER = "; it came along: by itself it is not shown to add anything, `overnight ablate` tells"
 _PAIR = "pair"
 """The kind of event that tells of a pair before it is measured."""
 
@@ -154,7 +154,7 @@ class Reviews:
             self._ledger.add_event(self._tag, ROUND, **asdict(now))
 
     def _drop(self, decision: Decision) -> Experiment:
-        score, gain = estimate(self._history.tip.scores), decision.gain
+        score, gain = estimate(self._history.tip), decision.gain
         closing = Closing(Verdict.DISCARD, decision.reason, score, gain, decision.interval)
         return self._revise([closing])[0]
 
@@ -165,15 +165,15 @@ class Reviews:
         riders = decision.riders or (False,) * len(stack)
         for experiment, gain, rider in zip(stack, decision.shares, riders, strict=True):
             assert experiment.candidate is not None and parent is not None
-            score = estimate(experiment.scores)
-            message = kept_message(self._tag, experiment, self._arena.metric, score, gain)
+            score, alone = estimate(experiment), None if rider else gain
+            message = kept_message(self._tag, experiment, self._arena.metric, score, alone)
             parent = self._workspace.reword(experiment.candidate, message, parent)
             self._workspace.refs.record(self._tag, experiment.n, parent)
             # The interval is that of the whole: of a single keep, then, or of none.
             interval = decision.interval if len(stack) == 1 else None
             reason = decision.reason + _RIDER * rider
-            simpler = experiment.simpler
-            closings.append(Closing(Verdict.KEEP, reason, score, gain, interval, parent, simpler))
+            closing = Closing(Verdict.KEEP, reason, score, gain, interval, parent)
+            closings.append(replace(closing, simpler=experiment.simpler, rider=rider))
         return self._revise(closings)
 
     def _revise(self, closings: list[Closing]) -> list[Experiment]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import ClassVar
 
 from overnight.arena import Arena
@@ -19,7 +20,6 @@ from overnight.judge import (
     Side,
     Standing,
     compared,
-    estimate,
 )
 from overnight.noise import Series
 from overnight.tables import JudgeTable
@@ -59,7 +59,7 @@ class Threshold:
 
 
 def _level(readings: Series) -> float:
-    return estimate(tuple(reading.score for reading in readings))
+    return median(reading.score for reading in readings)
 
 
 def _greedy(table: JudgeTable, min_gain: float) -> Judge:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import lru_cache
 
 from overnight.arena import Arena
 from overnight.experiment import Experiment
 from overnight.workspace import Workspace
 
-_COMMENTS = (b"#", b"//", b"--", b"%", b";")
 _LEAST = 0.01
 """The share of the code that must go before it counts as simpler."""
-_REMEMBERED = 256
+_REMEMBERED = 512
+_WORD = 20
+"""Characters that a word or a constant has at most; what is longer may be code in disguise, and
+counts by its length, even when it is packed."""
+_COMMENT = re.compile(r"(?m)(?:^|\s)(?:#|//)(?:\s.*|$)")
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+Size = tuple[int | None, int]
+"""Nodes of the syntax tree, where there is one, and tokens."""
 
 
 class Simplicity:
@@ -21,27 +29,62 @@ class Simplicity:
     def __init__(self, arena: Arena, workspace: Workspace) -> None:
         self._arena = arena
         self._workspace = workspace
-        self._size = lru_cache(_REMEMBERED)(self._measured)
+        self._sizes = lru_cache(_REMEMBERED)(self._measured)
 
     def gained(self, experiment: Experiment) -> bool:
-        """Whether the candidate has less code than its parent, by one part in a hundred."""
+        """Whether the candidate has less code than its parent, by one part in a hundred, and no
+        file that the parent has not: what moved there may be anything."""
         if experiment.parent is None or experiment.candidate is None:
             return False
-        return self._size(experiment.candidate) < self._size(experiment.parent) * (1 - _LEAST)
+        before, after = self._sizes(experiment.parent), self._sizes(experiment.candidate)
+        if after.keys() - before.keys():
+            return False
+        was = now = 0
+        for path, lost in before.items():
+            gained = after.get(path, (0, 0))
+            # Both by the same measure: a file that no longer parses is not simpler for that.
+            in_nodes = lost[0] is not None and gained[0] is not None
+            was += (lost[0] or 0) if in_nodes else lost[1]
+            now += (gained[0] or 0) if in_nodes else gained[1]
+        return now < was * (1 - _LEAST)
 
-    def _measured(self, commit: str) -> int:
+    def _measured(self, commit: str) -> dict[str, Size]:
         files = self._workspace.files(commit, self._arena.is_editable)
         texts = ((path, self._workspace.read(commit, path)) for path in files)
-        return sum(code_size(path, text) for path, text in texts if text is not None)
+        return {path: code_size(path, text) for path, text in texts if text is not None}
 
 
-def code_size(path: str, text: bytes) -> int:
-    """Nodes of the syntax tree for Python, otherwise lines with something on them that is not a
-    comment: neither layout nor comments nor names count."""
-    if path.endswith(".py"):
-        try:
-            return sum(1 for _ in ast.walk(ast.parse(text)))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            pass  # not this Python's syntax: count its lines
-    lines = (line.strip() for line in text.splitlines())
-    return sum(1 for line in lines if line and not line.startswith(_COMMENTS))
+def code_size(path: str, text: bytes) -> Size:
+    """Nodes of the syntax tree, for Python, and words and signs of the text: neither layout nor
+    comments (`# …`, `// …`, docstrings in a tree) nor the length of names count."""
+    words = _TOKEN.findall(_COMMENT.sub("", text.decode(errors="replace")))
+    tokens = sum(1 + _beyond_a_word(len(word)) for word in words)
+    if not path.endswith(".py"):
+        return None, tokens
+    try:
+        return _nodes(ast.parse(text)), tokens
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None, tokens  # not this Python's syntax
+
+
+def _nodes(tree: ast.Module) -> int:
+    comments = [n for n in ast.walk(tree) if isinstance(n, ast.Expr) and _is_string(n.value)]
+    aside = {id(node) for comment in comments for node in (comment, comment.value)}
+    return sum(_weight(node) for node in ast.walk(tree) if id(node) not in aside)
+
+
+def _is_string(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _weight(node: ast.AST) -> int:
+    match node:
+        case ast.Constant(str(value) | bytes(value)):
+            return 1 + _beyond_a_word(len(value))
+        case ast.Constant(int(value)):
+            return 1 + _beyond_a_word(value.bit_length() // 4)
+    return 1
+
+
+def _beyond_a_word(characters: int) -> int:
+    return max(characters - _WORD, 0) // 2

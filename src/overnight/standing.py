@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from overnight.arena import Arena
 from overnight.driven import Driven
 from overnight.experiment import Experiment
@@ -42,16 +44,24 @@ def standing_of(driven: Driven) -> Standing:
     return Standing(
         stack=tuple(series(arena, experiment) for experiment in stack),
         simpler=tuple(experiment.simpler for experiment in stack),
+        before=tuple(series(arena, experiment) for experiment in _simplified(history)),
         repeats=repeats_of(arena, history),
         experiments=max(latest.n, 1),
         trials=trials(rounds),
-        won=len({r.tip for r in rounds} & {win.n for win in history.wins}),
+        won=len({r.tip for r in rounds} & {keep.n for keep in history.keeps}),
         on_trial=bool(rounds)
         and (rounds[-1].tip, rounds[-1].incumbent) == (stack[-1].n, stack[0].n),
         looks=sum(latest.ended is not None and m.started > latest.ended for m in stack[-1].judged),
         patience=patience(rounds, history.measured, latest.n),
         now=history.measured,
     )
+
+
+def _simplified(history: History) -> Sequence[Experiment]:
+    """From the newest keep that was kept for being better up to below the incumbent."""
+    kept = [history.baseline, *history.keeps]
+    start = next(place for place in reversed(range(len(kept))) if not kept[place].simpler)
+    return kept[start:-1]
 
 
 def repeats_of(arena: Arena, history: History) -> tuple[Series, ...]:

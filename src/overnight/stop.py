@@ -128,5 +128,5 @@ def _reached(arena: Arena, history: History) -> float | None:
     if best is None or first is None or arena.judge.rule != "confirm":
         return best
     orient = arena.metric.orient
-    confirmed = orient(first) + sum(win.gain or 0.0 for win in history.wins)
+    confirmed = orient(first) + sum(keep.gain or 0.0 for keep in history.keeps)
     return orient(min(orient(best), confirmed))

@@ -86,7 +86,9 @@ class Summary:
     recent: Sequence[Experiment]
     """The newest finished ones, oldest first."""
     wins: Sequence[Experiment]
-    """Confirmed ones."""
+    """Confirmed keeps."""
+    riders: Sequence[Experiment]
+    """Keeps that came along with a win: on the branch, not shown to add anything."""
     provisional: Sequence[Experiment]
     """Keeps above the incumbent that are not confirmed: on no branch."""
     noise: Noise
@@ -128,7 +130,7 @@ class Summary:
         if first is None or best is None or first.score is None or best.score is None:
             return None
         if self.arena.judge.rule == "confirm":
-            return sum(win.gain or 0.0 for win in self.wins)
+            return sum(keep.gain or 0.0 for keep in [*self.wins, *self.riders])
         return self.metric.orient(best.score) - self.metric.orient(first.score)
 
     @property
@@ -167,6 +169,8 @@ class Summary:
                 return f"{result}; nothing else has been measured yet"
             return f"{result}; {tried} did not beat it"
         wins = counted(len(self.wins), "win")
+        if self.riders:
+            wins += f" (and {counted(len(self.riders), 'change')} that came along)"
         gain = self.gain or 0.0
         measured = self.metric.orient(best.score) - self.metric.orient(first.score)
         if math.isclose(gain, measured, rel_tol=1e-6):
@@ -259,7 +263,8 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         experiments=sum(counts.values()),
         verdicts={verdict: count for verdict, count in counts.items() if count},
         recent=recent,
-        wins=[e for e in kept if e.n > 0],
+        wins=[e for e in kept if e.n > 0 and not e.rider],
+        riders=[e for e in kept if e.rider],
         provisional=provisional,
         noise=noise_of(
             series(arena, kept[-1]) if kept else (),

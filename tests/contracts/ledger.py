@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -272,6 +273,32 @@ class LedgerContract:
         for create in (True, False):
             with pytest.raises(LedgerError, match=r"newer overnight.* 99, .*pip install --upgrade"):
                 Ledger.at(place, "toy", create)
+
+    def test_a_ledger_of_the_first_version_is_brought_up_to_date_and_loses_nothing(
+        self, ledger: Ledger, place: Place
+    ) -> None:
+        ledger.open_experiment("jul1", 0, "baseline", None)
+        ledger.record_candidate("jul1", 0, COMMIT, Idea("old"), ())
+        ledger.close_measurement(ledger.open_measurement("jul1", 0, COMMIT, 0), measurement(1.5))
+        ledger.close_experiment("jul1", 0, Closing(Verdict.KEEP, "first", 1.5))
+        before = ledger.experiment("jul1", 0)
+        ledger.close()
+        execute(place, "DROP INDEX measurements_by_purpose")
+        later = {"experiments": ("simpler", "rider"), "measurements": ("purpose", "curve")}
+        later["measurements"] += ("sandbox", "referee")
+        for table, columns in later.items():
+            for column in columns:
+                execute(place, f"ALTER TABLE {table} DROP COLUMN {column}")
+        execute(place, "UPDATE overnight_schema SET version = 1")
+        with closing(Ledger.at(place, "toy", create=False)) as upgraded:
+            after = upgraded.experiment("jul1", 0)
+            upgraded.open_experiment("jul1", 1, "tuner", COMMIT)
+            upgraded.close_experiment("jul1", 1, Closing(Verdict.KEEP, "rode", 1.4, rider=True))
+            assert [e.rider for e in upgraded.experiments("jul1")] == [False, True]
+        assert before is not None and after is not None
+        (old,), (new,) = before.measurements, after.measurements
+        assert replace(after, measurements=()) == replace(before, measurements=())
+        assert new == replace(old, sandbox="none", referee="", curve=())
 
     def test_someone_elses_tables_are_not_taken_over(self, place: Place) -> None:
         execute(place, "CREATE TABLE experiments (mine TEXT)")

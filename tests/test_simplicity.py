@@ -1,0 +1,76 @@
+"""How simple code is: what counts, and what is no simplification though it looks shorter."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from overnight.arena import Arena
+from overnight.experiment import Experiment
+from overnight.simplicity import Simplicity
+from overnight.workspace import Workspace
+from toy import ARENA, git, make_toy
+
+PROGRAM = Path(__file__).read_text()
+PACKED = base64.b64encode(zlib.compress(PROGRAM.encode(), 9))
+
+
+def simpler(folder: Path, before: dict[str, str], after: dict[str, str]) -> bool:
+    """Whether a candidate with these files counts as simpler than one with those."""
+    text = ARENA.replace('editable = ["value.py"]', 'editable = ["value.py", "*.js", "*.txt"]')
+    toy = make_toy(folder / "arena", text)
+    assert text != ARENA
+    commits = []
+    for files in (before, after):
+        git(toy, "rm", "--quiet", "--cached", "-r", "--ignore-unmatch", "*.js", "*.txt", "value.py")
+        for name, content in files.items():
+            (toy / name).write_text(content)
+            git(toy, "add", name)
+        git(toy, "commit", "--quiet", "--allow-empty", "--message", "version")
+        commits.append(git(toy, "rev-parse", "HEAD").strip())
+    arena = Arena.load(toy)
+    workspace = Workspace.open(arena.root, arena.state)
+    experiment = Experiment(1, "a", datetime.now(UTC), parent=commits[0], candidate=commits[1])
+    return Simplicity(arena, workspace).gained(experiment)
+
+
+def half(text: str) -> str:
+    """The program without its last test."""
+    return text[: text.rindex("\n\n\n")] + "\n"
+
+
+def test_less_code_is_simpler(tmp_path: Path) -> None:
+    assert simpler(tmp_path / "py", {"value.py": PROGRAM}, {"value.py": half(PROGRAM)})
+    loop = "for (let i = 0; i < 3; i++) { total += i * i }\n"
+    assert simpler(tmp_path / "js", {"a.js": 4 * loop}, {"a.js": 2 * loop})
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"value.py": f"exec({PROGRAM!r})\n"},
+        {"value.py": f"import base64, zlib\nexec(zlib.decompress(base64.b64decode({PACKED!r})))\n"},
+        {"value.py": f"exec(bytes.fromhex('{PACKED.hex()}'))\n"},
+        {"value.py": f"exec({int.from_bytes(PACKED):#x}.to_bytes(9999))\n"},
+        {"value.py": PROGRAM + "\nprint 'of another Python'\n"},
+        {"value.py": "exec(open('a.txt').read())\n", "a.txt": PROGRAM},
+        {"value.py": "exec(open('a.txt').read())\n", "a.txt": PACKED.decode()},
+        {"value.py": PROGRAM.replace("simpler", "s").replace("experiment", "e")},
+    ],
+    ids=["exec", "packed", "hex", "number", "syntax", "moved", "moved, packed", "names"],
+)
+def test_code_in_disguise_is_not_simpler(tmp_path: Path, after: dict[str, str]) -> None:
+    assert not simpler(tmp_path, {"value.py": PROGRAM}, after)
+
+
+def test_code_on_one_line_and_without_comments_is_as_simple_as_before(tmp_path: Path) -> None:
+    one_line = {"a.js": "let a = 1; let b = 2; f(a, b)\n"}
+    lines = {"a.js": "// what it does\nlet a = 1;\nlet b = 2; // two\nf(a,\n  b)\n"}
+    assert not simpler(tmp_path / "a", lines, one_line)
+    spoken = '"""What it is."""\n\nX = 1  # one\nY = 2\n\n\ndef f():\n    "f"\n    return X\n'
+    mute = "X = 1\nY = 2\ndef f(): return X\n"
+    assert not simpler(tmp_path / "b", {"value.py": spoken}, {"value.py": mute})
