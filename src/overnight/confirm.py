@@ -202,9 +202,9 @@ class Confirm:
     ) -> Decision | Pair:
         gain, ends = honest_gain(pairs, noise)
         gain, interval = gain + self.min_gain, (ends[0] + self.min_gain, ends[1] + self.min_gain)
-        words = f"gain {gain:.4g}, confirmed by {len(pairs)} pairs of measurements"
-        if count := len(standing.stack) - 2:
-            words += f", together with {count} provisional keep{'s' * (count > 1)} below it"
+        keeps = len(standing.stack) - 1
+        words = f"gain {gain:.4g}" + f" of {keeps} keeps together" * (keeps > 1)
+        words += f", confirmed by {len(pairs)} pairs of measurements"
         if luck := _luck(standing.tip, noise):
             words += "; its repeats vary less than the incumbent's: it is steadier, or it seems to "
             words += "fix its own seed"
