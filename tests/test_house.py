@@ -39,7 +39,7 @@ LAYERS = [
     "attempts holdout replay ablation campaign",
     "attack doctor readiness examination",
     "template",
-    "gap summary documents plots report live",
+    "gap summary documents plots report pages live",
     "record power powerplot",
     "commands.base",
     "commands.driving commands.measuring commands.looking commands.steering",

@@ -16,17 +16,9 @@ from rich.console import Console, RenderableType
 
 from night import HOSTILE, Night
 from overnight.experiment import Idea, Verdict
-from overnight.live import (
-    LiveView,
-    experiment_text,
-    last_screen,
-    plain_line,
-    results_table,
-    screen,
-    sparkline,
-    status_text,
-)
+from overnight.live import LiveView, last_screen, screen, sparkline, status_text
 from overnight.lock import CampaignLock
+from overnight.pages import experiment_text, plain_line, results_table
 from overnight.resume import lock_path
 from overnight.stop import Limits, Stretch
 from toy import make_toy, write_patches

@@ -16,7 +16,8 @@ from overnight import Campaign, Experiment, Limits
 from overnight.documents import status_document
 from overnight.experiment import Measurement, Outcome, Verdict
 from overnight.ledger import Closing
-from overnight.live import plain_line, status_text
+from overnight.live import status_text
+from overnight.pages import plain_line
 from overnight.prune import EARLIEST, LEAST, is_control
 from overnight.report import write_report
 from overnight.savings import Savings, note_pruning, recount_pruning, savings

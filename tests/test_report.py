@@ -11,7 +11,7 @@ from rich.console import Console
 
 from night import HOSTILE, Night
 from overnight.experiment import Verdict
-from overnight.live import results_table
+from overnight.pages import results_table
 from overnight.report import write_report
 
 SECTIONS = ["Wins", "What did not work", "How to take it", "How it was judged"]

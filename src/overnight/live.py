@@ -4,63 +4,32 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console, Group, OverflowMethod, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from overnight.ablation import Ablated, Weight
 from overnight.arena import Arena
 from overnight.errors import OvernightError
-from overnight.experiment import Experiment, Purpose, Verdict
+from overnight.experiment import Experiment
 from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
 from overnight.message import one_line
+from overnight.pages import plain_line, results_table
 from overnight.quantity import format_duration
-from overnight.replay import Replay
-from overnight.standing import charges_of
 from overnight.summary import FAILED, Left, Summary, counted, direction_words, scale, summarize
 from overnight.tables import Metric, Run
 
-_COLOURS = {
-    Verdict.KEEP: "green",
-    Verdict.PROVISIONAL: "cyan",
-    Verdict.DISCARD: "bright_black",
-    None: "yellow",
-}
-_KINDS = {
-    Purpose.JUDGE: "measured",
-    Purpose.HOLDOUT: "holdout",
-    Purpose.REPLAY: "replay",
-    Purpose.ABLATION: "ablation",
-}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 20
 _SHOWN = 8
-
-
-def plain_line(e: Experiment, metric: Metric, why: bool = True) -> str:
-    """One experiment on one line: `#12 keep val_bpb 1.748 (+0.031) 21 s  DEPTH 4 → 2`; of a
-    failure also why, if that is wanted."""
-    score = f" {metric.name} {e.score:.6g}" if e.score is not None else ""
-    gain = f" ({e.claim:+.4g})" if e.claim is not None else ""
-    seconds = f" {format_duration(e.seconds)}" if e.seconds is not None else ""
-    return f"#{e.n} {e.verdict or 'under way'}{score}{gain}{seconds}  {_what(e, why)}"
-
-
-def _what(e: Experiment, why: bool = True) -> str:
-    """What was changed and, of a failure, why it failed."""
-    scoreless = e.verdict in FAILED or e.score is None
-    reason = f" — {one_line(e.reason, 120)}" if why and scoreless and e.reason else ""
-    caveats = f" ({', '.join(e.caveats)})" if e.caveats else ""
-    return one_line(e.description, 160) + caveats + reason
 
 
 class LiveView:
@@ -268,86 +237,6 @@ def _clock(elapsed: float, run: Run) -> str:
     return f"\n{'━' * done}{'─' * (_BAR - done)} {format_duration(elapsed)}, {words}"
 
 
-def results_table(
-    experiments: Iterable[Experiment], metric: Metric, one_line_each: bool = False
-) -> Table:
-    """Experiments as a table, in the order given; long words are folded, or cut to one line."""
-    table = Table(box=None, padding=(0, 1), header_style="bold", expand=one_line_each)
-    for name in ("n", "verdict", metric.name, "gain", "time"):
-        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-    overflow: OverflowMethod = "ellipsis" if one_line_each else "fold"
-    ratio = 1 if one_line_each else None
-    table.add_column("what", overflow=overflow, no_wrap=one_line_each, ratio=ratio)
-    for e in experiments:
-        table.add_row(
-            str(e.n),
-            Text(e.verdict or "under way", style=_COLOURS.get(e.verdict, "red")),
-            "" if e.score is None else f"{e.score:.6g}",
-            "" if e.claim is None else f"{e.claim:+.4g}",
-            "" if e.seconds is None else format_duration(e.seconds),
-            Text(_what(e)),
-        )
-    return table
-
-
-def experiment_text(e: Experiment, arena: Arena) -> Text:
-    """Everything about one experiment, for a person."""
-    text = Text()
-    text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
-    if e.hypothesis:
-        text.append(f"{one_line(e.hypothesis, 2000)}\n")
-    text.append(f"verdict    {e.verdict or 'under way'}\n")
-    for line in e.reason.splitlines()[:30]:
-        text.append(f"           {one_line(line, 400)}\n")
-    if e.score is not None:
-        text.append(f"score      {arena.metric.name} {e.score:.6g}")
-        text.append(f", gain {e.claim:+.6g}" if e.claim is not None else "")
-        text.append(f" [{e.interval[0]:+.4g}, {e.interval[1]:+.4g}]\n" if e.interval else "\n")
-    if e.score is not None and (charges := charges_of(arena, e)):
-        words = ", ".join(f"{cost:.4g} for {name}" for name, cost in charges.items())
-        counts = arena.metric.orient(arena.metric.orient(e.score) - sum(charges.values()))
-        text.append(f"           counts as {counts:.6g}: soft constraints cost {words}\n")
-    if e.caveats:
-        text.append(f"           {', '.join(e.caveats)}\n", style="yellow")
-    text.append(f"agent      {one_line(e.agent)}\n")
-    text.append(f"candidate  {e.candidate or 'none'}\nparent     {e.parent or 'none'}\n")
-    for m in e.measurements:
-        score = "" if m.score is None else f" {m.score:.6g}"
-        stages = "".join(f", {name} {format_duration(s)}" for name, s in m.stage_seconds.items())
-        kind = _KINDS[m.purpose]
-        text.append(f"{kind:<10} seed {m.seed}: {m.outcome}{score}{stages}\n")
-        for label, numbers in (("numbers", m.numbers), ("reported", m.reported)):
-            if numbers:
-                words = "  ".join(
-                    f"{one_line(name)} {value:.6g}" for name, value in numbers.items()
-                )
-                text.append(f"  {label:<9}{words}\n")
-        text.append(f"  logs     {arena.state / m.log}\n" if m.log else "")
-    if e.dropped:
-        text.append(f"dropped    {one_line(', '.join(e.dropped), 1000)}\n")
-    return text
-
-
-def replay_text(replay: Replay) -> Text:
-    """What judged a candidate, and what it has now."""
-    e, text = replay.experiment, Text()
-    text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
-    text.append(f"verdict     {e.verdict or 'under way'}, which stands\n")
-    for label, scores in (("before", e.scores), ("now", replay.scores)):
-        words = ", ".join(f"{score:.6g}" for score in scores)
-        text.append(f"{label:<11} {words or 'no score'}\n")
-    for m in replay.taken:
-        if m.score is None:
-            text.append(f"            seed {m.seed}: {m.outcome}: {one_line(m.detail)}\n")
-    if replay.mean is not None:
-        spread = "" if replay.spread is None else f", standard deviation {replay.spread:.3g}"
-        text.append(f"mean        {replay.metric.name} {replay.mean:.6g}{spread}\n")
-    if replay.difference is not None:
-        word = "better" if replay.difference > 0 else "worse" if replay.difference < 0 else "same"
-        text.append(f"difference  {replay.difference:+.6g} ({word})\n")
-    return text
-
-
 def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> None:
     """In plain words what was gained and where to look."""
     text = Text()
@@ -380,22 +269,3 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         console.print(Panel(text, title="overnight"))
     else:
         console.print(text, soft_wrap=True)
-
-
-def ablated_line(found: Ablated) -> str:
-    """One win taken back, on one line."""
-    gain = "" if found.gain is None else f" ({found.gain:+.4g} with it)"
-    words = one_line(f"{found.description} — {found.words}", 240)
-    return f"#{found.n} {found.weight}{gain}  {words}"
-
-
-def removal_text(found: Sequence[Ablated], branch: str) -> Text:
-    """What could be taken out of the final program, and how."""
-    idle = [ablated for ablated in found if ablated.weight is Weight.NONE_SEEN]
-    if not idle:
-        return Text("Every win that could be taken back carries weight.\n")
-    text = Text(f"Without a visible loss: {', '.join(f'#{a.n}' for a in idle)}. To remove them:\n")
-    text.append(f"  git switch {branch}\n")
-    for ablated in reversed(idle):
-        text.append(f"  git revert {ablated.commit[:10]}\n")
-    return text.append("One at a time: two of them may stand in for each other.\n")

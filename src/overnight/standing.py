@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from overnight.arena import Arena
 from overnight.driven import Driven
 from overnight.experiment import Experiment
 from overnight.history import History
-from overnight.judge import Standing, estimate
+from overnight.judge import Standing
 from overnight.ledger import Ledger
 from overnight.noise import Noise, Reading, Series, noise_of
 from overnight.patience import Round, patience, trials
@@ -29,7 +30,7 @@ def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:
     metric: the median over its measurements; those that cost nothing are left out."""
     found = [arena.charges(m) for m in experiment.judged if m.score is not None]
     names = {name for charges in found for name in charges}
-    costs = {n: estimate(tuple(charges.get(n, 0.0) for charges in found)) for n in sorted(names)}
+    costs = {n: median(charges.get(n, 0.0) for charges in found) for n in sorted(names)}
     return {name: cost for name, cost in costs.items() if cost}
 
 

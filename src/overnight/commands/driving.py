@@ -136,7 +136,7 @@ def try_(
     from overnight.agents.person import Person
     from overnight.campaign import Campaign
     from overnight.documents import experiment_document
-    from overnight.live import plain_line
+    from overnight.pages import plain_line
 
     with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         place = arena_folder(source) if source else campaign.arena.root

@@ -46,7 +46,7 @@ def log(
     """Every experiment of a campaign, oldest first."""
     from overnight.documents import experiment_document
     from overnight.experiment import Verdict
-    from overnight.live import results_table
+    from overnight.pages import results_table
 
     known = [v.value for v in Verdict]
     if verdict is not None and verdict not in known:
@@ -64,7 +64,7 @@ def log(
 def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """One experiment: its idea, its measurements, its verdict and why."""
     from overnight.documents import experiment_document
-    from overnight.live import experiment_text
+    from overnight.pages import experiment_text
 
     with record_of(folder, tag) as record:
         experiment = record.experiment(n, whole=True)

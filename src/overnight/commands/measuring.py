@@ -36,7 +36,7 @@ def replay(
     Exit code: 4 when none of the runs got a score.
     """
     from overnight.campaign import Campaign
-    from overnight.live import replay_text
+    from overnight.pages import replay_text
 
     with record_of(folder, tag) as record:
         tag = record.tag  # or opening it would begin a campaign
@@ -63,7 +63,7 @@ def ablate(
     Measures the program with and without, by the arena's own judge. Changes nothing.
     """
     from overnight.campaign import Campaign
-    from overnight.live import ablated_line, removal_text
+    from overnight.pages import ablated_line, removal_text
 
     with record_of(folder, tag) as record:
         tag = record.tag
