@@ -45,11 +45,10 @@ This page is written by `python docs/write_commands.py`.
 
 def page() -> str:
     """The page's whole text."""
-    from overnight.cli import app
+    from overnight.cli import application
 
-    names = [
-        info.name or info.callback.__name__ for info in app.registered_commands if info.callback
-    ]
+    known = application().registered_commands
+    names = [info.name or info.callback.__name__ for info in known if info.callback]
     parts = [INTRODUCTION]
     for name in names:
         parts.append(f"## overnight {name}\n\n```\n{help_of(name)}\n```\n")
