@@ -30,7 +30,7 @@ not there (yet).
   `measurements`, `reason`, `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
   `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
   `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `purpose` (judge; in show
-  alone also holdout and replay), `log` (a folder under `.overnight/`).
+  alone also holdout, replay and ablation), `log` (a folder under `.overnight/`).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what is under
   way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
