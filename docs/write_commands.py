@@ -22,9 +22,11 @@ not there (yet).
   `mean`, `spread` (standard deviation) and `difference` from before, `outcomes`.
 - `ablate` is a list of `n`, `description`, `commit`, `weight` (carries, none seen, needed,
   inseparable), `gain` (of the program with the win over the one without), `measurements`, `words`.
-- `power` has `metric`, `noise`, `seconds` (of one measurement), `hours`, `measurements`,
-  `experiments`, `visible` (the gain kept in four campaigns of five) and `gains`: a list of `gain`,
-  `sigmas`, `chance`, `pairs` (null: more than judge.max_repeats).
+- `power` has `metric`, `noise`, `seconds` (of one measurement), `hours`, `rate` (with --rate),
+  `measurements`, `experiments`, `visible` (the gain kept in four campaigns of five) and `gains`: a
+  list of `gain`, `sigmas`, `chance`, `pairs` (by the arena's own settings; null: more than
+  judge.max_repeats). `assumes` has the settings that the others speak of, and `differs` what of
+  these the arena has otherwise.
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
   `interval`, `candidate`, `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`,
   `measurements`, `reason`, `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,

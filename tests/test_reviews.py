@@ -324,23 +324,6 @@ def test_ablate_without_a_win_is_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_power_tells_what_a_night_can_see(tmp_path: Path) -> None:
-    toy = noisy(tmp_path / "arena")
-    unknown = overnight(toy, "power")
-    assert unknown.returncode == 2 and "Traceback" not in unknown.stderr
-    said = json.loads(
-        overnight(toy, "power", "--noise", "0.02", "--seconds", "300", "--json").stdout
-    )
-    assert said["measurements"] == 96 and said["visible"] == pytest.approx(0.035, abs=0.002)
-    chances = [row["chance"] for row in said["gains"]]
-    assert chances == sorted(chances) and chances[-1] == 1.0
-    assert (toy / ".overnight" / "power.png").stat().st_size > 5000
-    counts = overnight(toy, "power", "--rate", "0.03", "--each", "500", "--seconds", "60")
-    assert counts.returncode == 0 and "percent of the" in " ".join(counts.stdout.split())
-    wrong = overnight(toy, "power", "--rate", "3")
-    assert wrong.returncode == 2 and "between 0 and 1" in wrong.stderr
-
-
 def test_simpler_code_with_the_same_score_is_a_win(tmp_path: Path) -> None:
     long = "X=5\n" + "".join(f"A{n}=[{n}, {n}]\n" for n in range(30))
     texts = [
