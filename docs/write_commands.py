@@ -22,16 +22,18 @@ not there (yet).
   `mean`, `spread` (standard deviation) and `difference` from before, `outcomes`.
 - `ablate` is a list of `n`, `description`, `commit`, `weight` (carries, none seen, needed,
   inseparable), `gain` (of the program with the win over the one without), `measurements`, `words`.
-- `power` has `metric`, `noise`, `seconds` (of one measurement), `hours`, `measurements`,
-  `experiments`, `visible` (the gain kept in four campaigns of five) and `gains`: a list of `gain`,
-  `sigmas`, `chance`, `pairs` (null: more than judge.max_repeats).
+- `power` has `metric`, `noise`, `seconds` (of one measurement), `hours`, `rate` (with --rate),
+  `measurements`, `experiments`, `visible` (the gain kept in four campaigns of five) and `gains`: a
+  list of `gain`, `sigmas`, `chance`, `pairs` (by the arena's own settings; null: more than
+  judge.max_repeats). `assumes` has the settings that the others speak of, and `differs` what of
+  these the arena has otherwise.
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
   `interval`, `charges` (what soft constraints take off the score, by name), `candidate`, `parent`,
   `agent`, `description`, `hypothesis`, `started`, `seconds`, `measurements`, `reason`,
   `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
   `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
   `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `purpose` (judge; in show
-  alone also holdout and replay), `log` (a folder under `.overnight/`).
+  alone also holdout, replay and ablation), `log` (a folder under `.overnight/`).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what is under
   way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
@@ -46,11 +48,10 @@ This page is written by `python docs/write_commands.py`.
 
 def page() -> str:
     """The page's whole text."""
-    from overnight.cli import app
+    from overnight.cli import application
 
-    names = [
-        info.name or info.callback.__name__ for info in app.registered_commands if info.callback
-    ]
+    known = application().registered_commands
+    names = [info.name or info.callback.__name__ for info in known if info.callback]
     parts = [INTRODUCTION]
     for name in names:
         parts.append(f"## overnight {name}\n\n```\n{help_of(name)}\n```\n")

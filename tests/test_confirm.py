@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 
@@ -213,7 +212,6 @@ def test_a_pair_takes_turns_and_is_asked_for_only_at_a_fair_price() -> None:
 # -- units: what a person calls the metric must not matter
 
 SCORES = st.lists(st.integers(-60, 60).map(lambda n: n / 8), min_size=4, max_size=12)
-Change = Callable[[float], float]
 
 
 def told(word: object) -> object:
@@ -221,6 +219,25 @@ def told(word: object) -> object:
     return verdict_of(word)
 
 
+FARTHEST = {name: 2.0**power for name, power in (("tiny", -664), ("huge", 299))}
+"""Scales that bring scores to about 1e-200 and 1e90; powers of two, so that no digit is lost."""
+
+
+def asked(incumbent: list[float], candidate: list[float]) -> list[object]:
+    """All that the rule says of a candidate, and of a tip with the same readings."""
+    before, mine = readings(incumbent), readings(candidate, 50)
+    pairs = [Reading(score, 60 + n) for n, score in enumerate(candidate)]
+    beside = [Reading(score, 60 + n) for n, score in enumerate(incumbent)]
+    parent = Standing((before,), (False,))
+    tip = Standing((before, mine), (False, False), patience=30.0, now=70)
+    trial = replace(tip, stack=((*before, *beside), (*mine, *pairs)), patience=math.inf, now=80)
+    return [
+        *(RULE.decide(Evidence(mine[:3], parent, simpler)) for simpler in (False, True)),
+        *(RULE.review(standing) for standing in (tip, trial, replace(tip, simpler=(True, True)))),
+    ]
+
+
+@pytest.mark.filterwarnings("error")
 @given(
     SCORES,
     SCORES,
@@ -231,22 +248,34 @@ def told(word: object) -> object:
 def test_scale_and_shift_of_the_metric_change_no_decision(
     incumbent: list[float], candidate: list[float], scale: float, shift: float
 ) -> None:
-    def change(score: float) -> float:
-        return scale * score + shift
+    moved = ([scale * score + shift for score in scores] for scores in (incumbent, candidate))
+    assert list(map(told, asked(*moved))) == list(map(told, asked(incumbent, candidate)))
 
-    for moved in (change,):
-        before = (readings(incumbent), readings(list(map(moved, incumbent))))
-        mine = (readings(candidate, 50), readings(list(map(moved, candidate)), 50))
-        words = [
-            RULE.decide(Evidence(c[:3], Standing((b,), (False,))))
-            for b, c in zip(before, mine, strict=True)
-        ]
-        assert told(words[0]) == told(words[1])
-        reviews = [
-            RULE.review(Standing((b, c), (False, False), patience=30.0, now=70))
-            for b, c in zip(before, mine, strict=True)
-        ]
-        assert told(reviews[0]) == told(reviews[1])
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", FARTHEST.values(), ids=FARTHEST)
+@given(SCORES, SCORES)
+@settings(max_examples=100, deadline=None)
+def test_a_metric_around_1e_minus_200_or_1e90_is_judged_like_any_other(
+    scale: float, incumbent: list[float], candidate: list[float]
+) -> None:
+    moved = ([scale * score for score in scores] for scores in (incumbent, candidate))
+    for far, near in zip(asked(*moved), asked(incumbent, candidate), strict=True):
+        assert told(far) == told(near)
+        if isinstance(far, Decision) and isinstance(near, Decision):
+            assert far.gain == scale * near.gain
+            assert far.shares == tuple(scale * share for share in near.shares)
+            assert far.interval == (near.interval and tuple(scale * end for end in near.interval))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wild", [1e90, -1e90, 1e-200, 0.0])
+def test_one_score_of_another_world_ends_no_campaign(wild: float) -> None:
+    """Among scores around 1e-200: what looks good at once, what does not, and a tip like that."""
+    small = [FARTHEST["tiny"] * score for score in drawn(1, 8)]
+    for candidate in ([wild] * 3, [*small[:2], wild]):
+        for word in asked(small, candidate) + asked(candidate, small):
+            assert not isinstance(word, Decision) or math.isfinite(word.gain)
 
 
 @given(SCORES, SCORES)

@@ -24,7 +24,7 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 
 # Every module may import only from layers above its own, or to its left within it.
 LAYERS = [
-    "errors experiment quantity",
+    "interrupts errors experiment quantity",
     "tables arena database ledger noise levels evidence patience judge confirm rules",
     "prune savings history message lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
@@ -177,7 +177,7 @@ def test_the_commands_page_shows_the_help_of_every_command() -> None:
 
 
 def test_every_command_has_an_example_in_its_help() -> None:
-    from overnight.cli import app
+    from overnight.cli import application
 
-    for command in app.registered_commands:
+    for command in application().registered_commands:
         assert command.epilog and command.epilog.startswith("Example: overnight ")

@@ -12,6 +12,7 @@ from noisy import NOISY, final, noisy
 from overnight import Campaign, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.errors import MeasurementImpossible
+from overnight.experiment import Purpose
 from toy import ARENA, git, make_toy, overnight
 from writer import Writer, run
 
@@ -250,6 +251,14 @@ def test_a_steady_candidate_among_noisy_ones_is_one_draw(tmp_path: Path) -> None
     assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
 
 
+def ablation_seeds(toy: Path) -> list[int]:
+    """Of every measurement of an ablation, the oldest first."""
+    with Campaign.open(toy, "t") as campaign:
+        whole = [campaign.ledger.experiment("t", n, whole=True) for n in range(4)]
+    taken = [m for e in whole if e for m in e.measurements if m.purpose is Purpose.ABLATION]
+    return [m.seed for m in sorted(taken, key=lambda m: m.started)]
+
+
 def test_ablate_says_which_win_carries_weight(tmp_path: Path) -> None:
     arena = ARENA.replace('["value.py"]', '["value.py", "n/*"]')
     toy = make_toy(
@@ -274,10 +283,15 @@ def test_ablate_says_which_win_carries_weight(tmp_path: Path) -> None:
     before = [(n, e.verdict, e.scores) for n, e in final(toy).items()]
     done = overnight(toy, "ablate", "--json")
     assert done.returncode == 0, done.stderr
+    first = ablation_seeds(toy)
     weights = {row["description"]: row["weight"] for row in json.loads(done.stdout)}
     # Only the last G counts, so that the first one has become idle.
     assert weights == {"G=5": "none seen", "H": "carries", "G=7": "carries"}
     words = overnight(toy, "ablate").stdout
+    both = ablation_seeds(toy)
+    assert not set(both[len(first) :]) & set(first), "the second call is evidence of its own"
+    assert sum(both.count(seed) == 2 for seed in set(both)) >= 2 * 3 * 4, "pairs share theirs"
+    assert max(map(both.count, both)) == 2
     assert "git revert" in words and "#1" in words
     assert [(n, e.verdict, e.scores) for n, e in final(toy).items()] == before
     assert git(toy, "rev-parse", "overnight/t") == branch
@@ -289,23 +303,6 @@ def test_ablate_without_a_win_is_a_sentence(tmp_path: Path) -> None:
     done = overnight(toy, "ablate")
     assert done.returncode == 2 and "has no win to take back" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_power_tells_what_a_night_can_see(tmp_path: Path) -> None:
-    toy = noisy(tmp_path / "arena")
-    unknown = overnight(toy, "power")
-    assert unknown.returncode == 2 and "Traceback" not in unknown.stderr
-    said = json.loads(
-        overnight(toy, "power", "--noise", "0.02", "--seconds", "300", "--json").stdout
-    )
-    assert said["measurements"] == 96 and said["visible"] == pytest.approx(0.035, abs=0.002)
-    chances = [row["chance"] for row in said["gains"]]
-    assert chances == sorted(chances) and chances[-1] == 1.0
-    assert (toy / ".overnight" / "power.png").stat().st_size > 5000
-    counts = overnight(toy, "power", "--rate", "0.03", "--each", "500", "--seconds", "60")
-    assert counts.returncode == 0 and "percent of the" in " ".join(counts.stdout.split())
-    wrong = overnight(toy, "power", "--rate", "3")
-    assert wrong.returncode == 2 and "between 0 and 1" in wrong.stderr
 
 
 def test_simpler_code_with_the_same_score_is_a_win(tmp_path: Path) -> None:

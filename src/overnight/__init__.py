@@ -9,9 +9,7 @@ with Campaign.open("my-arena") as campaign:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # without `typing`: what is loaded here delays every command's start
 if TYPE_CHECKING:
     from overnight.agents.named import agent_named
     from overnight.arena import Arena
@@ -52,5 +50,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     # Loaded on first use: `import overnight` must not pay for a database and a picture library.
     if name in _HOME:
+        from importlib import import_module
+
         return getattr(import_module(f"overnight.{_HOME[name]}"), name)
     raise AttributeError(f"module 'overnight' has no attribute {name!r}")

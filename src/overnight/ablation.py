@@ -21,11 +21,10 @@ from overnight.rules import judge_for
 from overnight.workspace import Stale
 
 SEED = 3_000_000
-"""Of the first measurement of an ablation; no other kind of measurement has such seeds."""
+"""Of a campaign's first measurement in an ablation; the following ones count on from it, so that
+the next ablation is evidence of its own. No other kind of measurement has such seeds."""
 _PAIRS = 4
 """Pairs that are measured in any case: a win was confirmed once, so one bad draw says little."""
-_APART = 1000
-"""Seeds between one win's and the next one's."""
 
 Without = Callable[[Experiment], str]
 """The commit of the final program without a win. Raises Stale when later wins stand on it."""
@@ -68,10 +67,17 @@ class _NoScore(Exception):
 
 
 def ablate(
-    arena: Arena, final: Experiment, wins: list[Experiment], without: Without, measure: Measure
+    arena: Arena,
+    final: Experiment,
+    wins: list[Experiment],
+    without: Without,
+    measure: Measure,
+    newest_seed: int | None,
 ) -> Iterator[Ablated]:
-    """Take back every win of the final program in turn, oldest first, and measure what is left."""
-    for place, win in enumerate(wins):
+    """Take back every win of the final program in turn, oldest first, and measure what is left,
+    with seeds after the newest that an ablation of this campaign has had."""
+    seed = SEED if newest_seed is None else newest_seed + 1
+    for win in wins:
         assert win.candidate is not None
         try:
             left = replace(win, candidate=without(win))
@@ -79,7 +85,9 @@ def ablate(
             words = "later wins stand on the same lines"
             yield Ablated(win.n, win.description, win.candidate, Weight.INSEPARABLE, None, 0, words)
             continue
-        yield _Ablation(arena, final, left, measure, SEED + place * _APART).result(win.candidate)
+        found = _Ablation(arena, final, left, measure, seed).result(win.candidate)
+        seed += found.measurements
+        yield found
 
 
 class _Ablation:

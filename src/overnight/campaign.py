@@ -25,7 +25,7 @@ from overnight.errors import (
     UsageError,
     WorkspaceError,
 )
-from overnight.experiment import CampaignRecord, Event, Experiment, Idea
+from overnight.experiment import CampaignRecord, Event, Experiment, Idea, Purpose
 from overnight.history import History
 from overnight.holdout import Exams
 from overnight.ledger import Ledger
@@ -180,13 +180,14 @@ class Campaign:
         final, place = self.history.incumbent, self._measuring.places / "ablation"
         kept = [self.history.baseline, *self.history.keeps]
         before = {win.n: parent.candidate or "" for parent, win in pairwise(kept)}
+        seed, measure = self.ledger.newest_seed(self.tag, Purpose.ABLATION), self._measuring.measure
 
         def without(win: Experiment) -> str:
             change = win.candidate or ""
             return self.workspace.without(final.candidate or "", change, before[win.n], place)
 
         try:
-            for found in ablate(self.arena, final, kept[1:], without, self._measuring.measure):
+            for found in ablate(self.arena, final, kept[1:], without, measure, seed):
                 yield found
                 if self._stop_asked():
                     return

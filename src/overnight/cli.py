@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
-# Loading them is what makes them known to the application.
-import overnight.commands.driving
-import overnight.commands.looking
-import overnight.commands.measuring
-import overnight.commands.steering  # noqa: F401
-from overnight.commands.base import app, err
-from overnight.errors import OvernightError
+from overnight import interrupts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typer import Typer
 
 
 def main() -> None:
     """The console script: a person's mistake ends with a sentence, never with a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.listen()
+    app = application()
+    from overnight.commands.base import err
+    from overnight.errors import OvernightError
+
     try:
         app(prog_name="overnight")
     except OvernightError as error:
@@ -32,5 +33,12 @@ def main() -> None:
         sys.exit(1)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+def application() -> Typer:
+    """The application with all of its commands: loading them is what makes them known to it."""
+    import overnight.commands.driving
+    import overnight.commands.looking
+    import overnight.commands.measuring
+    import overnight.commands.steering  # noqa: F401
+    from overnight.commands.base import app
+
+    return app

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean, stdev
 from typing import ClassVar
 
 from scipy.special import chdtr, stdtrit
@@ -31,8 +31,9 @@ _LIKELY = 1.0
 _PROMISING, _HOPELESS = 0.4, -0.6
 """Log likelihood ratios at which the screening ends."""
 _MOST_SCREENING = 6
-_KNOWN = 0.2
-"""The tip counts as known when its level's variance is this share of one measurement's."""
+_KNOWN = 0.21
+"""The tip counts as known when its level's variance is at most this share of one measurement's:
+five readings are enough, however a fifth is rounded."""
 _MOST_LOOKS = 2
 _FALLEN = 0.1
 """A tip this many sigmas below its parent is dropped."""
@@ -65,14 +66,13 @@ class Confirm:
             return self._exact(evidence)
         tip, doubt = Levels(standing.stack, noise).tip(candidate[-1].seed)
         gain = fmean(reading.score for reading in candidate) - tip
-        doubt += noise.sigma**2 / len(candidate)
+        doubt = math.hypot(doubt, noise.sigma / math.sqrt(len(candidate)))
         step = _LIKELY * noise.sigma
-        ratio = (step * gain - step**2 / 2) / doubt if doubt else math.copysign(1, gain)
+        ratio = step / doubt * ((gain - step / 2) / doubt) if doubt else math.copysign(1, gain)
         if ratio > _PROMISING:
             return Decision(Verdict.PROVISIONAL, gain, f"{compared(gain, 0)}, to be confirmed")
         if self.table.simplify and evidence.simpler:
-            left = self._left(standing, noise)
-            return self._simpler(evidence, left, gain, math.sqrt(doubt))
+            return self._simpler(evidence, self._left(standing, noise), gain, doubt)
         if ratio < _HOPELESS or len(candidate) >= _MOST_SCREENING:
             return Decision(Verdict.DISCARD, gain, _unseen(gain, noise))
         return More(Side.CANDIDATE)
@@ -137,7 +137,7 @@ class Confirm:
         if len(standing.stack) > 1 and (fallen := self._fallen(standing, levels, noise)):
             return fallen
         _, doubt = levels.tip(standing.now)
-        if doubt > _KNOWN * noise.sigma**2 and standing.looks < _MOST_LOOKS:
+        if (doubt / noise.sigma) ** 2 > _KNOWN and standing.looks < _MOST_LOOKS:
             return More(Side.TIP)
         if len(standing.stack) == 1:
             return None
@@ -240,7 +240,7 @@ def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
     """The gain, dealt out among the keeps of the stack by what each is believed to have added."""
     steps = [max(levels.gap(place, place - 1).mean, 0.0) for place in range(1, levels.size)]
     total = sum(steps) if gain > 0 else 0.0
-    return tuple(gain * step / total if total else gain / len(steps) for step in steps)
+    return tuple(gain * (step / total) if total else gain / len(steps) for step in steps)
 
 
 def _riders(levels: Levels, simpler: Sequence[bool]) -> tuple[bool, ...]:
@@ -266,7 +266,7 @@ def _luck(tip: Series, noise: Noise) -> float:
     A candidate with a seed of its own repeats one lucky draw.
     """
     freedom = len(tip) - 1
-    own = variance(reading.score for reading in tip)
-    if freedom < _SAME - 1 or chdtr(freedom, freedom * own / noise.sigma**2) > _DOUBTFUL:
+    own = stdev(reading.score for reading in tip) / noise.sigma
+    if freedom < _SAME - 1 or chdtr(freedom, freedom * own * own) > _DOUBTFUL:
         return 0.0
-    return math.sqrt(max(noise.sigma**2 - own, 0.0))
+    return noise.sigma * math.sqrt(max(1 - own * own, 0.0))

@@ -15,6 +15,8 @@ the command line prints it without a traceback. Anything else that escapes is a 
 
 from __future__ import annotations
 
+from overnight.interrupts import EXIT_CODE
+
 
 class OvernightError(Exception):
     """Base of the family. `exit_code` is what the command line ends with."""
@@ -57,4 +59,4 @@ class AgentError(OvernightError):
 class Interrupted(OvernightError):
     """Ctrl-C, or SIGTERM, where there is nothing to go on from."""
 
-    exit_code = 130
+    exit_code = EXIT_CODE

@@ -48,7 +48,8 @@ def stake(gain: float, noise: Noise) -> float:
 def log_evidence(pairs: Sequence[Beside], noise: Noise) -> float:
     """Logarithm of the e-process after these pairs; sigma must not be 0."""
     scale = math.sqrt(2) * noise.sigma
-    repeats = np.clip(np.array(noise.differences) / scale, -_CUT, _CUT)
+    most = _CUT * scale
+    repeats = np.clip(np.array(noise.differences), -most, most) / scale
     total = 0.0
     for pair in pairs:
         bet = stake(pair.expected, noise)
@@ -82,9 +83,8 @@ def honest_gain(pairs: Sequence[Beside], noise: Noise) -> tuple[float, tuple[flo
     as they are.
     """
     mean = sum(pair.difference for pair in pairs) / len(pairs)
-    variance = 2 * noise.sigma**2 / len(pairs)
-    width = (_PRIOR * noise.sigma) ** 2 + variance
-    gain = mean - 2 * mean * variance / (mean**2 + width)
+    sigmas, variance = mean / noise.sigma, 2 / len(pairs)
+    gain = mean - mean * 2 * variance / (sigmas * sigmas + _PRIOR**2 + variance)
     freedom = max(len(noise.differences) + len(pairs) - 1, 1)
-    reach = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
+    reach = float(stdtrit(freedom, 0.975)) * math.sqrt(variance) * noise.sigma
     return gain, (mean - reach, mean + reach)

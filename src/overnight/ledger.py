@@ -241,6 +241,15 @@ class Ledger:
         with self._database.reading() as connection:
             return connection.scalar(sa.select(sa.func.count()).where(ended)) or 0
 
+    def newest_seed(self, tag: str, purpose: Purpose) -> int | None:
+        """The largest seed that a campaign's measurements for this purpose had."""
+        which = (self._of(MEASUREMENTS, tag), MEASUREMENTS.c.purpose == purpose)
+        with self._database.reading() as connection:
+            newest: int | None = connection.scalar(
+                sa.select(sa.func.max(MEASUREMENTS.c.seed)).where(*which)
+            )
+        return newest
+
     def exams(self, tag: str) -> dict[int, Measurement]:
         """Number → the newest holdout measurement; most experiments have none."""
         table = MEASUREMENTS.c

@@ -20,6 +20,8 @@ STEP = 0.7
 """How far a child lies from its parent before it is measured: a standard deviation, in sigmas."""
 _FAR = 3.0
 """A child that its readings put further from its parent, in sigmas, did make a large step."""
+_FARTHEST = 1e100
+"""In sigmas: its square is still a number."""
 _WILD = 3.0
 """A reading further from what was expected, in standard deviations, counts as this far."""
 
@@ -29,11 +31,12 @@ class Gap:
     """By how much one of the stack is believed to be better than another."""
 
     mean: float
-    variance: float
+    deviation: float
+    """Standard deviation of that belief."""
 
     def beyond(self, margin: float) -> float:
         """Standard deviations by which the gap exceeds the margin."""
-        return (self.mean - margin) / math.sqrt(self.variance) if self.variance else math.inf
+        return (self.mean - margin) / self.deviation if self.deviation else math.inf
 
 
 class Levels:
@@ -42,12 +45,16 @@ class Levels:
     def __init__(self, stack: Sequence[Series], noise: Noise) -> None:
         """`stack` from the incumbent up; every series has at least one reading."""
         self._noise = noise
+        self._unit = noise.sigma or 1.0
+        self._drift = (noise.drift / self._unit) ** 2
         self.bets: dict[int, float] = {}
         """Seed of a pair of tip and incumbent → the gap believed in before it was measured."""
         first = stack[0][0]
         self._at = first.seed
         self._means = np.array([first.score])
-        self._covariance = np.array([[noise.sigma**2]])
+        # In squared sigmas: the square of a score may be too small for a number.
+        self._own = 1.0 if noise.sigma else 0.0
+        self._covariance = np.array([[self._own]])
         order = [(r.seed, place, r) for place, series in enumerate(stack) for r in series]
         for _, place, reading in sorted(order[1:], key=lambda entry: entry[:2]):
             while place >= len(self._means):
@@ -65,18 +72,19 @@ class Levels:
         """How much better `upper` is than `lower`."""
         p = self._covariance
         variance = float(p[upper, upper] + p[lower, lower] - 2 * p[upper, lower])
-        return Gap(float(self._means[upper] - self._means[lower]), max(variance, 0.0))
+        deviation = self._unit * math.sqrt(max(variance, 0.0))
+        return Gap(float(self._means[upper] - self._means[lower]), deviation)
 
     def tip(self, now: int) -> tuple[float, float]:
-        """Mean and variance of what the tip would score when `now` measurements of the campaign
-        have been taken, without the noise of a reading."""
-        drifted = self._noise.drift * max(now - self._at, 0)
-        return float(self._means[-1]), float(self._covariance[-1, -1]) + drifted
+        """Mean and standard deviation of what the tip would score when `now` measurements of the
+        campaign have been taken, without the noise of a reading."""
+        variance = float(self._covariance[-1, -1]) + self._drift * max(now - self._at, 0)
+        return float(self._means[-1]), self._unit * math.sqrt(variance)
 
     def _add_child(self, series: Series) -> None:
         k, sigma = len(self._means), self._noise.sigma
         apart = abs(median(reading.score for reading in series) - float(self._means[-1]))
-        step = STEP * sigma if apart <= _FAR * sigma else apart
+        step = STEP * self._own if apart <= _FAR * sigma else min(apart / self._unit, _FARTHEST)
         grown = np.empty((k + 1, k + 1))
         grown[:k, :k] = self._covariance
         grown[k, :k] = grown[:k, k] = self._covariance[-1]
@@ -85,13 +93,13 @@ class Levels:
         self._means = np.append(self._means, self._means[-1])
 
     def _learn(self, place: int, reading: Reading) -> None:
-        self._covariance = self._covariance + self._noise.drift * max(reading.seed - self._at, 0)
+        self._covariance = self._covariance + self._drift * max(reading.seed - self._at, 0)
         self._at = max(self._at, reading.seed)
-        total = float(self._covariance[place, place]) + self._noise.sigma**2
+        total = float(self._covariance[place, place]) + self._own
         if not total:
             self._means[place] = reading.score
             return
-        wild = _WILD * math.sqrt(total)
+        wild = _WILD * math.sqrt(total) * self._unit
         surprise = min(max(reading.score - float(self._means[place]), -wild), wild)
         share = self._covariance[:, place] / total
         self._means = self._means + share * surprise

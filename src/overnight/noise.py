@@ -48,7 +48,7 @@ class Noise:
     sigma: float
     """Standard deviation; 0 as long as no two readings of a candidate have differed."""
     drift: float
-    """Variance that the machine adds from one measurement to the next."""
+    """Standard deviation of what the machine adds from one measurement to the next."""
     differences: tuple[float, ...]
     """Between successive readings of the same candidate."""
 
@@ -91,10 +91,13 @@ def _estimated(steps: list[tuple[Reading, Reading]]) -> Noise:
         size = np.minimum(size, _CAP * middle)
     lags = np.array([max(later.seed - former.seed, 0) for former, later in steps])
     typical = float(np.median(lags)) or 1.0
-    variance, share = _likeliest(size**2, lags / typical)
+    # In units of the largest, for the square of a score may be too small for a number.
+    unit = float(size.max())
+    variance, share = _likeliest((size / unit) ** 2, lags / typical)
     # A few differences know little: leave room for a noise that is larger than it looked.
-    sigma = math.sqrt(variance * (1 + 0.5 / len(apart)))
-    return Noise(sigma, share * variance / typical, tuple(apart.tolist()))
+    sigma = unit * math.sqrt(variance * (1 + 0.5 / len(apart)))
+    drift = unit * math.sqrt(share * variance / typical)
+    return Noise(sigma, drift, tuple(apart.tolist()))
 
 
 def _likeliest(squares: np.ndarray, lags: np.ndarray) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """What a night can see: which gains the rule `confirm` finds, from the noise and the price of one
-measurement."""
+measurement. What other rules and settings find was not measured: it is told where an arena has
+such."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from statistics import fmean
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from overnight.arena import Arena
 from overnight.errors import UsageError
@@ -18,15 +20,17 @@ from overnight.evidence import needed, pairs_to_go
 from overnight.noise import Noise
 from overnight.quantity import format_duration
 from overnight.record import open_record
-from overnight.tables import Metric
+from overnight.tables import JudgeTable, Metric
 
 CHANCES = {0.0: 0.0, 0.5: 0.03, 1.0: 0.26, 1.5: 0.68, 2.0: 0.91, 2.5: 0.98, 3.0: 0.99, 5.0: 1.0}
 """Gain in sigmas → the share of campaigns in which one such gain among 20 candidates is kept:
-measured by benchmarks/judge.py."""
+measured by benchmarks/judge.py, with a judge and a metric that have no settings."""
 PRICE = 1.5
 """Measurements that a candidate without a gain costs on average, by the same benchmark."""
 SHOWN = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 _SEEN = 0.8
+_DECISIVE = ("rule", "false_keep", "max_repeats", "baseline")
+"""What of `[judge]` changes which gains are kept."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,29 @@ class Night:
     hours: float
     rate: float | None
     """For counts: the share that clicks, replies, …"""
-    false_keep: float
-    max_repeats: int
+    judge: JudgeTable
+    """The arena's own."""
+
+    @property
+    def picture(self) -> Path:
+        """The file of its picture: that of a rate is another, for it speaks of another noise."""
+        return self.folder / ("power.png" if self.rate is None else "power-rate.png")
+
+    @property
+    def assumes(self) -> dict[str, object]:
+        """What of arena.toml `chance`, `visible` and `experiments` were measured with."""
+        return _settings(JudgeTable(), 0.0)
+
+    @property
+    def differs(self) -> dict[str, object]:
+        """What of that this arena has otherwise: then it keeps more or less than is told."""
+        own = _settings(self.judge, self.metric.min_gain)
+        return {name: value for name, value in own.items() if value != self.assumes[name]}
+
+    @property
+    def confirm(self) -> JudgeTable:
+        """The settings of `confirm` that pairs are told by: the arena's, where it has that rule."""
+        return self.judge if self.judge.rule == "confirm" else JudgeTable()
 
     @property
     def measurements(self) -> int:
@@ -71,20 +96,22 @@ class Night:
 
     @property
     def visible(self) -> float:
-        """The gain that is kept in four campaigns of five."""
+        """The gain that is kept in four campaigns of five; without noise, any."""
         sigmas, chances = list(CHANCES), list(CHANCES.values())
         return self.noise * float(np.interp(_SEEN, chances, sigmas))
 
     @property
     def rows(self) -> Sequence[Row]:
-        return [self.row(sigmas) for sigmas in SHOWN]
+        """None without noise: there are no sigmas to count in."""
+        return [self.row(sigmas) for sigmas in SHOWN] if self.noise else []
 
     def row(self, sigmas: float) -> Row:
         """What there is to tell of a gain of so many sigmas."""
         chance = float(np.interp(sigmas, list(CHANCES), list(CHANCES.values())))
-        missing = needed(self.false_keep, 1, 0)
-        pairs = pairs_to_go(sigmas, missing, Noise(1.0, 0.0, ()))
-        shown = math.ceil(pairs) if pairs <= self.max_repeats else None
+        rule = self.confirm
+        over = sigmas - self.metric.min_gain / self.noise
+        pairs = pairs_to_go(over, needed(rule.false_keep, 1, 0), Noise(1.0, 0.0, ()))
+        shown = math.ceil(pairs) if pairs <= rule.max_repeats else None
         return Row(sigmas * self.noise, sigmas, chance, shown)
 
     def document(self) -> dict[str, object]:
@@ -94,11 +121,20 @@ class Night:
             "noise": self.noise,
             "seconds": self.seconds,
             "hours": self.hours,
+            "rate": self.rate,
             "measurements": self.measurements,
             "experiments": self.experiments,
             "visible": self.visible,
             "gains": [vars(row) for row in self.rows],
+            "assumes": self.assumes,
+            "differs": self.differs,
         }
+
+
+def _settings(judge: JudgeTable, min_gain: float) -> dict[str, object]:
+    """What of arena.toml decides which gains are kept, by its name there."""
+    told: dict[str, object] = {f"judge.{name}": getattr(judge, name) for name in _DECISIVE}
+    return told | {"metric.min_gain": min_gain}
 
 
 def night_of(
@@ -125,10 +161,7 @@ def night_of(
         noise, seconds = (
             said if said is not None else m for said, m in zip((noise, seconds), known, strict=True)
         )
-    judge = arena.judge
-    return Night(
-        arena.state, arena.metric, noise, seconds, hours, rate, judge.false_keep, judge.max_repeats
-    )
+    return Night(arena.state, arena.metric, noise, seconds, hours, rate, arena.judge)
 
 
 def _measured(root: Path, tag: str | None) -> tuple[float, float]:
@@ -147,28 +180,39 @@ def _measured(root: Path, tag: str | None) -> tuple[float, float]:
     return summary.noise.sigma, fmean(spent)
 
 
-def power_text(night: Night) -> Table:
-    """The night as a small table."""
+def power_text(night: Night) -> Table | Text:
+    """The night as a small table; without noise, in words."""
     unit = f" {night.metric.unit}" if night.metric.unit else ""
     words = (
         f"{night.hours:g} h: {night.measurements:,} measurements of "
         f"{format_duration(night.seconds)}, about {night.experiments:,} candidates.\n"
     )
     if not night.noise:
-        words += "There is no noise: any gain shows."
-        return Table(title=words, title_justify="left", box=None)
+        words += "There is no noise: any gain shows." + _otherwise(night)
+        return Text(words)
     words += (
         f"Noise of one measurement {night.noise:.3g}{unit}: a gain of {night.visible:.3g} is kept "
         "in four campaigns of five; smaller ones count together.\n"
         "Chances are those of one such gain among 20 candidates, by the rule `confirm` as it is "
-        "without settings."
+        "without settings." + _otherwise(night)
     )
     table = Table(title=words, title_justify="left", box=None, padding=(0, 1), header_style="bold")
     names = ["gain", "in sigmas", "chance to be kept", "pairs to confirm it alone"]
     for name in names + (["in percent of the rate"] if night.rate else []):
         table.add_column(name, justify="right")
     for row in night.rows:
-        pairs = str(row.pairs) if row.pairs else f"over {night.max_repeats}"
+        pairs = str(row.pairs) if row.pairs else f"over {night.confirm.max_repeats}"
         cells = [f"{row.gain:.3g}", f"{row.sigmas:g}", f"{row.chance:.0%}", pairs]
         table.add_row(*cells, *([f"{row.gain / night.rate:.0%}"] if night.rate else []))
     return table
+
+
+def _otherwise(night: Night) -> str:
+    """A sentence where the arena's settings are not those that were measured."""
+    if not night.differs:
+        return ""
+    has = ", ".join(f"{name} = {value}" for name, value in night.differs.items())
+    return (
+        f"\nThis arena has {has}: what it keeps is another matter; this is what `confirm` without "
+        "settings would."
+    )

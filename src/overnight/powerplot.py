@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from matplotlib.figure import Figure
 
 from overnight.message import one_line
@@ -12,8 +10,8 @@ from overnight.power import Night
 _GREEN, _GREY = "#009e73", "#9aa0a6"
 
 
-def draw_power(night: Night, path: Path) -> Path:
-    """Draw a night of at least some noise; returns the path. The lower axis is in units of the
+def draw_power(night: Night) -> None:
+    """Draw a night of at least some noise into its picture. The lower axis is in units of the
     metric, the upper one in sigmas."""
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
@@ -32,15 +30,13 @@ def draw_power(night: Night, path: Path) -> Path:
     axes.set_xlabel(one_line(f"true gain in {night.metric.name}{unit}", 80), parse_math=False)
     axes.set_ylabel("chance that it is kept")
     axes.set_ylim(0, 1.03)
-    axes.set_xlim(0, rows[-1].gain or 1)
+    axes.set_xlim(0, rows[-1].gain)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(alpha=0.25)
     axes.spines["right"].set_visible(False)
-    if night.noise:
-        upper = axes.twiny()
-        upper.set_xlim(0, rows[-1].sigmas)
-        upper.spines["right"].set_visible(False)
-        upper.set_xlabel("in sigmas of one measurement")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
+    upper = axes.twiny()
+    upper.set_xlim(0, rows[-1].sigmas)
+    upper.spines["right"].set_visible(False)
+    upper.set_xlabel("in sigmas of one measurement")
+    night.folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(night.picture)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from overnight.arena import Arena
 from overnight.experiment import Event
 from overnight.history import History
+from overnight.interrupts import EXIT_CODE
 from overnight.ledger import Ledger
 from overnight.quantity import format_duration
 
@@ -37,7 +38,7 @@ class StopKind(StrEnum):
     @property
     def exit_code(self) -> int:
         """What `overnight run` ends with."""
-        return {self.INTERRUPTED: 130, self.AGENT: 1, self.ERROR: 1}.get(self, 0)
+        return {self.INTERRUPTED: EXIT_CODE, self.AGENT: 1, self.ERROR: 1}.get(self, 0)
 
 
 @dataclass(frozen=True)

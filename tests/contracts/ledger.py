@@ -17,7 +17,7 @@ import pytest
 from contracts.processes import Place, begin, execute, process
 from contracts.records import COMMIT, campaign, conclude, measurement
 from overnight.errors import LedgerError
-from overnight.experiment import Experiment, Idea, Measurement, Outcome, Verdict
+from overnight.experiment import Experiment, Idea, Measurement, Outcome, Purpose, Verdict
 from overnight.ledger import Closing, Ledger
 
 NASTY = "tab\t newline\n nul\0 quote' \" half \ud83d bidi \u202e ü 🙂 %s ; DROP TABLE events"
@@ -226,6 +226,17 @@ class LedgerContract:
         assert numbers(last=0) == numbers(after=4) == []
         assert numbers(verdict=Verdict.KEEP) == [1, 3]
         assert numbers(verdict=Verdict.CRASH, last=2) == [2, 4]
+
+    def test_the_newest_seed_is_that_of_one_purpose_in_one_campaign(
+        self, ledger: Ledger, other: Ledger
+    ) -> None:
+        conclude(ledger, 1, Verdict.KEEP)
+        assert other.newest_seed("jul1", Purpose.ABLATION) is None
+        for seed in (7, 9, 8):
+            ledger.open_measurement("jul1", 1, COMMIT, seed, Purpose.ABLATION)
+        ledger.open_measurement("jul1", 1, COMMIT, 10, Purpose.REPLAY)
+        assert other.newest_seed("jul1", Purpose.ABLATION) == 9
+        assert other.newest_seed("jul2", Purpose.ABLATION) is None
 
     def test_events_are_found_by_kind_and_by_what_came_before(
         self, ledger: Ledger, other: Ledger

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from overnight import __version__
+from overnight import __version__, interrupts
 from overnight.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -27,9 +27,13 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Context) -> object:
         try:
-            return super().invoke(ctx)
+            try:
+                interrupts.working(True)
+                return super().invoke(ctx)
+            finally:
+                interrupts.working(False)
         except KeyboardInterrupt as error:
-            raise Interrupted("interrupted; run the same command again") from error
+            raise Interrupted(interrupts.WORDS) from error
 
 
 app = typer.Typer(

@@ -100,14 +100,20 @@ def power(
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """What gain a night can see, with how many measurements; draws power.png."""
+    """What gain a night can see, with how many measurements.
+
+    Speaks of the rule `confirm` as it is without settings, and says so where this arena has
+    others. Draws power.png; with --rate, power-rate.png.
+    """
     from overnight.power import night_of, power_text
     from overnight.powerplot import draw_power
 
     night = night_of(arena_folder(folder), tag, hours, noise, seconds, (rate, each))
-    picture = draw_power(night, night.folder / "power.png")
     if as_json:
         print_json(night.document())
     else:
         out.print(power_text(night))
-        out.print(str(picture), markup=False, soft_wrap=True)
+    if night.noise:
+        draw_power(night)
+        if not as_json:
+            out.print(str(night.picture), markup=False, soft_wrap=True)
