@@ -343,8 +343,8 @@ def test_what_rides_on_a_gain_is_told_apart_from_what_brought_it() -> None:
 def test_simplifications_lose_no_more_than_the_margin_however_many_there_are(loss: float) -> None:
     """The margin, one sigma here, is counted from the last keep that was better."""
     lost = [-simplifications("confirm", "Gaussian", seed, loss).true for seed in range(12)]
-    # One in twenty may lose more than that, and then not twice as much.
-    assert sum(loss > 1.0 for loss in lost) <= 2 and max(lost) < 1.6
+    # One in twenty may lose more than that, and then a step more.
+    assert sum(loss > 1.0 for loss in lost) <= 2 and max(lost) <= 1.0 + loss
 
 
 def test_exact_simplifications_lose_no_more_than_the_margin_either() -> None:

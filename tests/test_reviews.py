@@ -149,7 +149,7 @@ def test_a_score_as_good_as_infinite_is_invalid_and_the_night_goes_on(tmp_path: 
     assert "as good as infinite" in final(toy)[1].reason
 
 
-@pytest.mark.parametrize(("failing", "ended"), [("== 9", False), (">= 9", True)])
+@pytest.mark.parametrize(("failing", "ended"), [("== 10", False), (">= 10", True)])
 def test_the_incumbent_may_fail_once_but_not_again_and_again(
     tmp_path: Path, failing: str, ended: bool
 ) -> None:
@@ -167,7 +167,7 @@ def test_the_incumbent_may_fail_once_but_not_again_and_again(
     else:
         run(toy, Writer(["X=46\n"]))
     experiments = final(toy)
-    assert next(m.seed for m in experiments[0].judged if m.score is None) == 9
+    assert next(m.seed for m in experiments[0].judged if m.score is None) == 10
     assert experiments[0].kept and experiments[1].kept is not ended
 
 
