@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from overnight.errors import LedgerError
 
-VERSION = 4
+VERSION = 5
 """Version of the tables below; a ledger with a larger one is refused."""
 BUSY_SECONDS = 30
 """How long a write waits for another process that is writing to the same SQLite file."""
@@ -39,6 +39,16 @@ _UPGRADES = {
         "CREATE INDEX measurements_by_purpose ON measurements (arena, purpose, tag, n, id)",
     ),
     3: ("ALTER TABLE experiments ADD COLUMN rider BOOLEAN NOT NULL DEFAULT FALSE",),
+    4: (
+        "ALTER TABLE experiments RENAME COLUMN cost TO dollars",
+        "ALTER TABLE experiments ADD COLUMN expected DOUBLE PRECISION",
+        "ALTER TABLE experiments ADD COLUMN tokens_in BIGINT",
+        "ALTER TABLE experiments ADD COLUMN tokens_cached BIGINT",
+        "ALTER TABLE experiments ADD COLUMN tokens_out BIGINT",
+        "ALTER TABLE experiments ADD COLUMN thought DOUBLE PRECISION",
+        "ALTER TABLE experiments ADD COLUMN program TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX experiments_by_program ON experiments (arena, tag, program, n)",
+    ),
 }
 """By the version that they lead on from."""
 _CREATION = 0x6F7665726E  # the key of PostgreSQL's lock under which one client makes the tables
@@ -143,11 +153,18 @@ EXPERIMENTS = sa.Table(
     sa.Column("description", _Text, nullable=False, default=""),
     sa.Column("hypothesis", _Text, nullable=False, default=""),
     sa.Column("parameters", _Json, nullable=False, default={}),
-    sa.Column("cost", sa.Double),
+    sa.Column("expected", sa.Double),
+    sa.Column("tokens_in", sa.BigInteger),
+    sa.Column("tokens_cached", sa.BigInteger),
+    sa.Column("tokens_out", sa.BigInteger),
+    sa.Column("dollars", sa.Double),
+    sa.Column("thought", sa.Double),
+    sa.Column("program", _Text, nullable=False, default=""),
     sa.Column("dropped", _Json, nullable=False, default=()),
     sa.Column("ended", _Utc),
     sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
     sa.Index("experiments_by_verdict", "arena", "tag", "verdict", "n"),
+    sa.Index("experiments_by_program", "arena", "tag", "program", "n"),
 )
 VERDICTS = sa.Table(  # how often each was given: counting 100,000 experiments takes too long
     "verdicts",

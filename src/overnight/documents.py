@@ -72,7 +72,12 @@ def experiment_document(e: Experiment, arena: Arena) -> dict[str, object]:
         "rider": e.rider,
         "parameters": dict(e.parameters),
         "dropped": list(e.dropped),
-        "cost": e.cost,
+        "expected": _finite(e.expected),
+        "tokens_in": e.tokens_in,
+        "tokens_cached": e.tokens_cached,
+        "tokens_out": e.tokens_out,
+        "cost": e.dollars,
+        "thought": e.thought,
     }
 
 

@@ -15,7 +15,36 @@ the command line prints it without a traceback. Anything else that escapes is a 
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from overnight.interrupts import EXIT_CODE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from overnight.experiment import Usage
+
+
+class Trouble(StrEnum):
+    """What kept an agent from proposing anything."""
+
+    NO_CHANGE = "no change"
+    """It ended without an edit of an editable file, or with one that cannot be used."""
+    RATE = "rate limit"
+    OVERLOAD = "overload"
+    NETWORK = "network"
+    SIGN_IN = "sign-in"
+    """Its key or its sign-in was refused: nothing but a person helps."""
+    HUNG = "hung"
+    """It did nothing until its time was over."""
+    LIMIT = "limit"
+    """Its share of tokens, dollars or turns was used up."""
+    BROKEN = "broken"
+    """Its program is missing, crashed, or spoke what nobody understands."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether it may help to wait and ask again."""
+        return self in (Trouble.RATE, Trouble.OVERLOAD, Trouble.NETWORK)
 
 
 class OvernightError(Exception):
@@ -54,6 +83,14 @@ class MeasurementImpossible(OvernightError):
 
 class AgentError(OvernightError):
     """An agent failed; its experiment is recorded as invalid and the campaign goes on."""
+
+    def __init__(
+        self, message: str, trouble: Trouble = Trouble.BROKEN, usage: Usage | None = None
+    ) -> None:
+        """`usage`: what was used all the same."""
+        super().__init__(message)
+        self.trouble = trouble
+        self.usage = usage
 
 
 class Interrupted(OvernightError):

@@ -68,6 +68,28 @@ class Purpose(StrEnum):
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a proposal used, by the agent's own report. None: unknown."""
+
+    tokens_in: int | None = None
+    """Read by the model, those from its cache included."""
+    tokens_cached: int | None = None
+    """Of those, read from its cache."""
+    tokens_out: int | None = None
+    dollars: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        """Both together; what is unknown of one counts as nothing, of both as unknown."""
+        mine, theirs = vars(self).values(), vars(other).values()
+        return Usage(
+            *(
+                a if b is None else b if a is None else a + b
+                for a, b in zip(mine, theirs, strict=True)
+            )
+        )
+
+
+@dataclass(frozen=True)
 class Idea:
     """What an agent says about its change."""
 
@@ -77,8 +99,9 @@ class Idea:
     """Why it should help."""
     parameters: Mapping[str, Value] = field(default_factory=dict)
     """Named values of the candidate, for agents that search a space (`train.py:DEPTH` → 4)."""
-    cost: float | None = None
-    """US dollars that the proposal cost, if the agent knows."""
+    expected: float | None = None
+    """The gain that the agent expects, positive is better, in units of the metric."""
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True)
@@ -144,7 +167,18 @@ class Experiment:
     description: str = ""
     hypothesis: str = ""
     parameters: Mapping[str, Value] = field(default_factory=dict)
-    cost: float | None = None
+    expected: float | None = None
+    """The gain that the agent expected before it was measured, in units of the metric."""
+    tokens_in: int | None = None
+    tokens_cached: int | None = None
+    tokens_out: int | None = None
+    dollars: float | None = None
+    """What the proposal cost, as far as the agent knows; tokens as in Usage."""
+    thought: float | None = None
+    """Wall seconds that the agent took."""
+    program: str = ""
+    """Digest of the candidate's editable files without comments and layout, 16 hexadecimal digits:
+    two candidates with the same are the same program."""
     dropped: tuple[str, ...] = ()
     """Paths the agent changed that are not editable: not in the candidate."""
     ended: datetime | None = None

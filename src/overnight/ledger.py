@@ -134,8 +134,9 @@ class Ledger:
             description=idea.title,
             hypothesis=idea.hypothesis,
             parameters=idea.parameters,
-            cost=idea.cost,
+            expected=idea.expected,
             dropped=dropped,
+            **vars(idea.usage),
         )
 
     def close_experiment(self, tag: str, n: int, closing: Closing) -> Experiment:

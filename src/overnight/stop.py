@@ -59,6 +59,10 @@ class Limits:
     """Stop when the incumbent's score is at least this good."""
     plateau: int | None = None
     """Stop after this many experiments without a keep."""
+    dollars: float | None = None
+    """Stop when proposals have cost so many US dollars, as far as their agents know."""
+    tokens: int | None = None
+    """Stop when proposals have used so many tokens, read and written."""
 
 
 @dataclass(frozen=True)

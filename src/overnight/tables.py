@@ -188,11 +188,33 @@ class JudgeTable(Table):
 
 
 class AgentTable(Table):
-    """A program that proposes changes."""
+    """Who proposes changes: a program, an agent that speaks the Agent Client Protocol, or a model.
 
-    command: str = Field(min_length=1)
-    """`{prompt}` is replaced by the brief; without it the brief comes on standard input."""
+    A program is `command`, or what the preset says. Of a preset's agent everything here may be
+    left out.
+    """
+
+    kind: Literal["program", "acp", "llm"] = "program"
+    preset: str | None = None
+    """How the program is run and read: the name of a preset. A table that has the name of a preset
+    and no command has that one."""
+    command: str | None = Field(default=None, min_length=1)
+    """`{prompt}` is replaced by the brief; without it the brief comes on standard input. Of an
+    `acp` agent: what starts it."""
+    model: str | None = Field(default=None, min_length=1)
+    """Which model it is to use; without a word its own default. `llm` needs one, written as LiteLLM
+    writes it: `anthropic/NAME`, `openai/NAME`, `gemini/NAME`."""
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    """llm: the address of a server that speaks OpenAI's format, such as one on this machine."""
+    session: Literal["fresh", "resume"] = "fresh"
+    """fresh: each experiment a new agent, whose memory is in the files; resume: one conversation,
+    begun anew after a failure or when it has grown too large."""
     timeout: Duration = 1800.0
+    """Wall clock of one proposal."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Most tokens, read and written, of one proposal."""
+    dollars: FiniteFloat | None = Field(default=None, gt=0)
+    """Most US dollars of one proposal."""
     network: bool = True
     """To reach its model."""
     env: tuple[str, ...] = Field(default=(), strict=False)
