@@ -25,7 +25,7 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 # Every module may import only from layers above its own, or to its left within it.
 LAYERS = [
     "interrupts experiment errors quantity",
-    "tables arena database ledger noise levels evidence patience judge confirm rules",
+    "tables arena schema database ledger noise levels evidence patience judge confirm rules",
     "prune savings history message lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",

@@ -1,4 +1,4 @@
-"""The database under the ledger: its tables, how it is opened, what its faults mean.
+"""The database under the ledger: how it is opened, what its faults mean.
 
 One code for SQLite and PostgreSQL. SQLite runs in WAL mode with synchronous=FULL: a commit is on
 the disk when it returns, and readers and the writer do not wait for each other.
@@ -7,13 +7,11 @@ the disk when it returns, and readers and the writer do not wait for each other.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -21,36 +19,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from overnight.errors import LedgerError
+from overnight.schema import METADATA, SCHEMA, UPGRADES, VERSION
 
-VERSION = 5
-"""Version of the tables below; a ledger with a larger one is refused."""
 BUSY_SECONDS = 30
 """How long a write waits for another process that is writing to the same SQLite file."""
-_UPGRADES = {
-    1: (
-        "ALTER TABLE measurements ADD COLUMN sandbox TEXT",
-        "ALTER TABLE measurements ADD COLUMN referee TEXT",
-        "UPDATE measurements SET sandbox = 'none', referee = '' WHERE outcome IS NOT NULL",
-    ),
-    2: (
-        "ALTER TABLE measurements ADD COLUMN purpose TEXT NOT NULL DEFAULT 'judge'",
-        "ALTER TABLE measurements ADD COLUMN curve JSON NOT NULL DEFAULT '[]'",
-        "ALTER TABLE experiments ADD COLUMN simpler BOOLEAN NOT NULL DEFAULT FALSE",
-        "CREATE INDEX measurements_by_purpose ON measurements (arena, purpose, tag, n, id)",
-    ),
-    3: ("ALTER TABLE experiments ADD COLUMN rider BOOLEAN NOT NULL DEFAULT FALSE",),
-    4: (
-        "ALTER TABLE experiments RENAME COLUMN cost TO dollars",
-        "ALTER TABLE experiments ADD COLUMN expected DOUBLE PRECISION",
-        "ALTER TABLE experiments ADD COLUMN tokens_in BIGINT",
-        "ALTER TABLE experiments ADD COLUMN tokens_cached BIGINT",
-        "ALTER TABLE experiments ADD COLUMN tokens_out BIGINT",
-        "ALTER TABLE experiments ADD COLUMN thought DOUBLE PRECISION",
-        "ALTER TABLE experiments ADD COLUMN program TEXT NOT NULL DEFAULT ''",
-        "CREATE INDEX experiments_by_program ON experiments (arena, tag, program, n)",
-    ),
-}
-"""By the version that they lead on from."""
 _CREATION = 0x6F7665726E  # the key of PostgreSQL's lock under which one client makes the tables
 _URLS = "expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 _NO_CAMPAIGN = "{} holds no campaign yet; start one with `overnight run`"
@@ -74,152 +46,6 @@ _FAULTS = {
 _UNREACHABLE = "cannot be reached: see its URL and its server, then run again; all before is safe"
 
 _json = partial(json.dumps, ensure_ascii=False)
-
-
-def _storable(value: object) -> object:
-    """What both back ends can hold of a value that comes from an agent or a run: PostgreSQL knows
-    no NUL in text, UTF-8 no half of a surrogate pair, JSON neither NaN nor infinity."""
-    match value:
-        case str():
-            text = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-            return text.encode(errors="replace").decode()
-        case float() if not math.isfinite(value):
-            return str(value)
-        case Mapping():
-            return {_storable(key): _storable(inner) for key, inner in value.items()}
-        case tuple() | list():
-            return [_storable(inner) for inner in value]
-    return value
-
-
-class _Text(sa.TypeDecorator[str]):
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        return None if value is None else str(_storable(value))
-
-
-class _Json(sa.TypeDecorator[object]):
-    impl = sa.JSON
-    cache_ok = True
-
-    def process_bind_param(self, value: object, dialect: sa.Dialect) -> object:
-        return _storable(value)
-
-
-class _Utc(sa.TypeDecorator[datetime]):
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        if value is None or value.tzinfo is not None:
-            return value and value.astimezone(UTC)
-        return value.replace(tzinfo=UTC)  # SQLite keeps no zone
-
-
-_METADATA = sa.MetaData()
-_SCHEMA = sa.Table("overnight_schema", _METADATA, sa.Column("version", sa.Integer, nullable=False))
-CAMPAIGNS = sa.Table(
-    "campaigns",
-    _METADATA,
-    sa.Column("arena", _Text, primary_key=True),
-    sa.Column("tag", _Text, primary_key=True),
-    sa.Column("branch", _Text, nullable=False),
-    sa.Column("base", _Text, nullable=False),
-    sa.Column("started", _Utc, nullable=False),
-)
-EXPERIMENTS = sa.Table(
-    "experiments",
-    _METADATA,
-    sa.Column("arena", _Text, primary_key=True),
-    sa.Column("tag", _Text, primary_key=True),
-    sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("agent", _Text, nullable=False),
-    sa.Column("started", _Utc, nullable=False),
-    sa.Column("parent", _Text),
-    sa.Column("candidate", _Text),
-    sa.Column("verdict", _Text),
-    sa.Column("reason", _Text, nullable=False, default=""),
-    sa.Column("score", sa.Double),
-    sa.Column("gain", sa.Double),
-    sa.Column("interval_low", sa.Double),
-    sa.Column("interval_high", sa.Double),
-    sa.Column("simpler", sa.Boolean, nullable=False, default=False),
-    sa.Column("rider", sa.Boolean, nullable=False, default=False),
-    sa.Column("description", _Text, nullable=False, default=""),
-    sa.Column("hypothesis", _Text, nullable=False, default=""),
-    sa.Column("parameters", _Json, nullable=False, default={}),
-    sa.Column("expected", sa.Double),
-    sa.Column("tokens_in", sa.BigInteger),
-    sa.Column("tokens_cached", sa.BigInteger),
-    sa.Column("tokens_out", sa.BigInteger),
-    sa.Column("dollars", sa.Double),
-    sa.Column("thought", sa.Double),
-    sa.Column("program", _Text, nullable=False, default=""),
-    sa.Column("dropped", _Json, nullable=False, default=()),
-    sa.Column("ended", _Utc),
-    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
-    sa.Index("experiments_by_verdict", "arena", "tag", "verdict", "n"),
-    sa.Index("experiments_by_program", "arena", "tag", "program", "n"),
-)
-VERDICTS = sa.Table(  # how often each was given: counting 100,000 experiments takes too long
-    "verdicts",
-    _METADATA,
-    sa.Column("arena", _Text, primary_key=True),
-    sa.Column("tag", _Text, primary_key=True),
-    sa.Column("verdict", _Text, primary_key=True),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
-)
-MEASUREMENTS = sa.Table(
-    "measurements",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("arena", _Text, nullable=False),
-    sa.Column("tag", _Text, nullable=False),
-    sa.Column("n", sa.Integer, nullable=False),
-    sa.Column("candidate", _Text, nullable=False),
-    sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("started", _Utc, nullable=False),
-    sa.Column("outcome", _Text),  # NULL while under way, and then so is everything below
-    sa.Column("score", sa.Double),
-    sa.Column("numbers", _Json),
-    sa.Column("reported", _Json),
-    sa.Column("stage_seconds", _Json),
-    sa.Column("detail", _Text),
-    sa.Column("log", _Text),
-    sa.Column("device", _Text),
-    sa.Column("self_reported", sa.Boolean),
-    sa.Column("sandbox", _Text),
-    sa.Column("referee", _Text),
-    sa.Column("purpose", _Text, nullable=False, default="judge"),
-    sa.Column("curve", _Json, nullable=False, default=()),
-    sa.ForeignKeyConstraint(
-        ["arena", "tag", "n"],
-        ["experiments.arena", "experiments.tag", "experiments.n"],
-        ondelete="CASCADE",
-    ),
-    sa.Index("measurements_by_experiment", "arena", "tag", "n", "id"),
-    sa.Index("measurements_by_purpose", "arena", "purpose", "tag", "n", "id"),
-    sqlite_autoincrement=True,
-)
-EVENTS = sa.Table(
-    "events",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("arena", _Text, nullable=False),
-    sa.Column("tag", _Text, nullable=False),
-    sa.Column("kind", _Text, nullable=False),
-    sa.Column("at", _Utc, nullable=False),
-    sa.Column("data", _Json, nullable=False),
-    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
-    sa.Index("events_by_kind", "arena", "tag", "kind", "id"),
-    sqlite_autoincrement=True,
-)
 
 
 class Database:
@@ -284,7 +110,7 @@ class Database:
             if not create:
                 raise LedgerError(_NO_CAMPAIGN.format(self.place))
             version = self._make_tables()
-        while version in _UPGRADES:
+        while version in UPGRADES:
             version = self._upgrade()
         if version > VERSION:
             raise LedgerError(
@@ -299,19 +125,19 @@ class Database:
             version = _version(connection)
             if version is None:
                 version = VERSION
-                _METADATA.create_all(connection, checkfirst=False)
-                connection.execute(sa.insert(_SCHEMA).values(version=version))
+                METADATA.create_all(connection, checkfirst=False)
+                connection.execute(sa.insert(SCHEMA).values(version=version))
             return version
 
     def _upgrade(self) -> int:
         with self.writing() as connection:
             # Read within the transaction: another process may have been faster.
             version = _version(connection) or VERSION
-            for statement in _UPGRADES.get(version, ()):
+            for statement in UPGRADES.get(version, ()):
                 connection.exec_driver_sql(statement)
-            if version in _UPGRADES:
+            if version in UPGRADES:
                 version += 1
-                connection.execute(sa.update(_SCHEMA).values(version=version))
+                connection.execute(sa.update(SCHEMA).values(version=version))
             return version
 
 
@@ -399,9 +225,9 @@ def _mode(file: Path, create: bool) -> str:
 
 
 def _version(connection: sa.Connection) -> int | None:
-    if not sa.inspect(connection).has_table(_SCHEMA.name):
+    if not sa.inspect(connection).has_table(SCHEMA.name):
         return None
-    return connection.scalar(sa.select(_SCHEMA.c.version))
+    return connection.scalar(sa.select(SCHEMA.c.version))
 
 
 def _words(error: Exception, cause: BaseException) -> str:

@@ -16,14 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from overnight.database import (
-    CAMPAIGNS,
-    EVENTS,
-    EXPERIMENTS,
-    MEASUREMENTS,
-    VERDICTS,
-    Database,
-)
+from overnight.database import Database
 from overnight.errors import LedgerError
 from overnight.experiment import (
     CampaignRecord,
@@ -36,6 +29,7 @@ from overnight.experiment import (
     Value,
     Verdict,
 )
+from overnight.schema import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS
 
 PAGE = 500
 """Experiments that are fetched at a time, by whoever wants them all."""

@@ -17,7 +17,7 @@ import pytest
 from contracts.processes import Place, begin, execute, process
 from contracts.records import COMMIT, campaign, conclude, measurement
 from overnight.errors import LedgerError
-from overnight.experiment import Experiment, Idea, Measurement, Outcome, Purpose, Verdict
+from overnight.experiment import Experiment, Idea, Measurement, Outcome, Purpose, Usage, Verdict
 from overnight.ledger import Closing, Ledger
 
 NASTY = "tab\t newline\n nul\0 quote' \" half \ud83d bidi \u202e ü 🙂 %s ; DROP TABLE events"
@@ -45,7 +45,8 @@ class LedgerContract:
 
     def test_everything_about_an_experiment_comes_back(self, ledger: Ledger, other: Ledger) -> None:
         begun = datetime.now(UTC)
-        idea = Idea("a title", "because", {"train.py:LR": 0.1, "f": True, "s": "x", "i": 3}, 0.25)
+        parameters = {"train.py:LR": 0.1, "f": True, "s": "x", "i": 3}
+        idea = Idea("a title", "because", parameters, 0.5, Usage(10**10, 900, dollars=0.25))
         taken = Measurement(
             candidate=COMMIT,
             seed=2**40,
@@ -298,11 +299,15 @@ class LedgerContract:
         before = ledger.experiment("jul1", 0)
         ledger.close()
         execute(place, "DROP INDEX measurements_by_purpose")
+        execute(place, "DROP INDEX experiments_by_program")
         later = {"experiments": ("simpler", "rider"), "measurements": ("purpose", "curve")}
+        later["experiments"] += ("expected", "tokens_in", "tokens_cached", "tokens_out", "thought")
+        later["experiments"] += ("program",)
         later["measurements"] += ("sandbox", "referee")
         for table, columns in later.items():
             for column in columns:
                 execute(place, f"ALTER TABLE {table} DROP COLUMN {column}")
+        execute(place, "ALTER TABLE experiments RENAME COLUMN dollars TO cost")
         execute(place, "UPDATE overnight_schema SET version = 1")
         with closing(Ledger.at(place, "toy", create=False)) as upgraded:
             after = upgraded.experiment("jul1", 0)

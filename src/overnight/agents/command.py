@@ -33,6 +33,7 @@ class CommandAgent:
     def propose(self, bench: Workbench) -> Idea | None:
         brief = bench.transcript.with_name("brief.md")
         line = self.table.command
+        assert line is not None
         if "{prompt}" in line:
             line = line.replace("{prompt}", shlex.quote(bench.brief))
         else:

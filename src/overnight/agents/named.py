@@ -19,6 +19,14 @@ GROUP = "overnight.agents"
 constructor takes no arguments."""
 
 
+def _agent_of(name: str, table: AgentTable) -> Agent:
+    """The agent of a table [agents.NAME]."""
+    match table.kind:
+        case "program" if table.command:
+            return CommandAgent(name, table)
+    raise UsageError(f"[agents.{name}]: a program needs `command`, the shell line that starts it")
+
+
 def agent_named(name: str, arena: Arena) -> Agent:
     """`tuner`, a table [agents.NAME] of arena.toml, `patches:FOLDER`, `command:SHELL LINE`.
 
@@ -32,7 +40,7 @@ def agent_named(name: str, arena: Arena) -> Agent:
             raise UsageError("--agent command: names no program; write command:SHELL LINE")
         return CommandAgent("command", AgentTable(command=rest))
     if table := arena.agents.get(name):
-        return CommandAgent(name, table)
+        return _agent_of(name, table)
     if name == "tuner":
         from overnight.agents.tuner import Tuner
 
