@@ -10,7 +10,7 @@ from overnight.agents.base import Workbench
 from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
 from overnight.errors import AgentError
-from overnight.stop import FAILURES_IN_A_ROW, StopKind
+from overnight.stop import StopKind
 from overnight.tables import AgentTable
 from toy import git, write_patches
 from writer import Writer, run, verdicts
@@ -75,7 +75,7 @@ def test_an_agent_that_always_fails_ends_the_campaign_with_a_reason(toy: Path) -
     with Campaign.open(toy, "t") as campaign:
         stop = campaign.run(CommandAgent("broken", AgentTable(command="exit 3")), Limits())
     assert stop.kind is StopKind.AGENT and stop.kind.exit_code == 1
-    assert str(FAILURES_IN_A_ROW) in stop.words and "exit code 3" in stop.words
+    assert "10 times in a row" in stop.words and "exit code 3" in stop.words
 
 
 def test_patches_are_each_tried_once_and_one_that_does_not_apply_is_stale(

@@ -25,7 +25,7 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 # Every module may import only from layers above its own, or to its left within it.
 LAYERS = [
     "interrupts experiment errors quantity",
-    "tables arena schema database ledger noise levels evidence patience judge confirm rules",
+    "tables arena schema rows database ledger noise levels evidence patience judge confirm rules",
     "prune savings history message lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
@@ -34,7 +34,7 @@ LAYERS = [
     "simplicity seeds driven",
     "exchange referee",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
-    "agents.command agents.patches agents.person agents.named results stop resume",
+    "agents.command agents.patches agents.person agents.portfolio agents.named results stop resume",
     "standing brief measuring reviews duel",
     "attempts holdout replay ablation campaign",
     "attack doctor readiness examination",

@@ -13,7 +13,8 @@ import pytest
 from overnight import results
 from overnight.errors import LedgerError
 from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Outcome, Verdict
-from overnight.ledger import PAGE, Closing, Ledger
+from overnight.ledger import Closing, Ledger
+from overnight.rows import PAGE
 from overnight.tables import Metric
 
 METRIC = Metric(name="val_bpb", direction="minimize")

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from overnight.agents.base import Agent, Rejected, Workbench
+from overnight.agents.portfolio import Turn
 from overnight.brief import write_brief
 from overnight.driven import Driven
-from overnight.errors import AgentError, OvernightError
-from overnight.experiment import Experiment, Idea, Verdict
+from overnight.errors import AgentError, OvernightError, Trouble
+from overnight.experiment import Experiment, Idea, Usage, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
 from overnight.ledger import Closing
 from overnight.measuring import Measuring, StoppedAtOnce
@@ -36,8 +37,6 @@ class Attempts:
     branch."""
 
     def __init__(self, driven: Driven, measuring: Measuring) -> None:
-        self.failures = 0
-        """Proposals in a row that did not become a candidate."""
         self._driven = driven
         self._arena = driven.arena
         self._tag = driven.tag
@@ -49,29 +48,41 @@ class Attempts:
         self._simplicity = Simplicity(driven.arena, driven.workspace)
         self.reviews = Reviews(driven, self._judge, measuring)
 
-    def propose(self, agent: Agent) -> Experiment | None:
+    def propose(self, turn: Turn) -> Experiment | None:
         """The next experiment with its candidate, or with a verdict when it has none; None when
-        the agent has nothing to propose."""
+        the agent has nothing to propose. Raises AgentError when it may help to ask again later:
+        then there is no experiment."""
         n = self._history.latest.n + 1
         parent = self._history.tip.candidate
         assert parent is not None
-        self._ledger.open_experiment(self._tag, n, agent.name, parent)
+        self._ledger.open_experiment(self._tag, n, turn.agent.name, parent)
+        if turn.switch:
+            self._ledger.add_event(self._tag, "switch", n=n, words=turn.switch)
         place = self._measuring.places / f"agent-{n}"
         for name in PRIVATE:
             (place / name).mkdir(parents=True)
-        folder = self._workspace.checkout(parent, place / "tree", own_git=True)
+        start = (turn.start or self._history.tip).candidate or parent
+        folder = self._workspace.checkout(start, place / "tree", own_git=True)
         try:
-            idea = self._ask(agent, self._bench(n, folder, place))
+            idea = self._ask(turn.agent, self._bench(n, folder, place, turn))
             if self._measuring.stopping.is_set():
                 raise StoppedAtOnce
             if idea is None:
                 self._ledger.drop_experiment(self._tag, n)
                 return None
-            return self._commit(n, parent, place, idea)
+            proposed = self._commit(n, parent, place, idea)
+            refused = AgentError(proposed.reason, Trouble.NO_CHANGE)
+            turn.heard(None if proposed.candidate else refused)
+            return proposed
         except Rejected as error:
             return self._refuse(n, error.idea, error.verdict, str(error))
         except AgentError as error:
-            return self._refuse(n, Idea("no proposal"), Verdict.INVALID, str(error))
+            turn.heard(error)
+            if error.trouble.passes and error.usage is None:
+                self._ledger.drop_experiment(self._tag, n)
+                raise
+            idea = Idea("no proposal", usage=error.usage or Usage())
+            return self._refuse(n, idea, Verdict.INVALID, str(error))
         finally:
             self._workspace.remove(place)
 
@@ -104,9 +115,10 @@ class Attempts:
                 words = f"{type(error).__name__}: {error}"
                 raise AgentError(f"{agent.name} failed: {words}; see {bench.transcript}") from error
 
-    def _bench(self, n: int, folder: Path, place: Path) -> Workbench:
+    def _bench(self, n: int, folder: Path, place: Path, turn: Turn) -> Workbench:
         logs = self._measuring.logs(n)
         brief = write_brief(self._arena, self._history, self._ledger.events(self._tag, "steer"))
+        brief += f"\n## This time\n{turn.hint}\n" if turn.hint else ""
         (logs / "brief.md").write_text(brief, encoding="utf-8")
         return Workbench(
             arena=self._arena,
@@ -114,12 +126,13 @@ class Attempts:
             place=place,
             brief=brief,
             n=n,
-            incumbent=self._history.tip,
+            incumbent=turn.start or self._history.tip,
             history=self._history.finished,
             prior=self._history.prior,
             transcript=logs / "agent.log",
             sandbox=self._measuring.sandbox,
             family=self._measuring.family,
+            allowance=turn.allowance,
             stopping=self._measuring.stopping,
         )
 
@@ -135,7 +148,6 @@ class Attempts:
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
         if luck := self._chosen_seed(parent, made.commit):
             return self._refuse(n, idea, Verdict.INVALID, luck, made.dropped)
-        self.failures = 0
         self._workspace.refs.record(self._tag, n, made.commit)
         return self._ledger.record_candidate(self._tag, n, made.commit, idea, made.dropped)
 
@@ -152,7 +164,6 @@ class Attempts:
     def _refuse(
         self, n: int, idea: Idea, verdict: Verdict, reason: str, dropped: tuple[str, ...] = ()
     ) -> Experiment:
-        self.failures += 1
         self._ledger.record_candidate(self._tag, n, None, idea, dropped)
         return self._ledger.close_experiment(self._tag, n, Closing(verdict, reason))
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from overnight import results
 from overnight.ablation import Ablated, ablate
 from overnight.agents.base import Agent
+from overnight.agents.portfolio import Portfolio, Turn
 from overnight.arena import Arena
 from overnight.attempts import Attempts
 from overnight.driven import Driven
 from overnight.errors import (
+    AgentError,
     Interrupted,
     LedgerError,
     MeasurementImpossible,
@@ -36,9 +39,11 @@ from overnight.replay import Replay, replay
 from overnight.resume import base_arena, begin_or_find, repair
 from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.seeds import SEED, fixed_seed
-from overnight.stop import FAILURES_IN_A_ROW, Limits, Stop, StopKind, Stretch
+from overnight.stop import Limits, Stop, StopKind, Stretch
 from overnight.workspace import Workspace
 
+_BREATH = 1.0
+"""Seconds between two looks at whether the campaign is over, while every agent rests."""
 Observer = Callable[[Experiment], None]
 
 
@@ -115,18 +120,18 @@ class Campaign:
         Raises OvernightError or OSError when the machine, not a candidate, is at fault; the reason
         is in the ledger by then and the same call goes on from there.
         """
+        portfolio = agent if isinstance(agent, Portfolio) else Portfolio([agent])
         stretch = Stretch.begin(self.ledger, self.tag, limits)
         self._stretch_event = stretch.event
         self._attempts.reviews.until = stretch.until(limits)
         self._attempts.reviews.stopped = self._stop_asked
         try:
             self._take_up(observe)
-            while not (stop := self._over(stretch, limits)):
-                experiment = self.try_(agent, observe)
-                if experiment is None:
-                    stop = Stop(StopKind.EXHAUSTED, f"{agent.name} has nothing left to propose")
-                    break
-                observe(experiment)
+            while not (stop := self._over(stretch, limits, portfolio)):
+                if portfolio.rest:
+                    self._measuring.pause(min(portfolio.rest, _BREATH))
+                elif experiment := self._next(portfolio, stretch, limits, observe):
+                    observe(experiment)
             if stop.kind.settles:
                 for experiment in self._review(final=True):
                     observe(experiment)
@@ -142,15 +147,34 @@ class Campaign:
         self._note_stop(stop)
         return stop
 
+    def _next(
+        self, portfolio: Portfolio, stretch: Stretch, limits: Limits, observe: Observer
+    ) -> Experiment | None:
+        """One experiment of whoever has the turn; None without any."""
+        turn = portfolio.turn(self.history)
+        turn = replace(turn, allowance=stretch.left(limits, self.ledger, self.tag))
+        try:
+            experiment = self._attempt(turn, observe)
+        except AgentError as error:
+            words = f"{turn.agent.name} could not work ({error.trouble}): {error}"
+            self.ledger.add_event(self.tag, "trouble", words=words)
+            return None
+        if experiment is None:
+            portfolio.finished(turn.agent)
+        return experiment
+
     def try_(self, agent: Agent, observe: Observer = lambda _: None) -> Experiment | None:
         """One experiment: take a change, run it, score it, judge it, keep or discard it, record it.
 
         None when the agent has nothing to propose. `observe` hears of earlier experiments whose
         verdict has changed: provisional keeps that were confirmed or dropped.
         """
+        return self._attempt(Turn(agent), observe)
+
+    def _attempt(self, turn: Turn, observe: Observer) -> Experiment | None:
         self._take_up(observe)
         self._exams.sit()
-        experiment = self._attempts.propose(agent)
+        experiment = self._attempts.propose(turn)
         if experiment is None:
             return None
         if experiment.verdict is None:
@@ -285,13 +309,13 @@ class Campaign:
 
     # -- its end
 
-    def _over(self, stretch: Stretch, limits: Limits) -> Stop | None:
+    def _over(self, stretch: Stretch, limits: Limits, portfolio: Portfolio) -> Stop | None:
         if self._stop_asked():
             return Stop(StopKind.ASKED, "stop was asked for")
-        if self._attempts.failures >= FAILURES_IN_A_ROW:
-            words = f"{FAILURES_IN_A_ROW} proposals failed in a row: {self.history.latest.reason}"
-            return Stop(StopKind.AGENT, words)
-        return stretch.over(limits, self.arena, self.history)
+        if words := portfolio.over:
+            return Stop(StopKind.EXHAUSTED if portfolio.exhausted else StopKind.AGENT, words)
+        left = stretch.left(limits, self.ledger, self.tag)
+        return stretch.over(limits, self.arena, self.history, left)
 
     def _stop_now(self) -> bool:
         return any(event.data.get("now") for event in self._stop_requests())

@@ -90,6 +90,18 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Allowance:
+    """What a proposal may use at most. None: no limit."""
+
+    dollars: float | None = None
+    tokens: int | None = None
+    """Read and written."""
+
+
+UNLIMITED = Allowance()
+
+
+@dataclass(frozen=True)
 class Idea:
     """What an agent says about its change."""
 

@@ -8,8 +8,7 @@ off one campaign: lock.py does.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,17 +23,13 @@ from overnight.experiment import (
     Experiment,
     Idea,
     Measurement,
-    Outcome,
     Purpose,
+    Usage,
     Value,
     Verdict,
 )
+from overnight.rows import load_experiments, load_measurement
 from overnight.schema import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS
-
-PAGE = 500
-"""Experiments that are fetched at a time, by whoever wants them all."""
-_EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
-_MEASUREMENT_FIELDS = {f.name for f in fields(Measurement)}
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,9 @@ class Ledger:
                     )
                 self._tally(connection, tag, Verdict.PROVISIONAL, -1)
                 self._tally(connection, tag, closing.verdict, 1)
-                revised += _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
+                revised += load_experiments(
+                    connection, self._select(tag).where(EXPERIMENTS.c.n == n)
+                )
         return revised
 
     def revise_score(self, tag: str, n: int, score: float) -> Experiment:
@@ -171,7 +168,9 @@ class Ledger:
         """`whole`: with its final exams and its replays, for a person to look at."""
         purposes = tuple(Purpose) if whole else (Purpose.JUDGE,)
         with self._database.reading() as connection:
-            found = _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n), purposes)
+            found = load_experiments(
+                connection, self._select(tag).where(EXPERIMENTS.c.n == n), purposes
+            )
         return found[0] if found else None
 
     def experiments(
@@ -190,19 +189,31 @@ class Ledger:
             query = query.where(EXPERIMENTS.c.verdict == verdict)
         order = EXPERIMENTS.c.n if last is None else EXPERIMENTS.c.n.desc()
         with self._database.reading() as connection:
-            found = _load(connection, query.order_by(order).limit(first if last is None else last))
+            found = load_experiments(
+                connection, query.order_by(order).limit(first if last is None else last)
+            )
         return found if last is None else found[::-1]
 
     def unfinished(self, tag: str) -> list[Experiment]:
         """Experiments without a verdict: under way, or left by a dead driver."""
         query = self._select(tag).where(EXPERIMENTS.c.verdict.is_(None))
         with self._database.reading() as connection:
-            return _load(connection, query.order_by(EXPERIMENTS.c.n))
+            return load_experiments(connection, query.order_by(EXPERIMENTS.c.n))
 
     def incumbent(self, tag: str) -> Experiment | None:
         """The confirmed keep with the largest number; the baseline is one."""
         found = self.experiments(tag, last=1, verdict=Verdict.KEEP)
         return found[0] if found else None
+
+    def used(self, tag: str, first: int) -> Usage:
+        """What all proposals together used, from experiment `first` on, as far as it is known."""
+        table = EXPERIMENTS.c
+        sums = [sa.func.sum(table[field.name]) for field in fields(Usage)]
+        query = sa.select(*sums).where(self._of(EXPERIMENTS, tag), table.n >= first)
+        with self._database.reading() as connection:
+            *tokens, dollars = connection.execute(query).one()
+        read, cached, written = (None if n is None else int(n) for n in tokens)
+        return Usage(read, cached, written, dollars)
 
     def counts(self, tag: str) -> dict[Verdict, int]:
         """How many experiments ended with each verdict; verdicts that never were are absent."""
@@ -252,7 +263,7 @@ class Ledger:
         query = sa.select(MEASUREMENTS).where(*which, table.outcome.is_not(None))
         with self._database.reading() as connection:
             rows = connection.execute(query.order_by(table.n, table.id))
-            return {row["n"]: _measurement(row) for row in rows.mappings()}
+            return {row["n"]: load_measurement(row) for row in rows.mappings()}
 
     def exams_read(self) -> int:
         """How many holdout scores there are in all of the arena's campaigns."""
@@ -328,7 +339,7 @@ class Ledger:
                 raise LedgerError(
                     f"the ledger {self._database.place} has no {kind} {n} in campaign {tag}"
                 )
-            (changed,) = _load(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
+            (changed,) = load_experiments(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
             if open_ and changed.verdict is not None:
                 self._tally(connection, tag, changed.verdict, 1)
             return changed
@@ -349,46 +360,3 @@ def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, obje
     key = connection.execute(sa.insert(table).values(row)).inserted_primary_key
     assert key is not None
     return int(key[0])
-
-
-def _load(
-    connection: sa.Connection,
-    query: sa.Select[tuple[object, ...]],
-    purposes: Sequence[Purpose] = (Purpose.JUDGE,),
-) -> list[Experiment]:
-    """The experiments that the query selects, with what was taken for these purposes: a query for
-    every PAGE."""
-    rows = connection.execute(query).mappings().all()
-    table = MEASUREMENTS.c
-    finished = sa.select(MEASUREMENTS).where(table.outcome.is_not(None)).order_by(table.id)
-    finished = finished.where(table.purpose.in_(purposes))
-    taken: defaultdict[int, list[Measurement]] = defaultdict(list)
-    for start in range(0, len(rows), PAGE):
-        page = rows[start : start + PAGE]
-        same = (table.arena == page[0]["arena"], table.tag == page[0]["tag"])
-        # The numbers themselves: given the query instead, a planner may read the whole campaign.
-        chosen = table.n.in_([row["n"] for row in page])
-        for row in connection.execute(finished.where(*same, chosen)).mappings():
-            taken[row["n"]].append(_measurement(row))
-    return [_experiment(row, tuple(taken[row["n"]])) for row in rows]
-
-
-def _experiment(row: sa.RowMapping, taken: tuple[Measurement, ...]) -> Experiment:
-    low, high = row["interval_low"], row["interval_high"]
-    values = {name: row[name] for name in _EXPERIMENT_FIELDS} | {
-        "verdict": Verdict(row["verdict"]) if row["verdict"] else None,
-        "interval": None if low is None or high is None else (low, high),
-        "dropped": tuple(row["dropped"]),
-        "measurements": taken,
-    }
-    return Experiment(**values)
-
-
-def _measurement(row: sa.RowMapping) -> Measurement:
-    values = {name: row[name] for name in _MEASUREMENT_FIELDS}
-    values["outcome"] = Outcome(row["outcome"])
-    values["purpose"] = Purpose(row["purpose"])
-    values["curve"] = tuple((float(at), float(value)) for at, value in row["curve"])
-    for name in ("numbers", "reported", "stage_seconds"):
-        values[name] = {key: float(number) for key, number in row[name].items()}
-    return Measurement(**values)

@@ -117,6 +117,12 @@ class Measuring:
         logs.mkdir(parents=True, exist_ok=True)
         return logs
 
+    def pause(self, seconds: float) -> None:
+        """Let time pass; a `stop --now` ends it."""
+        self.stopping.wait(seconds)
+        if self._stop_now():
+            self.stopping.set()
+
     def wait(self, future: Future[T]) -> T:
         """The future's result; meanwhile a `stop --now` from another terminal is obeyed."""
         while wait([future], 0.5).not_done:

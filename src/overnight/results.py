@@ -15,8 +15,9 @@ from pathlib import Path
 
 from overnight.errors import LedgerError
 from overnight.experiment import Experiment
-from overnight.ledger import PAGE, Ledger
+from overnight.ledger import Ledger
 from overnight.message import one_line
+from overnight.rows import PAGE
 from overnight.tables import Metric
 
 _LONGEST = 500  # characters of a text

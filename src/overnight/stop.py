@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from overnight.arena import Arena
-from overnight.experiment import Event
+from overnight.experiment import UNLIMITED, Allowance, Event
 from overnight.history import History
 from overnight.interrupts import EXIT_CODE
 from overnight.ledger import Ledger
 from overnight.quantity import format_duration
 
-FAILURES_IN_A_ROW = 10
-"""Proposals that fail one after another before the agent counts as broken."""
+_CAPPED = 3
 
 
 class StopKind(StrEnum):
@@ -26,6 +25,8 @@ class StopKind(StrEnum):
     PLATEAU = "plateau"
     ASKED = "asked"
     EXHAUSTED = "exhausted"
+    DOLLARS = "dollars"
+    TOKENS = "tokens"
     AGENT = "agent"
     INTERRUPTED = "interrupted"
     ERROR = "error"
@@ -38,7 +39,8 @@ class StopKind(StrEnum):
     @property
     def exit_code(self) -> int:
         """What `overnight run` ends with."""
-        return {self.INTERRUPTED: EXIT_CODE, self.AGENT: 1, self.ERROR: 1}.get(self, 0)
+        capped = {self.DOLLARS: _CAPPED, self.TOKENS: _CAPPED}
+        return {self.INTERRUPTED: EXIT_CODE, self.AGENT: 1, self.ERROR: 1, **capped}.get(self, 0)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,23 @@ class Stretch:
         """When its hours are over; None without such a limit."""
         return None if limits.hours is None else self.began + timedelta(hours=limits.hours)
 
-    def over(self, limits: Limits, arena: Arena, history: History) -> Stop | None:
+    def left(self, limits: Limits, ledger: Ledger, tag: str) -> Allowance:
+        """What the limits leave of dollars and tokens."""
+        if limits.dollars is None and limits.tokens is None:
+            return UNLIMITED
+        used = ledger.used(tag, self.first)
+        tokens = (used.tokens_in or 0) + (used.tokens_out or 0)
+        return Allowance(
+            None if limits.dollars is None else limits.dollars - (used.dollars or 0.0),
+            None if limits.tokens is None else limits.tokens - tokens,
+        )
+
+    def over(self, limits: Limits, arena: Arena, history: History, left: Allowance) -> Stop | None:
         """The limit that has been reached, if any."""
+        if left.dollars is not None and left.dollars <= 0:
+            return Stop(StopKind.DOLLARS, f"the {limits.dollars:g} dollars are spent")
+        if left.tokens is not None and left.tokens <= 0:
+            return Stop(StopKind.TOKENS, f"the {limits.tokens:,} tokens are used up")
         metric, incumbent, latest = arena.metric, history.incumbent, history.latest
         done = latest.n - self.first + 1
         if limits.experiments is not None and done >= limits.experiments:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from overnight.arena import Arena
 from overnight.errors import AgentError
-from overnight.experiment import Experiment, Idea, Verdict
+from overnight.experiment import UNLIMITED, Allowance, Experiment, Idea, Verdict
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Workbench:
     """Name of the back end that confines an agent program; None: the strongest that works."""
     family: str = ""
     """Names the processes of this campaign, so that strays can be found and ended."""
+    allowance: Allowance = UNLIMITED
+    """What this proposal may use at most of dollars and tokens."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the campaign is being stopped at once: return soon."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from overnight.agents.base import Workbench
 from overnight.errors import AgentError
@@ -29,6 +30,7 @@ class CommandAgent:
 
     name: str
     table: AgentTable
+    heeds_brief: ClassVar[bool] = True
 
     def propose(self, bench: Workbench) -> Idea | None:
         brief = bench.transcript.with_name("brief.md")

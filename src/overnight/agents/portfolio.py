@@ -1,0 +1,201 @@
+"""Several agents in one campaign: whose turn it is, who rests, and what changes on a plateau.
+
+Turns go by fixed shares or, without them, by Thompson sampling over the verified gain per cost
+(Thompson, 1933): of each agent's newest experiments a Bayesian bootstrap (Rubin, 1981) draws a
+plausible rate, and the largest draw has the turn. Dollars and minutes both count as cost. An agent
+alone is a portfolio of one.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from overnight.agents.base import Agent
+from overnight.errors import AgentError, Trouble
+from overnight.experiment import UNLIMITED, Allowance, Experiment
+from overnight.history import History
+
+DOLLARS_PER_HOUR = 2.0
+"""What an hour of the machine counts for beside the dollars of a model, unless it is said."""
+PLATEAU = 12
+"""Experiments without a win after which something changes, and again after as many more."""
+_NEWEST = 50
+"""Experiments of an agent that tell of its rate."""
+_IMAGINED = 2
+"""Imagined experiments with the mean of all, so that a new agent is tried."""
+_FIRST_REST, _LONGEST_REST = 30.0, 1800.0
+"""Seconds."""
+_MOST_FAILURES = 10
+"""Failures in a row after which an agent is not asked again."""
+_BOLD = (
+    "There was no win in the last {since} experiments. Small changes near the incumbent no longer "
+    "help: try something different in kind, or combine near misses."
+)
+_BACK = (
+    "There was no win in the last {since} experiments. Your working folder is not the incumbent "
+    "but an earlier one, experiment {n}: find another way on from there, to a better end."
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Who makes the next change, and from where."""
+
+    agent: Agent
+    start: Experiment | None = None
+    """The keep that the change is made to, instead of the newest; it must beat the newest."""
+    hint: str = ""
+    """What the brief says beside all else."""
+    switch: str = ""
+    """What is changed with this turn since the search is on a plateau, in words."""
+    allowance: Allowance = UNLIMITED
+    """What it may use at most."""
+    heard: Callable[[AgentError | None], None] = lambda error: None
+    """Is told how the proposal ended: None is a candidate."""
+
+
+@dataclass
+class _Member:
+    agent: Agent
+    failures: int = 0
+    """In a row."""
+    rests: int = 0
+    """In a row."""
+    until: float = 0.0
+    """On the monotonic clock: when it may be asked again."""
+    out: str = ""
+    """Why it is not asked any more."""
+
+
+class Portfolio:
+    """Agents that take turns. It remembers who failed; what each is worth it reads from history."""
+
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        shares: Mapping[str, float] | None = None,
+        dollars_per_hour: float = DOLLARS_PER_HOUR,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`shares`: of the experiments, by the agents' names; whoever is left out has none."""
+        self.name = ", ".join(agent.name for agent in agents)
+        self.exhausted = False
+        """Whether every agent that is out is so for having nothing left to propose."""
+        self._members = [_Member(agent) for agent in agents]
+        self._shares = shares or {}
+        self._price = dollars_per_hour / 3600
+        self._clock = clock
+
+    @property
+    def over(self) -> str | None:
+        """Why nobody can be asked any more, in words; None while somebody can."""
+        if all(member.out for member in self._members):
+            return "; ".join(f"{m.agent.name} {m.out}" for m in self._members)
+        return None
+
+    @property
+    def rest(self) -> float:
+        """Seconds until somebody may be asked; 0 when somebody may be now."""
+        waiting = [member.until - self._clock() for member in self._members if not member.out]
+        return max(min(waiting, default=0.0), 0.0)
+
+    def turn(self, history: History) -> Turn:
+        """The next turn. Somebody must be there to be asked. The same history and the same
+        failures give the same turn."""
+        n = history.latest.n + 1
+        since = n - 1 - max(history.incumbent.n, 0)
+        ready = [m.agent for m in self._members if not m.out and m.until <= self._clock()]
+        agent = self._chosen(ready, history.finished, n)
+        if since < PLATEAU or not (len(ready) > 1 or _heeds_brief(agent)):
+            return self._plain(agent)
+        changed = self._changed(history, ready, agent, since)
+        return changed if since % PLATEAU == 0 else replace(changed, switch="")
+
+    def heard(self, agent: Agent, error: AgentError | None) -> None:
+        """How the proposal ended: None is a candidate."""
+        member = next(m for m in self._members if m.agent is agent)
+        if error is None:
+            member.failures = member.rests = 0
+            return
+        member.failures += 1
+        if error.trouble.passes:
+            pause = min(_FIRST_REST * 2**member.rests, _LONGEST_REST)
+            member.rests, member.until = member.rests + 1, self._clock() + pause
+        elif error.trouble is Trouble.SIGN_IN:
+            member.out = f"cannot sign in: {error}"
+        elif member.failures >= _MOST_FAILURES:
+            member.out = f"failed {member.failures} times in a row: {error}"
+
+    def finished(self, agent: Agent) -> None:
+        """It has nothing left to propose."""
+        member = next(m for m in self._members if m.agent is agent)
+        member.out = "has nothing left to propose"
+        self.exhausted = all(m.out == member.out for m in self._members)
+
+    # -- whose turn
+
+    def _chosen(self, ready: Sequence[Agent], finished: Sequence[Experiment], n: int) -> Agent:
+        if len(ready) == 1:
+            return ready[0]
+        if self._shares:
+            taken = {a.name: sum(e.agent == a.name for e in finished) for a in ready}
+            # Whoever is furthest behind its share.
+            return max(ready, key=lambda a: self._shares.get(a.name, 0.0) / (taken[a.name] + 1))
+        rates = self._rates(ready, finished, random.Random(n))
+        return max(ready, key=lambda agent: rates[agent.name])
+
+    def _rates(
+        self, ready: Sequence[Agent], finished: Sequence[Experiment], source: random.Random
+    ) -> dict[str, float]:
+        """A draw of each agent's verified gain per dollar."""
+        seen = {a.name: [self._worth(e) for e in finished if e.agent == a.name] for a in ready}
+        every = [pair for pairs in seen.values() for pair in pairs] or [(0.0, 1.0)]
+        gain = sum(pair[0] for pair in every) / len(every) or 1.0
+        known = [(gain, sum(pair[1] for pair in every) / len(every))] * _IMAGINED
+        return {name: _drawn([*pairs[-_NEWEST:], *known], source) for name, pairs in seen.items()}
+
+    def _worth(self, e: Experiment) -> tuple[float, float]:
+        """Verified gain, and cost in dollars."""
+        gain = max(e.claim or 0.0, 0.0) if e.kept else 0.0
+        return gain, (e.dollars or 0.0) + (e.seconds or 0.0) * self._price + 1e-9
+
+    # -- on a plateau
+
+    def _plain(self, agent: Agent) -> Turn:
+        return Turn(agent, heard=partial(self.heard, agent))
+
+    def _changed(self, history: History, ready: Sequence[Agent], agent: Agent, since: int) -> Turn:
+        """Another agent, then a bolder brief, then an earlier keep to begin from, and again."""
+        step, plain = (since // PLATEAU - 1) % 3, self._plain(agent)
+        recent = [e.agent for e in history.finished[-PLATEAU:]]
+        earlier = [history.baseline, *history.keeps][:-1]
+        why = f"no win in {since} experiments"
+        if step == 0 and len(ready) > 1:
+            other = min(ready, key=lambda a: recent.count(a.name))
+            words = f"{why}: the turn goes to {other.name}, which had the fewest"
+            return replace(self._plain(other), switch=words)
+        if not _heeds_brief(agent):
+            return plain
+        if step == 2 and earlier and since % 2 == 0:
+            start = earlier[-1 - since // (3 * PLATEAU) % len(earlier)]
+            words = f"{why}: every other change begins from experiment {start.n}"
+            hint = _BACK.format(since=since, n=start.n)
+            return replace(plain, start=start, hint=hint, switch=words)
+        words = f"{why}: the brief asks for something bolder"
+        return replace(plain, hint=_BOLD.format(since=since), switch=words)
+
+
+def _heeds_brief(agent: Agent) -> bool:
+    """Whether it reads what it is told, so that words can make it bolder."""
+    return bool(getattr(agent, "heeds_brief", False))
+
+
+def _drawn(pairs: Sequence[tuple[float, float]], source: random.Random) -> float:
+    """A Bayesian bootstrap of gain per cost: each experiment weighs a draw of Exp(1)."""
+    weights = [source.expovariate(1.0) for _ in pairs]
+    gained = sum(w * gain for w, (gain, _) in zip(weights, pairs, strict=True))
+    return gained / sum(w * cost for w, (_, cost) in zip(weights, pairs, strict=True))
