@@ -33,6 +33,7 @@ from overnight.tables import (
     Holdout,
     JudgeTable,
     Metric,
+    PortfolioTable,
     Run,
     Score,
     Setup,
@@ -69,6 +70,7 @@ class Arena(Table):
     constraints: Mapping[str, Constraint] = Field(default_factory=dict)
     judge: JudgeTable = JudgeTable()
     agents: Mapping[str, AgentTable] = Field(default_factory=dict)
+    portfolio: PortfolioTable = PortfolioTable()
 
     @classmethod
     def find(cls, start: Path) -> Path:
@@ -204,6 +206,7 @@ class Arena(Table):
 
     def _mistakes_in_settings(self) -> Iterator[str]:
         yield from (f"judge.{words}" for words in self.judge.mistakes())
+        yield from (f"portfolio.{words}" for words in self.portfolio.mistakes())
         for name, bounds in self.constraints.items():
             yield from (f"constraints.{name}: {words}" for words in bounds.mistakes())
 

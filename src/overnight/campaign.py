@@ -114,7 +114,9 @@ class Campaign:
             undo.pop_all()
         return campaign
 
-    def run(self, agent: Agent, limits: Limits, observe: Observer = lambda _: None) -> Stop:
+    def run(
+        self, agent: Agent | Portfolio, limits: Limits, observe: Observer = lambda _: None
+    ) -> Stop:
         """Try one proposal after another until a limit or a wish ends it; says what did.
 
         Raises OvernightError or OSError when the machine, not a candidate, is at fault; the reason

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -185,6 +185,28 @@ class JudgeTable(Table):
                     )
         if self.rule == "confirm" and self.margin is not None and not self.simplify:
             yield "margin: has no effect with simplify = false; remove one of them"
+
+
+class PortfolioTable(Table):
+    """Several agents in one campaign."""
+
+    agents: tuple[str, ...] = Field(default=(), strict=False)
+    """Who takes part, by the names that `--agent` knows."""
+    tuner: bool = True
+    """Whether the tuner joins when the editable files have constants: classical search and language
+    models win on different things."""
+    shares: Mapping[str, Annotated[FiniteFloat, Field(gt=0)]] = Field(default_factory=dict)
+    """Name → its share of the experiments. Without: by verified gain per cost."""
+    dollars_per_hour: FiniteFloat = Field(default=2.0, ge=0)
+    """What an hour of the machine counts for beside the dollars of a model."""
+
+    def mistakes(self) -> Iterator[str]:
+        """What is wrong with it, in sentences."""
+        for name in self.shares.keys() - {*self.agents, *("tuner",) * self.tuner}:
+            yield f"shares: {name} takes no part; expected one of agents: {', '.join(self.agents)}"
+        for name in {*self.agents} - self.shares.keys():
+            if self.shares:
+                yield f"shares: {name} has none and would never be asked; give it one"
 
 
 class AgentTable(Table):

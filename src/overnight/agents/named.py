@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
@@ -10,13 +11,48 @@ from typing import cast
 from overnight.agents.base import Agent
 from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
+from overnight.agents.portfolio import Portfolio
 from overnight.arena import Arena
-from overnight.errors import UsageError
+from overnight.errors import AgentError, UsageError
 from overnight.tables import AgentTable
 
 GROUP = "overnight.agents"
 """The entry-point group through which other packages add agents: a name → a class whose
 constructor takes no arguments."""
+PORTFOLIO = "portfolio"
+
+
+def portfolio_named(names: str, arena: Arena) -> Portfolio:
+    """One agent, several with commas between, or `portfolio`: those of arena.toml's [portfolio].
+
+    Several are joined by the tuner where the arena lets it and there are constants to tune. Raises
+    UsageError.
+    """
+    table, chosen = arena.portfolio, names.split(",")
+    if names == PORTFOLIO:
+        if not table.agents:
+            raise UsageError(
+                "--agent portfolio: arena.toml names no agents; add [portfolio] and below it "
+                'agents = ["claude", "tuner"], or name some: --agent claude,tuner'
+            )
+        chosen = [*table.agents]
+    agents = [agent_named(name.strip(), arena) for name in dict.fromkeys(chosen)]
+    if len(agents) == 1:
+        return Portfolio(agents)
+    if table.tuner and "tuner" not in chosen and _has_constants(arena):
+        agents.append(agent_named("tuner", arena))
+    return Portfolio(agents, table.shares, table.dollars_per_hour)
+
+
+def _has_constants(arena: Arena) -> bool:
+    from overnight.agents.constants import find_constants
+
+    for path in arena.editable_files():
+        if path.endswith(".py"):
+            with suppress(AgentError):  # no Python of this version: nothing to tune
+                if find_constants(path, (arena.root / path).read_text(errors="replace")):
+                    return True
+    return False
 
 
 def _agent_of(name: str, table: AgentTable) -> Agent:

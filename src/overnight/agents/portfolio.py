@@ -181,7 +181,8 @@ class Portfolio:
         if not _heeds_brief(agent):
             return plain
         if step == 2 and earlier and since % 2 == 0:
-            start = earlier[-1 - since // (3 * PLATEAU) % len(earlier)]
+            round_ = since // (3 * PLATEAU) - 1
+            start = earlier[-1 - round_ % len(earlier)]
             words = f"{why}: every other change begins from experiment {start.n}"
             hint = _BACK.format(since=since, n=start.n)
             return replace(plain, start=start, hint=hint, switch=words)

@@ -77,13 +77,19 @@ def init(
 @app.command(epilog="Example: overnight run --hours 8")
 def run(
     agent: Annotated[
-        str, typer.Option(help="tuner, NAME, patches:FOLDER, command:LINE.")
-    ] = "tuner",
+        str | None, typer.Option(help="tuner, NAME, patches:FOLDER, command:LINE; or NAME,NAME,….")
+    ] = None,
     experiments: Experiments = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Stop after this many hours.")] = None,
     target: Annotated[float | None, typer.Option(help="Stop when the metric is this good.")] = None,
     plateau: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many experiments without a win.")
+    ] = None,
+    dollars: Annotated[
+        float | None, typer.Option(min=0, help="Stop when proposals have cost so many US dollars.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Stop when they have used so many tokens.")
     ] = None,
     tag: Tag = None,
     no_sandbox: NoSandbox = False,
@@ -93,23 +99,24 @@ def run(
     from overnight.stop import Limits
 
     _offer_repository(folder)
-    limits = Limits(experiments, hours, target, plateau)
+    limits = Limits(experiments, hours, target, plateau, dollars, tokens)
     raise typer.Exit(_drive(folder, tag, agent, limits, no_sandbox))
 
 
 def _drive(
-    folder: Path, tag: str | None, agent: str, limits: Limits, no_sandbox: bool = False
+    folder: Path, tag: str | None, agent: str | None, limits: Limits, no_sandbox: bool = False
 ) -> int:
-    from overnight.agents.named import agent_named
+    from overnight.agents.named import PORTFOLIO, portfolio_named
     from overnight.campaign import Campaign
     from overnight.live import LiveView, last_screen
     from overnight.record import Record
 
     with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
-        proposer = agent_named(agent, campaign.arena)
+        default = PORTFOLIO if campaign.arena.portfolio.agents else "tuner"
+        portfolio = portfolio_named(agent or default, campaign.arena)
         told = say(campaign.warnings)
         with LiveView(campaign.arena, campaign.tag, out) as view:
-            stop = campaign.run(proposer, limits, view.observe)
+            stop = campaign.run(portfolio, limits, view.observe)
         say(campaign.warnings[told:])
         record = Record(campaign.arena, campaign.ledger, campaign.tag)
         files = [record.report(), record.draw(), campaign.results]
