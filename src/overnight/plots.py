@@ -87,7 +87,7 @@ def _draw_gains(axes: Axes, gap: Gap) -> None:
             color=_RED, alpha=0.1, linewidth=0, label="what the exam does not see",
         )  # fmt: skip
     aside = numbers[-1] / 250  # so that no bar hides another
-    bars = " (bars: one standard error)" if gap.noise else ""
+    bars = " (bars: one standard error)" if gap.noise.differences else ""
     for curve, side, x, colour, style, label in (
         (referee, 0, numbers, _GREEN, "o-", f"referee, which selects{bars}"),
         (exam, 1, [n + aside * bool(n) for n in numbers], _RED, "s--", "final exam"),

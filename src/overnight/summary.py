@@ -250,6 +250,7 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
     if baseline is not None and baseline.verdict is not None:
         counts[baseline.verdict] -= 1
     recent = [e for e in ledger.experiments(tag, last=_RECENT) if e.verdict is not None]
+    noise = _noise(arena, kept, [*recent, *provisional])
     newest = recent[-1].ended if recent and recent[-1].ended else record.started
     driven = driver_of(lock_path(arena, tag)) is not None
     turns = ledger.events(tag, "start", "stop")
@@ -266,16 +267,7 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         wins=[e for e in kept if e.n > 0 and not e.rider],
         riders=[e for e in kept if e.rider],
         provisional=provisional,
-        noise=noise_of(
-            series(arena, kept[-1]) if kept else (),
-            [
-                series(arena, e)
-                for e in {e.n: e for e in [*recent, *provisional, *kept[:-1]]}.values()
-                if e.n != kept[-1].n
-            ]
-            if kept
-            else (),
-        ),
+        noise=noise,
         fixed_seed=_fixed_seed(ledger, tag),
         driven=driven,
         running=_running(ledger, tag, newest) if driven else None,
@@ -283,13 +275,22 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
         pruning=savings(ledger, tag),
-        holdout=read_gap(arena, ledger, tag, kept, recent),
+        holdout=read_gap(arena, ledger, tag, kept, noise),
     )
 
 
 def _fixed_seed(ledger: Ledger, tag: str) -> str | None:
     event = ledger.newest_event(tag, SEED)
     return str(event.data["words"]) if event else None
+
+
+def _noise(arena: Arena, kept: Sequence[Experiment], others: Iterable[Experiment]) -> Noise:
+    """Of one measurement, from the keeps, oldest first, and what else was measured twice."""
+    if not kept:
+        return noise_of(())
+    pool = {e.n: e for e in [*others, *kept]}
+    del pool[kept[-1].n]
+    return noise_of(series(arena, kept[-1]), [series(arena, e) for e in pool.values()])
 
 
 def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:
