@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -133,14 +133,17 @@ class Experiment:
     score: float | None = None
     """The judge's estimate of the metric from all measurements."""
     gain: float | None = None
-    """Improvement over the parent, positive is better, in units of the metric."""
+    """Improvement over the parent, positive is better, in units of the metric. In a stack that was
+    confirmed as a whole, the share that is believed to be its own: pages do not claim it."""
     interval: tuple[float, float] | None = None
     """Confidence interval of the gain, where the judge's rule gives one."""
     simpler: bool = False
     """Whether a keep, confirmed or not, was kept for being simpler rather than better."""
-    rider: bool = False
-    """Whether a keep came along in a stack that was confirmed as a whole, without being shown to
-    add anything by itself; its gain is then its share of a guess, and it counts as no win."""
+    within: int | None = None
+    """Of a keep that was confirmed in a stack of several: the number of its tip, to which the gain
+    of the whole belongs. By itself it is not shown to add anything."""
+    whole: float | None = None
+    """Of such a tip: the confirmed gain of the whole stack; the interval is that of it too."""
     description: str = ""
     hypothesis: str = ""
     parameters: Mapping[str, Value] = field(default_factory=dict)
@@ -176,13 +179,15 @@ class Experiment:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What every page says beside its scores: "self-reported", "no sandbox", "came along"."""
+        """What every page says beside its scores: "self-reported", "no sandbox", "simpler",
+        "confirmed with #7"."""
         own_word = any(m.self_reported for m in self.measurements)
         loose = any(m.sandbox == "none" for m in self.measurements)
         return (
             ("self-reported",) * own_word
             + ("no sandbox",) * loose
-            + ("came along, not shown to add anything",) * self.rider
+            + ("simpler",) * self.simpler
+            + (f"confirmed with #{self.within}",) * self.is_member
         )
 
     @property
@@ -191,9 +196,31 @@ class Experiment:
         return self.verdict is Verdict.KEEP
 
     @property
+    def is_member(self) -> bool:
+        """Whether it lies below the tip of a stack that was confirmed as a whole."""
+        return self.within not in (None, self.n)
+
+    @property
     def claim(self) -> float | None:
-        """The gain that pages show: that of a rider is no more than a guess."""
-        return None if self.rider else self.gain
+        """The gain that pages show: of a confirmed stack that of the whole, on its tip; none of its
+        members, and none of what was kept for being simpler."""
+        if self.within is not None:
+            return self.whole
+        return None if self.simpler else self.gain
+
+    @property
+    def won(self) -> bool:
+        """Whether it is a win: a keep, after the baseline, with a gain to claim."""
+        return self.kept and self.n > 0 and self.claim is not None
+
+
+def confirmed_gain(keeps: Iterable[Experiment]) -> float:
+    """What all these keeps are better by together: the gains of the wins, less what
+    simplifications seem to have lost."""
+    return sum(
+        min(keep.gain or 0.0, 0.0) if keep.simpler and keep.within is None else keep.claim or 0.0
+        for keep in keeps
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from itertools import accumulate
 from scipy.special import stdtrit
 
 from overnight.arena import Arena
-from overnight.experiment import Experiment
+from overnight.experiment import Experiment, confirmed_gain
 from overnight.ledger import Ledger
 from overnight.noise import Noise
 from overnight.tables import Metric
@@ -152,7 +152,8 @@ def read_gap(
     exams = ledger.exams(tag)
     if arena.holdout is None and not exams:
         return None
-    confirmed = dict(zip((e.n for e in kept), accumulate(e.gain or 0.0 for e in kept), strict=True))
+    steps = accumulate(confirmed_gain([e]) for e in kept[1:])
+    confirmed = {0: 0.0, **dict(zip((e.n for e in kept[1:]), steps, strict=True))}
     sat = [(e, exams[e.n].score) for e in kept if e.n in exams]
     confirms = arena.judge.rule == "confirm"
     return Gap(

@@ -55,7 +55,8 @@ class Closing:
     candidate: str | None = None
     """The commit that takes the measured one's place (same tree, final message), if any."""
     simpler: bool = False
-    rider: bool = False
+    within: int | None = None
+    whole: float | None = None
 
     @property
     def values(self) -> dict[str, object]:
@@ -65,6 +66,10 @@ class Closing:
         return {
             k: v for k, v in values.items() if k != "interval" and (k, v) != ("candidate", None)
         }
+
+    def of(self, experiment: Experiment) -> Experiment:
+        """The experiment as it will be."""
+        return replace(experiment, **{k: v for k, v in vars(self).items() if k != "candidate"})
 
     def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
         """The same numbers under another verdict."""

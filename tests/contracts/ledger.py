@@ -295,7 +295,10 @@ class LedgerContract:
         before = ledger.experiment("jul1", 0)
         ledger.close()
         execute(place, "DROP INDEX measurements_by_purpose")
-        later = {"experiments": ("simpler", "rider"), "measurements": ("purpose", "curve")}
+        later = {
+            "experiments": ("simpler", "within", "whole"),
+            "measurements": ("purpose", "curve"),
+        }
         later["measurements"] += ("sandbox", "referee")
         for table, columns in later.items():
             for column in columns:
@@ -304,8 +307,8 @@ class LedgerContract:
         with closing(Ledger.at(place, "toy", create=False)) as upgraded:
             after = upgraded.experiment("jul1", 0)
             upgraded.open_experiment("jul1", 1, "tuner", COMMIT)
-            upgraded.close_experiment("jul1", 1, Closing(Verdict.KEEP, "rode", 1.4, rider=True))
-            assert [e.rider for e in upgraded.experiments("jul1")] == [False, True]
+            upgraded.close_experiment("jul1", 1, Closing(Verdict.KEEP, "with 2", 1.4, within=2))
+            assert [e.within for e in upgraded.experiments("jul1")] == [None, 2]
         assert before is not None and after is not None
         (old,), (new,) = before.measurements, after.measurements
         assert replace(after, measurements=()) == replace(before, measurements=())
