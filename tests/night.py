@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from overnight.arena import Arena
-from overnight.experiment import CampaignRecord, Idea, Measurement, Outcome, Verdict
-from overnight.ledger import Closing, Ledger
+from overnight.experiment import CampaignRecord, Closing, Idea, Measurement, Outcome, Verdict
+from overnight.ledger import Ledger
 from overnight.summary import Summary, summarize
 from toy import ARENA, write_toy
 

@@ -14,9 +14,8 @@ from overnight.agents.base import Agent, Rejected, Workbench
 from overnight.brief import write_brief
 from overnight.driven import Driven
 from overnight.errors import AgentError, OvernightError
-from overnight.experiment import Experiment, Idea, Verdict
+from overnight.experiment import Closing, Experiment, Idea, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
-from overnight.ledger import Closing
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message, one_line
 from overnight.policies import PRIVATE

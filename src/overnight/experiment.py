@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -212,6 +212,39 @@ class Experiment:
     def won(self) -> bool:
         """Whether it is a win: a keep, after the baseline, with a gain to claim."""
         return self.kept and self.n > 0 and self.claim is not None
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What is written when an experiment ends."""
+
+    verdict: Verdict
+    reason: str
+    score: float | None = None
+    gain: float | None = None
+    interval: tuple[float, float] | None = None
+    candidate: str | None = None
+    """The commit that takes the measured one's place (same tree, final message), if any."""
+    simpler: bool = False
+    within: int | None = None
+    whole: float | None = None
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The columns that it fills."""
+        low, high = self.interval or (None, None)
+        values = vars(self) | {"interval_low": low, "interval_high": high}
+        return {
+            k: v for k, v in values.items() if k != "interval" and (k, v) != ("candidate", None)
+        }
+
+    def of(self, experiment: Experiment) -> Experiment:
+        """The experiment as it will be."""
+        return replace(experiment, **{k: v for k, v in vars(self).items() if k != "candidate"})
+
+    def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
+        """The same numbers under another verdict."""
+        return replace(self, verdict=verdict, reason=reason, candidate=candidate)
 
 
 def confirmed_gain(keeps: Iterable[Experiment]) -> float:

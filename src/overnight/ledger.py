@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from overnight.database import (
 from overnight.errors import LedgerError
 from overnight.experiment import (
     CampaignRecord,
+    Closing,
     Event,
     Experiment,
     Idea,
@@ -41,39 +42,6 @@ PAGE = 500
 """Experiments that are fetched at a time, by whoever wants them all."""
 _EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
 _MEASUREMENT_FIELDS = {f.name for f in fields(Measurement)}
-
-
-@dataclass(frozen=True)
-class Closing:
-    """What is written when an experiment ends."""
-
-    verdict: Verdict
-    reason: str
-    score: float | None = None
-    gain: float | None = None
-    interval: tuple[float, float] | None = None
-    candidate: str | None = None
-    """The commit that takes the measured one's place (same tree, final message), if any."""
-    simpler: bool = False
-    within: int | None = None
-    whole: float | None = None
-
-    @property
-    def values(self) -> dict[str, object]:
-        """The columns that it fills."""
-        low, high = self.interval or (None, None)
-        values = vars(self) | {"interval_low": low, "interval_high": high}
-        return {
-            k: v for k, v in values.items() if k != "interval" and (k, v) != ("candidate", None)
-        }
-
-    def of(self, experiment: Experiment) -> Experiment:
-        """The experiment as it will be."""
-        return replace(experiment, **{k: v for k, v in vars(self).items() if k != "candidate"})
-
-    def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
-        """The same numbers under another verdict."""
-        return replace(self, verdict=verdict, reason=reason, candidate=candidate)
 
 
 class Ledger:

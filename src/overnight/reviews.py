@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from overnight.arena import Arena
 from overnight.driven import Driven
 from overnight.errors import MeasurementImpossible
-from overnight.experiment import Experiment, Measurement, Verdict
+from overnight.experiment import Closing, Experiment, Measurement, Verdict
 from overnight.judge import Decision, Judge, More, Pair, Side, estimate
-from overnight.ledger import Closing
 from overnight.measuring import Measuring
 from overnight.message import kept_message
 from overnight.patience import MOST_TRIALS, RESERVE, Round

@@ -17,8 +17,8 @@ import pytest
 from contracts.processes import Place, begin, execute, process
 from contracts.records import COMMIT, campaign, conclude, measurement
 from overnight.errors import LedgerError
-from overnight.experiment import Experiment, Idea, Measurement, Outcome, Purpose, Verdict
-from overnight.ledger import Closing, Ledger
+from overnight.experiment import Closing, Experiment, Idea, Measurement, Outcome, Purpose, Verdict
+from overnight.ledger import Ledger
 
 NASTY = "tab\t newline\n nul\0 quote' \" half \ud83d bidi \u202e ü 🙂 %s ; DROP TABLE events"
 
