@@ -24,19 +24,19 @@ not there (yet).
   inseparable), `gain` (of the program with the win over the one without), `measurements`, `words`.
 - `power` has `metric`, `noise`, `seconds` (of one measurement), `hours`, `rate` (with --rate),
   `measurements`, `experiments`, `visible` (the gain kept in four campaigns of five) and `gains`: a
-  list of `gain`, `sigmas`, `chance`, `pairs` (by the arena's own settings; null: more than
-  judge.max_repeats). `assumes` has the settings that the others speak of, and `differs` what of
-  these the arena has otherwise.
+  list of `gain`, `sigmas`, `chance`, `pairs` (null: more than judge.max_repeats). `assumes` has
+  the settings that all of these speak of, and `differs` what of them the arena has otherwise.
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
-  `interval`, `charges` (what soft constraints take off the score, by name), `candidate`, `parent`,
-  `agent`, `description`, `hypothesis`, `started`, `seconds`, `measurements`, `reason`,
+  `interval` (of a confirmed stack both stand on its tip), `confirmed_with` (the number of that
+  tip), `simpler`, `charges` (what soft constraints take off the score, by name), `candidate`,
+  `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`, `measurements`, `reason`,
   `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
   `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
   `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `purpose` (judge; in show
   alone also holdout, replay and ablation), `log` (a folder under `.overnight/`).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
-  (an experiment), `experiments`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what is under
-  way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
+  (an experiment), `experiments`, `keeps`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what
+  is under way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
   `noise`, `cost`, `provisional` (their numbers),
   `pruning` (runs ended early, controls, seconds saved, wins lost),
   `holdout` (the final exam: the scores of baseline and incumbent, the gap

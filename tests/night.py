@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from overnight.arena import Arena
-from overnight.experiment import CampaignRecord, Idea, Measurement, Outcome, Verdict
-from overnight.ledger import Closing, Ledger
+from overnight.experiment import CampaignRecord, Closing, Idea, Measurement, Outcome, Verdict
+from overnight.ledger import Ledger
 from overnight.summary import Summary, summarize
 from toy import ARENA, write_toy
 
@@ -46,7 +46,8 @@ class Night:
         reason: str = "because",
         verdict: Verdict | None = None,
         hypothesis: str = "",
-        rider: bool = False,
+        within: int | None = None,
+        whole: float | None = None,
     ) -> None:
         """An experiment with this score, kept if it is better unless a verdict is given; or one
         that failed so."""
@@ -73,7 +74,9 @@ class Night:
         orient = self.arena.metric.orient
         gain = orient(score) - orient(best.score) if best and best.score is not None else None
         verdict = verdict or (Verdict.KEEP if gain is None or gain > 0 else Verdict.DISCARD)
-        self.ledger.close_experiment("t", n, Closing(verdict, reason, score, gain, rider=rider))
+        self.ledger.close_experiment(
+            "t", n, Closing(verdict, reason, score, gain, within=within, whole=whole)
+        )
 
     def summary(self) -> Summary:
         return summarize(self.arena, self.ledger, "t")

@@ -11,7 +11,8 @@ import pytest
 
 from exam import SECRET, TABLE, make_exam
 from overnight.experiment import Experiment, Measurement, Outcome
-from overnight.gap import OVERFITTED, Gap, Noise, Sitting
+from overnight.gap import OVERFITTED, Gap, Sitting
+from overnight.noise import Noise, Reading, noise_of
 from overnight.tables import Metric
 from toy import ARENA, overnight
 from writer import Writer, run
@@ -22,34 +23,41 @@ DOWN = [f"X={9 - n}\n" for n in range(5)]
 THRESHOLD = '\n[judge]\nrule = "threshold"\ngain = 0.5\nrepeats = 2\n'
 
 
+def known(variance: float, repeats: int) -> Noise:
+    return Noise(variance**0.5, 0.0, (1.0,) * repeats)
+
+
+UNKNOWN = noise_of(())
+
+
 def sitting(n: int, judged: list[float], exam: float) -> Sitting:
     taken = tuple(Measurement("c", k, NOW, Outcome.FINISHED, s) for k, s in enumerate(judged))
     middle = sorted(judged)[len(judged) // 2]
     return Sitting(Experiment(n, "a", NOW, score=middle, measurements=taken), exam)
 
 
-def gap(first: Sitting, last: Sitting, noise: Noise | None) -> Gap:
+def gap(first: Sitting, last: Sitting, noise: Noise) -> Gap:
     return Gap(METRIC, [first, last], [], last.experiment.n, 2, noise)
 
 
 @pytest.mark.parametrize(
     ("referee", "exam", "noise", "warns"),
     [
-        (1.0, 1.0, Noise(0.01, 30), False),
-        (1.0, 0.6, Noise(0.0, 30), False),  # most of it is there
-        (1.0, 0.4, Noise(0.01, 30), True),
-        (1.0, 0.4, Noise(0.25, 30), False),  # luck explains it
-        (1.0, -2.0, Noise(0.25, 30), True),
-        (1.0, 0.4, Noise(0.0, 1), True),
-        (1.0, -2.0, Noise(0.01, 1), True),
-        (1.0, 0.4, Noise(0.01, 1), False),  # the noise itself is hardly known
-        (1.0, 0.4, None, False),
-        (1.0, 0.0, None, True),
-        (-1.0, -5.0, Noise(0.0, 30), False),  # nothing that could have been over-fitted
+        (1.0, 1.0, known(0.01, 30), False),
+        (1.0, 0.6, known(0.0, 30), False),  # most of it is there
+        (1.0, 0.4, known(0.01, 30), True),
+        (1.0, 0.4, known(0.25, 30), False),  # luck explains it
+        (1.0, -2.0, known(0.25, 30), True),
+        (1.0, 0.4, known(0.0, 1), True),
+        (1.0, -2.0, known(0.01, 1), True),
+        (1.0, 0.4, known(0.01, 1), False),  # the noise itself is hardly known
+        (1.0, 0.4, UNKNOWN, False),
+        (1.0, 0.0, UNKNOWN, True),
+        (-1.0, -5.0, known(0.0, 30), False),  # nothing that could have been over-fitted
     ],
 )
 def test_it_warns_when_most_of_the_gain_is_not_there_and_luck_does_not_explain_it(
-    referee: float, exam: float, noise: Noise | None, warns: bool
+    referee: float, exam: float, noise: Noise, warns: bool
 ) -> None:
     told = gap(sitting(0, [10.0], 20.0), sitting(7, [10 - referee], 20 - exam), noise)
     assert told.overfitted is warns
@@ -66,8 +74,8 @@ def test_an_honest_gain_is_rarely_warned_of_and_an_over_fitted_one_often(sigmas:
             return sitting(n, scores, chance.gauss(exam, 1.0))
 
         pair = side(0, 0, 0), side(-sigmas, -exam_gain, 5)
-        deviations = [(s - sum(e) / 3) ** 2 for p in pair for e in [p.experiment.scores] for s in e]
-        return gap(*pair, Noise(sum(deviations) / 4, 4)).overfitted
+        first, last = ([Reading(s, k) for k, s in enumerate(p.experiment.scores)] for p in pair)
+        return gap(*pair, noise_of(first, [last])).overfitted
 
     honest = sum(one(sigmas) for _ in range(4000)) / 4000
     assert honest <= 0.03, honest
@@ -76,7 +84,7 @@ def test_an_honest_gain_is_rarely_warned_of_and_an_over_fitted_one_often(sigmas:
 
 
 def test_without_a_baseline_there_is_nothing_to_compare() -> None:
-    alone = Gap(METRIC, [sitting(3, [1.0], 2.0)], [0], 3, 1, None)
+    alone = Gap(METRIC, [sitting(3, [1.0], 2.0)], [0], 3, 1, UNKNOWN)
     assert alone.gains is None and alone.gap is None and not alone.overfitted
 
 

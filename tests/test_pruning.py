@@ -14,8 +14,7 @@ from rich.console import Console
 from night import Night
 from overnight import Campaign, Experiment, Limits
 from overnight.documents import status_document
-from overnight.experiment import Measurement, Outcome, Verdict
-from overnight.ledger import Closing
+from overnight.experiment import Closing, Measurement, Outcome, Verdict
 from overnight.live import status_text
 from overnight.pages import plain_line
 from overnight.prune import EARLIEST, LEAST, is_control

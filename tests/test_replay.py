@@ -97,7 +97,8 @@ def test_the_campaign_goes_on_as_if_nothing_had_been_replayed(done: Path) -> Non
 
 
 def test_a_stop_ends_a_replay_and_an_old_one_does_not(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", run=RUN + "test $OVERNIGHT_SEED = 0 || sleep 1\n")
+    slow = RUN + "test $OVERNIGHT_SEED = 0 || sleep 1\n"
+    toy = make_toy(tmp_path / "arena", ARENA + GREEDY, run=slow)
     with Campaign.open(toy, "t") as campaign:
         campaign.try_(Writer(["X=8\n"]))
         campaign.ledger.add_event("t", "stop-request", now=True)

@@ -61,19 +61,22 @@ def test_it_says_what_was_gained_and_how_to_take_it(tmp_path: Path) -> None:
     assert [line[3:] for line in text.split("\n") if line.startswith("## ")] == SECTIONS
 
 
-def test_what_came_along_is_on_the_branch_and_is_no_win(tmp_path: Path) -> None:
+def test_a_stack_is_one_row_and_its_members_are_below_it(tmp_path: Path) -> None:
     night = Night(tmp_path)
     night.add(7.0)
-    night.add(6.5, "a comment", rider=True)
-    night.add(5.0, "half the rate")
+    night.add(6.5, "a comment", within=2)
+    night.add(5.0, "half the rate", within=2, whole=1.75)
     text = report(night)
-    assert "with 1 win (and 1 change that came along) in 2 experiments**" in text
-    wins, along = text.split("## Came along")
-    assert "half the rate" in wins and "a comment" not in wins
-    assert "### #1: a comment" in along.split("## What did not work")[0]
-    assert night.summary().gain == 2.0
-    (table,) = [line for line in screen(night).splitlines() if "a comment" in line]
-    assert "came along, not shown to add anything" in table and "+0.5" not in table
+    assert (
+        "loss is 1.75 better (25%) than the baseline's 7, confirmed, with 1 win of 2 changes"
+        in text
+    )
+    wins = text.split("## What did not work")[0]
+    assert "| 2 | 5 | 1.75 |  | half the rate (with #1) |" in wins
+    assert wins.index("### #2: half the rate") < wins.index("### #1: a comment")
+    assert night.summary().gain == 1.75
+    (row,) = [line for line in screen(night).splitlines() if "a comment" in line]
+    assert "confirmed with #2" in row and "+0.5" not in row
 
 
 def test_without_wins_there_is_nothing_to_merge(tmp_path: Path) -> None:

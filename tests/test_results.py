@@ -12,8 +12,16 @@ import pytest
 
 from overnight import results
 from overnight.errors import LedgerError
-from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Outcome, Verdict
-from overnight.ledger import Closing, Ledger
+from overnight.experiment import (
+    CampaignRecord,
+    Closing,
+    Experiment,
+    Idea,
+    Measurement,
+    Outcome,
+    Verdict,
+)
+from overnight.ledger import Ledger
 from overnight.rows import PAGE
 from overnight.tables import Metric
 

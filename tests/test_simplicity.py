@@ -57,11 +57,22 @@ def test_less_code_is_simpler(tmp_path: Path) -> None:
         {"value.py": f"exec(bytes.fromhex('{PACKED.hex()}'))\n"},
         {"value.py": f"exec({int.from_bytes(PACKED):#x}.to_bytes(9999))\n"},
         {"value.py": PROGRAM + "\nprint 'of another Python'\n"},
+        {"value.py": f'r"""{PROGRAM.replace(chr(34) * 3, "")}"""\nexec(__doc__)\n'},
         {"value.py": "exec(open('a.txt').read())\n", "a.txt": PROGRAM},
         {"value.py": "exec(open('a.txt').read())\n", "a.txt": PACKED.decode()},
         {"value.py": PROGRAM.replace("simpler", "s").replace("experiment", "e")},
     ],
-    ids=["exec", "packed", "hex", "number", "syntax", "moved", "moved, packed", "names"],
+    ids=[
+        "exec",
+        "packed",
+        "hex",
+        "number",
+        "syntax",
+        "docstring",
+        "moved",
+        "moved, packed",
+        "names",
+    ],
 )
 def test_code_in_disguise_is_not_simpler(tmp_path: Path, after: dict[str, str]) -> None:
     assert not simpler(tmp_path, {"value.py": PROGRAM}, after)

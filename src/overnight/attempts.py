@@ -15,9 +15,8 @@ from overnight.agents.portfolio import Turn
 from overnight.brief import write_brief
 from overnight.driven import Driven
 from overnight.errors import AgentError, OvernightError, Trouble
-from overnight.experiment import Experiment, Idea, Usage, Verdict
+from overnight.experiment import Closing, Experiment, Idea, Usage, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
-from overnight.ledger import Closing
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message, one_line
 from overnight.policies import PRIVATE
@@ -145,6 +144,8 @@ class Attempts:
             return self._refuse(n, idea, Verdict.INVALID, "; ".join(made.refused), made.dropped)
         if made.commit is None:
             words = "nothing editable was changed"
+            if (tip := self._history.tip).verdict is Verdict.PROVISIONAL:
+                words += f" beyond #{tip.n}, which is provisional: further experiments confirm it"
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
         if luck := self._chosen_seed(parent, made.commit):
             return self._refuse(n, idea, Verdict.INVALID, luck, made.dropped)
@@ -220,7 +221,7 @@ class Attempts:
             return self._close(experiment, closing)
         commit = experiment.candidate
         if experiment.n > 0:
-            message = kept_message(self._tag, experiment, self._arena.metric, score, decision.gain)
+            message = kept_message(self._tag, closing.of(experiment), self._arena.metric)
             commit = self._workspace.reword(commit, message)
             self._workspace.refs.record(self._tag, experiment.n, commit)
         return self._close(experiment, closing.as_(Verdict.KEEP, decision.reason, commit))

@@ -118,7 +118,12 @@ def _contract(arena: Arena) -> list[str]:
         limits = [
             f"{k} {v:g}" for k, v in (("min", bounds.min), ("max", bounds.max)) if v is not None
         ]
+        if bounds.soft is not None:
+            cost = "the whole score" if bounds.cost is None else f"{bounds.cost:g}"
+            limits.append(f"above {bounds.soft:g} the score counts for less, {cost} at twice that")
         lines.append(f"- Constraint on {name}: {', '.join(limits)}.")
+    if arena.judge.rule == "confirm" and arena.judge.simplify:
+        lines.append("- Less code with an equal score is kept too.")
     return lines
 
 
@@ -173,8 +178,8 @@ def _results(experiments: Iterable[Experiment]) -> list[str]:
         line = f"- {e.n}: {e.verdict} {_score(e)}{gain} — {one_line(e.description, 160)}"
         if e.reason and not e.kept:
             line += f" — {one_line(e.reason, 240)}"
-        if e.rider:
-            line += " (came along with a win, not shown to add anything)"
+        if e.kept and e.caveats:
+            line += f" ({', '.join(e.caveats)})"
         if e.dropped:
             line += f" (dropped, not editable: {one_line(', '.join(e.dropped), 160)})"
         lines.append(line)

@@ -198,22 +198,24 @@ class Campaign:
             raise Interrupted("stop was asked for at once; what was measured is kept") from stopped
 
     def ablate(self) -> Iterator[Ablated]:
-        """The final program without each of its wins, one after another; changes no verdict.
-        Raises UsageError when there are no wins, Interrupted when a stop was asked for."""
-        if not self.history.keeps:
+        """The final program without each of its keeps, one after another, but for those that are
+        there for being simpler; changes no verdict. Raises UsageError when there are none,
+        Interrupted when a stop was asked for."""
+        wanted = [keep for keep in self.history.keeps if not keep.simpler]
+        if not wanted:
             raise UsageError(f"campaign {self.tag} has no win to take back")
         self._measuring.prepare()
         final, place = self.history.incumbent, self._measuring.places / "ablation"
         kept = [self.history.baseline, *self.history.keeps]
-        before = {win.n: parent.candidate or "" for parent, win in pairwise(kept)}
+        before = {keep.n: parent.candidate or "" for parent, keep in pairwise(kept)}
         seed, measure = self.ledger.newest_seed(self.tag, Purpose.ABLATION), self._measuring.measure
 
-        def without(win: Experiment) -> str:
-            change = win.candidate or ""
-            return self.workspace.without(final.candidate or "", change, before[win.n], place)
+        def without(keep: Experiment) -> str:
+            change = keep.candidate or ""
+            return self.workspace.without(final.candidate or "", change, before[keep.n], place)
 
         try:
-            for found in ablate(self.arena, final, kept[1:], without, measure, seed):
+            for found in ablate(self.arena, final, wanted, without, measure, seed):
                 yield found
                 if self._stop_asked():
                     return

@@ -12,7 +12,6 @@ gain. docs/judging.md says why this rule, and what it costs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import ClassVar
@@ -35,13 +34,12 @@ _KNOWN = 0.21
 """The tip counts as known when its level's variance is at most this share of one measurement's:
 five readings are enough, however a fifth is rounded."""
 _MOST_LOOKS = 2
+_MOST_EQUAL = 12
+"""Measurements of a simplification after which it must be known to be as good."""
 _FALLEN = 0.1
 """A tip this many sigmas below its parent is dropped."""
 _SURE = 1.645
 """Standard deviations of one-sided confidence, 95 %."""
-_SURELY = 2.326
-"""The same for 99 %: what a keep of a stack must show to count as a win by itself, since its first
-readings were lucky."""
 _SAME = 3
 """Equal repeats that make a metric deterministic; repeats from which a variance is told."""
 _DOUBTFUL = 0.02
@@ -115,8 +113,7 @@ class Confirm:
         if gain + left >= _SURE * deviation:
             return Decision(Verdict.PROVISIONAL, gain, _as_simple(gain, left), simpler=True)
         if gain + left < 0 or len(evidence.candidate) >= _MOST_SCREENING:
-            words = f"simpler, but not shown to be equal within {left:.4g} ({gain:+.4g})"
-            return Decision(Verdict.DISCARD, gain, words)
+            return Decision(Verdict.DISCARD, gain, _not_as_simple(gain, left))
         return More(Side.CANDIDATE)
 
     def _margin(self, noise: Noise) -> float:
@@ -156,14 +153,18 @@ class Confirm:
             Verdict.DISCARD, gain, f"not confirmed: measured again, {compared(gain, 0)}"
         )
 
-    def _as_good(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | None:
+    def _as_good(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | More | None:
         """A stack of simplifications alone is kept when all of them since the last keep that was
         better have lost no more than the margin: it cannot be spent twice."""
         gain, margin = levels.gap(-1, 0).mean, self._margin(noise)
-        if _since_better(standing, noise).beyond(-margin) < _SURE:
-            return None
-        words = _as_simple(gain, margin)
-        return Decision(Verdict.KEEP, gain, words, None, _shares(levels, gain))
+        if _since_better(standing, noise).beyond(-margin) >= _SURE:
+            words = _as_simple(gain, margin)
+            return Decision(Verdict.KEEP, gain, words, None, _shares(levels, gain))
+        if len(standing.tip) >= _MOST_EQUAL:
+            return Decision(Verdict.DISCARD, gain, _not_as_simple(gain, margin))
+        if len(standing.stack[0]) < len(standing.tip):
+            return More(Side.INCUMBENT)
+        return More(Side.TIP)
 
     def _trial(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | Pair | None:
         trial = standing.trials + (not standing.on_trial)
@@ -213,8 +214,7 @@ class Confirm:
                     return _next(pairs)
                 words += ", so that they count as one draw, which may be luck"
                 return Decision(Verdict.DISCARD, gain, words, interval)
-        riders = _riders(levels, standing.simpler[1:])
-        return Decision(Verdict.KEEP, gain, words, interval, _shares(levels, gain), riders)
+        return Decision(Verdict.KEEP, gain, words, interval, _shares(levels, gain))
 
     def _one_draw(self, standing: Standing) -> float:
         """Standard deviations that a single draw must reach to be more than the luckiest of the
@@ -231,6 +231,10 @@ def _as_simple(gain: float, margin: float) -> str:
     return f"simpler, and equal within {margin:.4g} ({gain:+.4g})"
 
 
+def _not_as_simple(gain: float, margin: float) -> str:
+    return f"simpler, but not shown to be equal within {margin:.4g} ({gain:+.4g})"
+
+
 def _unseen(gain: float, noise: Noise) -> str:
     words = compared(gain, 0)
     return f"{words} within the noise of {noise.sigma:.3g}" if gain > -noise.sigma else words
@@ -241,17 +245,6 @@ def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
     steps = [max(levels.gap(place, place - 1).mean, 0.0) for place in range(1, levels.size)]
     total = sum(steps) if gain > 0 else 0.0
     return tuple(gain * (step / total) if total else gain / len(steps) for step in steps)
-
-
-def _riders(levels: Levels, simpler: Sequence[bool]) -> tuple[bool, ...]:
-    """Which keeps of a stack may have added nothing, as far as their readings tell: none that is
-    there for being simpler, and not the surest of the others."""
-    sure = [
-        -math.inf if simple else levels.gap(place, place - 1).beyond(0.0)
-        for place, simple in enumerate(simpler, start=1)
-    ]
-    least = min(max(sure), _SURELY)
-    return tuple(not simple and z < least for simple, z in zip(simpler, sure, strict=True))
 
 
 def _since_better(standing: Standing, noise: Noise) -> Gap:

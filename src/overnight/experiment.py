@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -168,14 +168,17 @@ class Experiment:
     score: float | None = None
     """The judge's estimate of the metric from all measurements."""
     gain: float | None = None
-    """Improvement over the parent, positive is better, in units of the metric."""
+    """Improvement over the parent, positive is better, in units of the metric. In a stack that was
+    confirmed as a whole, the share that is believed to be its own: pages do not claim it."""
     interval: tuple[float, float] | None = None
     """Confidence interval of the gain, where the judge's rule gives one."""
     simpler: bool = False
     """Whether a keep, confirmed or not, was kept for being simpler rather than better."""
-    rider: bool = False
-    """Whether a keep came along in a stack that was confirmed as a whole, without being shown to
-    add anything by itself; its gain is then its share of a guess, and it counts as no win."""
+    within: int | None = None
+    """Of a keep that was confirmed in a stack of several: the number of its tip, to which the gain
+    of the whole belongs. By itself it is not shown to add anything."""
+    whole: float | None = None
+    """Of such a tip: the confirmed gain of the whole stack; the interval is that of it too."""
     description: str = ""
     hypothesis: str = ""
     parameters: Mapping[str, Value] = field(default_factory=dict)
@@ -222,13 +225,15 @@ class Experiment:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What every page says beside its scores: "self-reported", "no sandbox", "came along"."""
+        """What every page says beside its scores: "self-reported", "no sandbox", "simpler",
+        "confirmed with #7"."""
         own_word = any(m.self_reported for m in self.measurements)
         loose = any(m.sandbox == "none" for m in self.measurements)
         return (
             ("self-reported",) * own_word
             + ("no sandbox",) * loose
-            + ("came along, not shown to add anything",) * self.rider
+            + ("simpler",) * self.simpler
+            + (f"confirmed with #{self.within}",) * self.is_member
         )
 
     @property
@@ -237,9 +242,64 @@ class Experiment:
         return self.verdict is Verdict.KEEP
 
     @property
+    def is_member(self) -> bool:
+        """Whether it lies below the tip of a stack that was confirmed as a whole."""
+        return self.within not in (None, self.n)
+
+    @property
     def claim(self) -> float | None:
-        """The gain that pages show: that of a rider is no more than a guess."""
-        return None if self.rider else self.gain
+        """The gain that pages show: of a confirmed stack that of the whole, on its tip; none of its
+        members, and none of what was kept for being simpler."""
+        if self.within is not None:
+            return self.whole
+        return None if self.simpler else self.gain
+
+    @property
+    def won(self) -> bool:
+        """Whether it is a win: a keep, after the baseline, with a gain to claim."""
+        return self.kept and self.n > 0 and self.claim is not None
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What is written when an experiment ends."""
+
+    verdict: Verdict
+    reason: str
+    score: float | None = None
+    gain: float | None = None
+    interval: tuple[float, float] | None = None
+    candidate: str | None = None
+    """The commit that takes the measured one's place (same tree, final message), if any."""
+    simpler: bool = False
+    within: int | None = None
+    whole: float | None = None
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The columns that it fills."""
+        low, high = self.interval or (None, None)
+        values = vars(self) | {"interval_low": low, "interval_high": high}
+        return {
+            k: v for k, v in values.items() if k != "interval" and (k, v) != ("candidate", None)
+        }
+
+    def of(self, experiment: Experiment) -> Experiment:
+        """The experiment as it will be."""
+        return replace(experiment, **{k: v for k, v in vars(self).items() if k != "candidate"})
+
+    def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
+        """The same numbers under another verdict."""
+        return replace(self, verdict=verdict, reason=reason, candidate=candidate)
+
+
+def confirmed_gain(keeps: Iterable[Experiment]) -> float:
+    """What all these keeps are better by together: the gains of the wins, less what
+    simplifications seem to have lost."""
+    return sum(
+        min(keep.gain or 0.0, 0.0) if keep.simpler and keep.within is None else keep.claim or 0.0
+        for keep in keeps
+    )
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,21 @@ referee's data, the gain is not there on the final exam, on which nothing was se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import variance
+
+from scipy.special import stdtrit
 
 from overnight.arena import Arena
-from overnight.experiment import Experiment
+from overnight.experiment import Experiment, confirmed_gain
 from overnight.ledger import Ledger
+from overnight.noise import Noise
 from overnight.tables import Metric
 
 OVERFITTED = "the final exam says that this campaign over-fitted its referee"
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
-"""Standard errors that luck exceeds in 2.5 % of cases, for 1, 2, … degrees of freedom."""
-_MANY = 2.1
-"""The same for more of them."""
+_LUCK = 0.025
+"""Honest campaigns of which luck explains no more."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,6 @@ class Sitting:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """The spread of one measurement, from what was measured more than once."""
-
-    variance: float
-    """In squared units of the metric."""
-    freedom: int
-    """Degrees of freedom of that estimate."""
-
-
-@dataclass(frozen=True)
 class Gap:
     """What the referee and the final exam say about one campaign."""
 
@@ -63,8 +53,8 @@ class Gap:
     """Its number."""
     read: int
     """How many exam scores there are in all campaigns of this arena: each look spends some."""
-    noise: Noise | None
-    """None when nothing was measured twice."""
+    noise: Noise
+    """Of one measurement before the referee."""
 
     @property
     def baseline(self) -> Sitting | None:
@@ -126,17 +116,17 @@ class Gap:
         """Standard errors of a sitting's two gains. A measurement is taken to be as noisy on the
         exam as before the referee, and all to be independent; they share seeds, so these err on
         the large side."""
-        if self.noise is None or self.baseline is None:
+        if not self.noise.differences or self.baseline is None:
             return None
         sides = (self.baseline, sitting)
         judged = sum(_of_median(len(side.experiment.scores)) for side in sides)
-        return math.sqrt(self.noise.variance * judged), math.sqrt(self.noise.variance * 2)
+        return self.noise.sigma * math.sqrt(judged), self.noise.sigma * math.sqrt(2)
 
     @property
     def overfitted(self) -> bool:
         """Whether the campaign has over-fitted its referee: less than half of its gain is there on
         the exam, and the gap is more than luck gives in 2.5 % of honest campaigns (Student's t with
-        the degrees of freedom of the noise, about 2 standard errors).
+        a degree of freedom for every repeat, about 2 standard errors).
 
         Both are asked, for every search gains a little more where it selects: that alone is no
         reason to distrust it. What it cannot tell from over-fitting is an exam on which the same
@@ -148,24 +138,22 @@ class Gap:
         referee, exam = self.gains
         if referee <= 0 or exam >= referee / 2:
             return False
-        if self.noise is None or self.error is None:
+        if self.error is None:
             return exam <= 0
-        return self.gap > _most_luck(self.noise.freedom) * self.error
+        luck = float(stdtrit(len(self.noise.differences), 1 - _LUCK))
+        return self.gap > luck * self.error
 
 
 def read_gap(
-    arena: Arena,
-    ledger: Ledger,
-    tag: str,
-    kept: Sequence[Experiment],
-    others: Iterable[Experiment],
+    arena: Arena, ledger: Ledger, tag: str, kept: Sequence[Experiment], noise: Noise
 ) -> Gap | None:
-    """From the keeps, oldest first, and further experiments that know the noise. None without
-    `[holdout]` and without any exam."""
+    """From the keeps, oldest first, and the noise of one measurement. None without `[holdout]` and
+    without any exam."""
     exams = ledger.exams(tag)
     if arena.holdout is None and not exams:
         return None
-    confirmed = dict(zip((e.n for e in kept), accumulate(e.gain or 0.0 for e in kept), strict=True))
+    steps = accumulate(confirmed_gain([e]) for e in kept[1:])
+    confirmed = {0: 0.0, **dict(zip((e.n for e in kept[1:]), steps, strict=True))}
     sat = [(e, exams[e.n].score) for e in kept if e.n in exams]
     confirms = arena.judge.rule == "confirm"
     return Gap(
@@ -178,24 +166,10 @@ def read_gap(
         failed=[e.n for e, score in sat if score is None],
         incumbent=kept[-1].n if kept else None,
         read=ledger.exams_read(),
-        noise=_noise({e.n: e for e in [*kept, *others]}.values()),
+        noise=noise,
     )
-
-
-def _noise(experiments: Iterable[Experiment]) -> Noise | None:
-    """Pooled: each experiment's scores about their own mean."""
-    repeated = [e.scores for e in experiments if len(e.scores) > 1]
-    freedom = sum(len(scores) - 1 for scores in repeated)
-    if not freedom:
-        return None
-    total = sum(variance(scores) * (len(scores) - 1) for scores in repeated)
-    return Noise(total / freedom, freedom)
 
 
 def _of_median(count: int) -> float:
     """Variance of the median of so many measurements, in variances of one; at most."""
     return 1 / max(count, 1) if count < 3 else math.pi / 2 / count
-
-
-def _most_luck(freedom: int) -> float:
-    return _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _MANY

@@ -87,7 +87,7 @@ class History:
 
     @property
     def keeps(self) -> Sequence[Experiment]:
-        """Every confirmed keep after the baseline: wins, and what came along with them."""
+        """Every confirmed keep after the baseline."""
         return self._kept[1:]
 
     @property

@@ -101,10 +101,7 @@ class Decision:
     reason: str
     interval: tuple[float, float] | None = None
     shares: tuple[float, ...] = ()
-    """For a confirmed stack: what each of its keeps has of the gain, in order."""
-    riders: tuple[bool, ...] = ()
-    """For a confirmed stack of several: which of its keeps are not shown to add anything by
-    themselves."""
+    """For a confirmed stack: what each of its keeps is believed to have of the gain, in order."""
     simpler: bool = False
     """Kept for being simpler and as good, not for being better."""
 

@@ -9,7 +9,7 @@ off one campaign: lock.py does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from overnight.database import Database
 from overnight.errors import LedgerError
 from overnight.experiment import (
     CampaignRecord,
+    Closing,
     Event,
     Experiment,
     Idea,
@@ -30,34 +31,6 @@ from overnight.experiment import (
 )
 from overnight.rows import load_experiments, load_measurement
 from overnight.schema import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS
-
-
-@dataclass(frozen=True)
-class Closing:
-    """What is written when an experiment ends."""
-
-    verdict: Verdict
-    reason: str
-    score: float | None = None
-    gain: float | None = None
-    interval: tuple[float, float] | None = None
-    candidate: str | None = None
-    """The commit that takes the measured one's place (same tree, final message), if any."""
-    simpler: bool = False
-    rider: bool = False
-
-    @property
-    def values(self) -> dict[str, object]:
-        """The columns that it fills."""
-        low, high = self.interval or (None, None)
-        values = vars(self) | {"interval_low": low, "interval_high": high}
-        return {
-            k: v for k, v in values.items() if k != "interval" and (k, v) != ("candidate", None)
-        }
-
-    def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
-        """The same numbers under another verdict."""
-        return replace(self, verdict=verdict, reason=reason, candidate=candidate)
 
 
 class Ledger:

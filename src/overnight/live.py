@@ -135,8 +135,6 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "", Text("no sandbox: runs have your rights", style="yellow")
     if best is not None:
         yield "incumbent", Text(f"#{best.n} {one_line(best.description, 120)}")
-    if summary.riders:
-        yield "came along", Text(rider_words(summary))
     if summary.provisional:
         yield "provisional", Text(provisional_words(summary), style="cyan")
     for words in summary.arena.uncharged(summary.baseline.judged) if summary.baseline else ():
@@ -158,12 +156,6 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
         yield "stopped", Text(one_line(summary.stop_reason, 300), style="yellow")
     elif summary.driven:
         yield "now", running_text(summary)
-
-
-def rider_words(summary: Summary) -> str:
-    """Which keeps are on the branch without being wins."""
-    numbers = ", ".join(f"#{e.n}" for e in summary.riders)
-    return f"{numbers}: confirmed with wins, not shown to add anything; `overnight ablate` tells"
 
 
 def provisional_words(summary: Summary) -> str:
@@ -248,16 +240,14 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
     if summary.holdout and summary.holdout.overfitted:
         text.append(f"{OVERFITTED}: see the report.\n", style="yellow")
     for e in summary.wins[-_SHOWN:]:
-        gain = "" if e.gain is None else f"{e.gain:+.4g}"
-        text.append(f"  #{e.n}  {gain}  {one_line(e.description, 100)}\n")
+        together = "".join(f", #{other.n}" for other in summary.members_of(e))
+        text.append(f"  #{e.n}{together}  {e.claim or 0:+.4g}  {one_line(e.description, 100)}\n")
     if len(summary.wins) > _SHOWN:
         text.append(f"  and {counted(len(summary.wins) - _SHOWN, 'earlier win')}\n")
-    if summary.riders:
-        text.append(f"  {rider_words(summary)}\n", style="dim")
     if summary.provisional:
         text.append(f"  {provisional_words(summary)}\n", style="cyan")
     text.append(f"\nIt stopped: {one_line(summary.stop_reason or 'it was closed', 300)}\n")
-    if summary.wins:
+    if summary.keeps:
         text.append(f"The branch {summary.branch} holds what was kept. To take it:\n")
         text.append(f"  cd {shlex.quote(str(summary.arena.root))} && git merge {summary.branch}\n")
     else:

@@ -24,20 +24,18 @@ def candidate_message(tag: str, n: int, idea: Idea) -> str:
     return _message(idea.title, idea.hypothesis, {"Experiment": f"{tag}/{n}"})
 
 
-def kept_message(
-    tag: str, experiment: Experiment, metric: Metric, score: float, gain: float | None
-) -> str:
-    """The message of a keep: the metric, the gain and the hypothesis as git trailers. Without a
-    gain it is a rider."""
+def kept_message(tag: str, kept: Experiment, metric: Metric) -> str:
+    """The message of a keep: the metric, the gain and the hypothesis as git trailers."""
     trailers = {
-        "Experiment": f"{tag}/{experiment.n}",
-        "Metric": one_line(f"{metric.name} {score:.6g} {metric.unit}"),
-        "Gain": "not shown by itself" if gain is None else f"{gain:.6g}",
-        "Agent": one_line(experiment.agent),
+        "Experiment": f"{tag}/{kept.n}",
+        "Metric": one_line(f"{metric.name} {kept.score:.6g} {metric.unit}"),
+        "Gain": None if kept.claim is None else f"{kept.claim:.6g}",
+        "Confirmed-With": f"{tag}/{kept.within}" if kept.is_member else None,
+        "Simpler": "yes" if kept.simpler else None,
+        "Agent": one_line(kept.agent),
+        "Hypothesis": one_line(kept.hypothesis, 1000),
     }
-    if experiment.hypothesis:
-        trailers["Hypothesis"] = one_line(experiment.hypothesis, 1000)
-    return _message(experiment.description, "", trailers)
+    return _message(kept.description, "", {k: v for k, v in trailers.items() if v})
 
 
 def _message(title: str, body: str, trailers: dict[str, str]) -> str:

@@ -87,7 +87,7 @@ def _draw_gains(axes: Axes, gap: Gap) -> None:
             color=_RED, alpha=0.1, linewidth=0, label="what the exam does not see",
         )  # fmt: skip
     aside = numbers[-1] / 250  # so that no bar hides another
-    bars = " (bars: one standard error)" if gap.noise else ""
+    bars = " (bars: one standard error)" if gap.noise.differences else ""
     for curve, side, x, colour, style, label in (
         (referee, 0, numbers, _GREEN, "o-", f"referee, which selects{bars}"),
         (exam, 1, [n + aside * bool(n) for n in numbers], _RED, "s--", "final exam"),
@@ -175,9 +175,9 @@ def _draw_scores(axes: Axes, compared: Sequence[Experiment], metric: Metric, siz
     # A label that begins with an underscore is not in the legend.
     _dots(axes, below, size, "v", "_" if above else "off the scale")
     _dots(axes, provisional, 2 * size, "D", "provisional, not confirmed", _BLUE)
-    riders = [_point(e) for e in compared if e.rider]
-    _dots(axes, riders, size, "o", "came along", _GREEN)
-    wins = [_point(e) for e in compared if e.kept and not e.rider]
+    aside = [_point(e) for e in compared if e.kept and e.n and not e.won]
+    _dots(axes, aside, size, "o", "kept with a win, or as simpler", _GREEN)
+    wins = [_point(e) for e in compared if e.won or (e.kept and not e.n)]
     _dots(axes, wins, 2 * size, "o", "kept", _GREEN)
 
 
@@ -225,9 +225,7 @@ def _label_wins(axes: Axes, compared: Sequence[Experiment], line: _Points, up: f
     1 when the good side of the line, with the most room, is above it; -1 below."""
     lines = [_box(start, end).padded(3) for start, end in pairwise(_pixels(axes, line))]
     dots = _pixels(axes, [_point(e) for e in compared])
-    wins = sorted(
-        (e for e in compared if e.kept and e.n and not e.rider), key=lambda e: -(e.gain or 0.0)
-    )
+    wins = sorted((e for e in compared if e.won), key=lambda e: -(e.claim or 0.0))
     choices: list[tuple[Text, list[_Place]]] = []
     for e in sorted(wins[:_MOST_LABELS], key=lambda e: e.n):
         note = _note(axes, e)

@@ -33,6 +33,10 @@ _DECISIVE = ("rule", "false_keep", "max_repeats", "baseline")
 """What of `[judge]` changes which gains are kept."""
 
 
+_MOST = 1e9
+"""Hours, seconds, units of a metric: beyond it a table tells nothing."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One size of gain."""
@@ -80,11 +84,6 @@ class Night:
         return {name: value for name, value in own.items() if value != self.assumes[name]}
 
     @property
-    def confirm(self) -> JudgeTable:
-        """The settings of `confirm` that pairs are told by: the arena's, where it has that rule."""
-        return self.judge if self.judge.rule == "confirm" else JudgeTable()
-
-    @property
     def measurements(self) -> int:
         """How many fit into it."""
         return int(self.hours * 3600 / self.seconds)
@@ -108,9 +107,8 @@ class Night:
     def row(self, sigmas: float) -> Row:
         """What there is to tell of a gain of so many sigmas."""
         chance = float(np.interp(sigmas, list(CHANCES), list(CHANCES.values())))
-        rule = self.confirm
-        over = sigmas - self.metric.min_gain / self.noise
-        pairs = pairs_to_go(over, needed(rule.false_keep, 1, 0), Noise(1.0, 0.0, ()))
+        rule = JudgeTable()
+        pairs = pairs_to_go(sigmas, needed(rule.false_keep, 1, 0), Noise(1.0, 0.0, ()))
         shown = math.ceil(pairs) if pairs <= rule.max_repeats else None
         return Row(sigmas * self.noise, sigmas, chance, shown)
 
@@ -151,6 +149,9 @@ def night_of(
     Raises UsageError when something is neither said nor measured.
     """
     rate, each = counts
+    for name, value in (("hours", hours), ("noise", noise), ("seconds", seconds)):
+        if value is not None and not value < _MOST:
+            raise UsageError(f"--{name} {value:g}: expected a number below {_MOST:g}")
     if rate is not None:
         if not 0 < rate < 1:
             raise UsageError(f"--rate {rate:g}: expected a share between 0 and 1, such as 0.03")
@@ -173,7 +174,7 @@ def _measured(root: Path, tag: str | None) -> tuple[float, float]:
             "nothing was measured twice yet, so the noise is not known: start a campaign with "
             "`overnight run --experiments 1`, or say --noise and --seconds"
         )
-    known = [summary.baseline, *summary.wins, *summary.recent]
+    known = [summary.baseline, *summary.keeps, *summary.recent]
     spent = [
         sum(m.stage_seconds.values()) for e in known if e for m in e.judged if m.score is not None
     ]
@@ -201,7 +202,7 @@ def power_text(night: Night) -> Table | Text:
     for name in names + (["in percent of the rate"] if night.rate else []):
         table.add_column(name, justify="right")
     for row in night.rows:
-        pairs = str(row.pairs) if row.pairs else f"over {night.confirm.max_repeats}"
+        pairs = str(row.pairs) if row.pairs else f"over {JudgeTable().max_repeats}"
         cells = [f"{row.gain:.3g}", f"{row.sigmas:g}", f"{row.chance:.0%}", pairs]
         table.add_row(*cells, *([f"{row.gain / night.rate:.0%}"] if night.rate else []))
     return table

@@ -64,7 +64,7 @@ def _score(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Tr
         grade = "fair"
         words += (
             f"no noise in {len(scores)} measurements, but {place} and nothing reads "
-            "OVERNIGHT_SEED: the luck of one draw counts as gain; let it take OVERNIGHT_SEED"
+            "OVERNIGHT_SEED: the luck of one draw may count as gain; let it take OVERNIGHT_SEED"
         )
     else:
         words += f"no noise in {len(scores)} measurements: any gain shows"

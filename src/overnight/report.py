@@ -32,7 +32,7 @@ def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path)
     parts = [
         *_opening(summary),
         *_wins(summary, diff),
-        *_riders(summary, diff),
+        *_simpler(summary, diff),
         *_provisional(summary),
         *(_exam(summary.holdout) if summary.holdout else ()),
         *_lost(summary, ledger),
@@ -67,33 +67,40 @@ def _wins(summary: Summary, diff: Diff) -> Iterator[str]:
         commit, between = f"`{(e.candidate or '')[:10]}`", ""
         if e.interval:
             between = f"{_number(e.interval[0])} to {_number(e.interval[1])}"
-        gain = _number(e.gain)
-        yield _row(e.n, _number(e.score), gain, between, _plain(e.description), commit)
-    shown = sorted(summary.wins, key=lambda e: e.gain or 0.0)[-_MOST_DIFFS:]
+        what = _plain(e.description)
+        if members := summary.members_of(e):
+            what += f" (with {', '.join(f'#{member.n}' for member in members)})"
+        yield _row(e.n, _number(e.score), _number(e.claim), between, what, commit)
+    shown = sorted(summary.wins, key=lambda e: e.claim or 0.0)[-_MOST_DIFFS:]
     if len(shown) < len(summary.wins):
         yield f"\nBelow, the {_MOST_DIFFS} largest; any other: `overnight diff N`."
     for e in sorted(shown, key=lambda e: e.n):
         yield from _kept(e, diff)
+        if members := summary.members_of(e)[-_MOST_DIFFS:]:
+            yield (
+                "Confirmed together with it, none of them by itself; `overnight ablate` measures "
+                "what each is worth:\n"
+            )
+        for member in members:
+            yield from _kept(member, diff, why=False)
 
 
-def _kept(e: Experiment, diff: Diff) -> Iterator[str]:
+def _kept(e: Experiment, diff: Diff, why: bool = True) -> Iterator[str]:
     yield f"\n### #{e.n}: {_plain(e.description)}\n"
     if e.hypothesis:
         yield f"{_plain(e.hypothesis, 2000)}\n"
-    yield f"Kept: {_plain(e.reason, 1000)}.\n"
+    if why:
+        yield f"Kept: {_plain(e.reason, 1000)}.\n"
     if e.parent and e.candidate:
         yield f"{_fenced(diff(e.parent, e.candidate), e.n)}\n"
 
 
-def _riders(summary: Summary, diff: Diff) -> Iterator[str]:
-    if not summary.riders:
+def _simpler(summary: Summary, diff: Diff) -> Iterator[str]:
+    if not summary.simpler:
         return
-    yield "## Came along\n"
-    yield (
-        "On the branch, since wins were confirmed together with them, but not shown to add "
-        "anything by themselves: no wins. `overnight ablate` measures what each is worth.\n"
-    )
-    for e in summary.riders[-_MOST_DIFFS:]:
+    yield "## Simpler\n"
+    yield "Kept for less code with an equal score, within the margin; no gain is claimed.\n"
+    for e in summary.simpler[-_MOST_DIFFS:]:
         yield from _kept(e, diff)
 
 
@@ -185,7 +192,7 @@ def _all_discards(ledger: Ledger, tag: str) -> Iterator[Experiment]:
 def _merging(summary: Summary) -> Iterator[str]:
     branch, base = summary.branch, summary.base[:10]
     yield "## How to take it\n"
-    if not summary.wins:
+    if not summary.keeps:
         yield f"There is nothing to take: the branch `{branch}` is where it began.\n"
         return
     yield f"The branch `{branch}` holds what was kept, one commit each.\n"

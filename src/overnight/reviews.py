@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from overnight.arena import Arena
 from overnight.driven import Driven
 from overnight.errors import MeasurementImpossible
-from overnight.experiment import Experiment, Measurement, Verdict
+from overnight.experiment import Closing, Experiment, Measurement, Verdict
 from overnight.judge import Decision, Judge, More, Pair, Side, estimate
-from overnight.ledger import Closing
 from overnight.measuring import Measuring
 from overnight.message import kept_message
 from overnight.patience import MOST_TRIALS, RESERVE, Round
@@ -26,7 +25,6 @@ _MOMENT = 0.05
 """Seconds that a measurement takes at least."""
 _FAILURES = 3
 """Failures of a keep one after another before it, or the machine, counts as broken."""
-_RIDER = "; it came along: by itself it is not shown to add anything, `overnight ablate` tells"
 _PAIR = "pair"
 """The kind of event that tells of a pair before it is measured."""
 
@@ -160,20 +158,26 @@ class Reviews:
 
     def _confirm(self, decision: Decision) -> list[Experiment]:
         incumbent, *stack = self._history.stack
-        parent = incumbent.candidate
+        parent, tip = incumbent.candidate, stack[-1].n
+        # A stack of simplifications has no gain to tell.
+        together = len(stack) > 1 and decision.interval is not None
         closings = []
-        riders = decision.riders or (False,) * len(stack)
-        for experiment, gain, rider in zip(stack, decision.shares, riders, strict=True):
+        for experiment, share in zip(stack, decision.shares, strict=True):
             assert experiment.candidate is not None and parent is not None
-            score, alone = estimate(experiment), None if rider else gain
-            message = kept_message(self._tag, experiment, self._arena.metric, score, alone)
+            closing = Closing(
+                Verdict.KEEP,
+                decision.reason,
+                estimate(experiment),
+                share,
+                decision.interval if experiment.n == tip else None,
+                simpler=experiment.simpler,
+                within=tip if together else None,
+                whole=decision.gain if together and experiment.n == tip else None,
+            )
+            message = kept_message(self._tag, closing.of(experiment), self._arena.metric)
             parent = self._workspace.reword(experiment.candidate, message, parent)
             self._workspace.refs.record(self._tag, experiment.n, parent)
-            # The interval is that of the whole: of a single keep, then, or of none.
-            interval = decision.interval if len(stack) == 1 else None
-            reason = decision.reason + _RIDER * rider
-            closing = Closing(Verdict.KEEP, reason, score, gain, interval, parent)
-            closings.append(replace(closing, simpler=experiment.simpler, rider=rider))
+            closings.append(replace(closing, candidate=parent))
         return self._revise(closings)
 
     def _revise(self, closings: list[Closing]) -> list[Experiment]:

@@ -22,7 +22,10 @@ UPGRADES = {
         "ALTER TABLE experiments ADD COLUMN simpler BOOLEAN NOT NULL DEFAULT FALSE",
         "CREATE INDEX measurements_by_purpose ON measurements (arena, purpose, tag, n, id)",
     ),
-    3: ("ALTER TABLE experiments ADD COLUMN rider BOOLEAN NOT NULL DEFAULT FALSE",),
+    3: (
+        "ALTER TABLE experiments ADD COLUMN within INTEGER",
+        "ALTER TABLE experiments ADD COLUMN whole DOUBLE PRECISION",
+    ),
     4: (
         "ALTER TABLE experiments RENAME COLUMN cost TO dollars",
         "ALTER TABLE experiments ADD COLUMN expected DOUBLE PRECISION",
@@ -110,7 +113,8 @@ EXPERIMENTS = sa.Table(
     sa.Column("interval_low", sa.Double),
     sa.Column("interval_high", sa.Double),
     sa.Column("simpler", sa.Boolean, nullable=False, default=False),
-    sa.Column("rider", sa.Boolean, nullable=False, default=False),
+    sa.Column("within", sa.Integer),
+    sa.Column("whole", sa.Double),
     sa.Column("description", _Text, nullable=False, default=""),
     sa.Column("hypothesis", _Text, nullable=False, default=""),
     sa.Column("parameters", _Json, nullable=False, default={}),

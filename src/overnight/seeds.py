@@ -55,8 +55,12 @@ def fixed_seed(arena: Arena, workspace: Workspace, commit: str) -> str | None:
     """The same for the editable files of a commit, or else a place that draws at random; None when
     there is neither, or when anything but prose reads the seed that is given. A program with such
     a place whose repeats are equal is measured by one draw alone."""
-    if any(not path.endswith(".md") for path in workspace.mentioning(commit, GIVEN)):
-        return None
+    for path in workspace.mentioning(commit, GIVEN):
+        text = (workspace.read(commit, path) or b"").decode(errors="replace")
+        if not path.endswith(".md") and any(
+            GIVEN in _COMMENT.sub("", line) for line in text.splitlines()
+        ):
+            return None
     paths = filter(arena.is_editable, workspace.mentioning(commit, _WORDS))
     blobs = {path: workspace.read(commit, path) or b"" for path in paths}
     files = {path: blob.decode(errors="replace") for path, blob in blobs.items()}

@@ -17,7 +17,10 @@ _WORD = 20
 """Characters that a word or a constant has at most; what is longer may be code in disguise, and
 counts by its length, even when it is packed."""
 _COMMENT = re.compile(r"(?m)(?:^|\s)(?:#|//)(?:\s.*|$)")
+_BLOCK_COMMENT = re.compile(r"(?s)/\*.*?\*/")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+_DISGUISE = re.compile(r"\b(exec|eval|compile|__doc__|__file__|getsource\w*|runpy|import_module)\b")
+"""What runs code that is hidden where none is counted, in comments and docstrings."""
 
 Size = tuple[int | None, int]
 """Nodes of the syntax tree, where there is one, and tokens."""
@@ -37,7 +40,7 @@ class Simplicity:
         if experiment.parent is None or experiment.candidate is None:
             return False
         before, after = self._sizes(experiment.parent), self._sizes(experiment.candidate)
-        if after.keys() - before.keys():
+        if after.keys() - before.keys() or self._disguises(experiment):
             return False
         was = now = 0
         for path, lost in before.items():
@@ -48,16 +51,28 @@ class Simplicity:
             now += (gained[0] or 0) if in_nodes else gained[1]
         return now < was * (1 - _LEAST)
 
+    def _disguises(self, experiment: Experiment) -> bool:
+        """Whether it has more of what runs hidden code than its parent."""
+        assert experiment.parent is not None and experiment.candidate is not None
+        was, now = (
+            sum(len(_DISGUISE.findall(text.decode(errors="replace"))) for text in texts.values())
+            for texts in (self._texts(experiment.parent), self._texts(experiment.candidate))
+        )
+        return now > was
+
     def _measured(self, commit: str) -> dict[str, Size]:
+        return {path: code_size(path, text) for path, text in self._texts(commit).items()}
+
+    def _texts(self, commit: str) -> dict[str, bytes]:
         files = self._workspace.files(commit, self._arena.is_editable)
-        texts = ((path, self._workspace.read(commit, path)) for path in files)
-        return {path: code_size(path, text) for path, text in texts if text is not None}
+        return {path: self._workspace.read(commit, path) or b"" for path in files}
 
 
 def code_size(path: str, text: bytes) -> Size:
     """Nodes of the syntax tree, for Python, and words and signs of the text: neither layout nor
     comments (`# …`, `// …`, docstrings in a tree) nor the length of names count."""
-    words = _TOKEN.findall(_COMMENT.sub("", text.decode(errors="replace")))
+    plain = _BLOCK_COMMENT.sub(" ", _COMMENT.sub("", text.decode(errors="replace")))
+    words = _TOKEN.findall(plain)
     tokens = sum(1 + _beyond_a_word(len(word)) for word in words)
     if not path.endswith(".py"):
         return None, tokens
@@ -79,6 +94,8 @@ def _is_string(node: ast.AST) -> bool:
 
 def _weight(node: ast.AST) -> int:
     match node:
+        case ast.USub() | ast.UAdd():
+            return -1  # a sign: not a step of its own, as its operation is
         case ast.Constant(str(value) | bytes(value)):
             return 1 + _beyond_a_word(len(value))
         case ast.Constant(int(value)):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from overnight.arena import Arena
-from overnight.experiment import UNLIMITED, Allowance, Event
+from overnight.experiment import UNLIMITED, Allowance, Event, confirmed_gain
 from overnight.history import History
 from overnight.interrupts import EXIT_CODE
 from overnight.ledger import Ledger
@@ -150,5 +150,5 @@ def _reached(arena: Arena, history: History) -> float | None:
     if best is None or first is None or arena.judge.rule != "confirm":
         return best
     orient = arena.metric.orient
-    confirmed = orient(first) + sum(keep.gain or 0.0 for keep in history.keeps)
+    confirmed = orient(first) + confirmed_gain(history.keeps)
     return orient(min(orient(best), confirmed))

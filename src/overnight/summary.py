@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from overnight.arena import Arena
-from overnight.experiment import Event, Experiment, Purpose, Verdict
+from overnight.experiment import Event, Experiment, Purpose, Verdict, confirmed_gain
 from overnight.gap import Gap, read_gap
 from overnight.ledger import Ledger
 from overnight.lock import driver_of
@@ -85,10 +85,9 @@ class Summary:
     """Of those."""
     recent: Sequence[Experiment]
     """The newest finished ones, oldest first."""
-    wins: Sequence[Experiment]
-    """Confirmed keeps."""
-    riders: Sequence[Experiment]
-    """Keeps that came along with a win: on the branch, not shown to add anything."""
+    keeps: Sequence[Experiment]
+    """Everything on the branch, oldest first: wins, what was confirmed together with one, and what
+    is simpler."""
     provisional: Sequence[Experiment]
     """Keeps above the incumbent that are not confirmed: on no branch."""
     noise: Noise
@@ -119,8 +118,32 @@ class Summary:
     @property
     def unconfined(self) -> bool:
         """Whether some of the runs that it tells of were not in a sandbox."""
-        known = [*([self.baseline] if self.baseline else []), *self.wins, *self.recent]
+        known = [*([self.baseline] if self.baseline else []), *self.keeps, *self.recent]
         return any("no sandbox" in e.caveats for e in known)
+
+    @property
+    def wins(self) -> Sequence[Experiment]:
+        """The keeps with a gain to claim."""
+        return [keep for keep in self.keeps if keep.won]
+
+    @property
+    def simpler(self) -> Sequence[Experiment]:
+        """Keeps that are there for being simpler, and belong to no win."""
+        return [keep for keep in self.keeps if not keep.won and not keep.is_member]
+
+    def members_of(self, win: Experiment) -> Sequence[Experiment]:
+        """The keeps below it that were confirmed together with it: none of them is shown to add
+        anything by itself."""
+        return [keep for keep in self.keeps if keep.is_member and keep.within == win.n]
+
+    @property
+    def kept_words(self) -> str:
+        """What is on the branch, in words: `2 wins of 5 changes and 1 simplification`."""
+        simpler, changes = len(self.simpler), len(self.keeps) - len(self.simpler)
+        words = [counted(len(self.wins), "win")] if self.wins or not simpler else []
+        if changes > len(self.wins):
+            words[0] += f" of {counted(changes, 'change')}"
+        return " and ".join([*words, *[counted(simpler, "simplification")] * (simpler > 0)])
 
     @property
     def gain(self) -> float | None:
@@ -130,7 +153,7 @@ class Summary:
         if first is None or best is None or first.score is None or best.score is None:
             return None
         if self.arena.judge.rule == "confirm":
-            return sum(keep.gain or 0.0 for keep in [*self.wins, *self.riders])
+            return confirmed_gain(self.keeps)
         return self.metric.orient(best.score) - self.metric.orient(first.score)
 
     @property
@@ -168,16 +191,16 @@ class Summary:
             if not self.experiments:
                 return f"{result}; nothing else has been measured yet"
             return f"{result}; {tried} did not beat it"
-        wins = counted(len(self.wins), "win")
-        if self.riders:
-            wins += f" (and {counted(len(self.riders), 'change')} that came along)"
-        gain = self.gain or 0.0
+        wins, gain = self.kept_words, self.gain or 0.0
         measured = self.metric.orient(best.score) - self.metric.orient(first.score)
         if math.isclose(gain, measured, rel_tol=1e-6):
             return f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
         if any(bounds.soft is not None for bounds in self.arena.constraints.values()):
             words = f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
             return f"{words}: {gain:.6g} better with what soft constraints cost"
+        if not self.wins:
+            words = f"{name} is as good as the baseline's {first.score:.6g} within the margin"
+            return f"{words}, with {wins} in {tried}"
         # The best score has its lucky first draw in it: only what was confirmed is claimed.
         share = f" ({abs(gain / first.score) * 100:.3g}%)" if first.score else ""
         words = f"{name} is {gain:.4g} better{share} than the baseline's {first.score:.6g}"
@@ -188,7 +211,7 @@ class Summary:
         """The noise of one measurement, in words; empty as long as nothing is known."""
         if self.noise.deterministic:
             words = "none: repeats are equal to the last digit"
-            luck = f", but {self.fixed_seed}: the luck of one draw counts as gain"
+            luck = f", but {self.fixed_seed}: the luck of one draw may count as gain"
             return words + (luck if self.fixed_seed else "")
         if not self.noise.sigma:
             return ""
@@ -250,6 +273,7 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
     if baseline is not None and baseline.verdict is not None:
         counts[baseline.verdict] -= 1
     recent = [e for e in ledger.experiments(tag, last=_RECENT) if e.verdict is not None]
+    noise = _noise(arena, kept, [*recent, *provisional])
     newest = recent[-1].ended if recent and recent[-1].ended else record.started
     driven = driver_of(lock_path(arena, tag)) is not None
     turns = ledger.events(tag, "start", "stop")
@@ -263,19 +287,9 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         experiments=sum(counts.values()),
         verdicts={verdict: count for verdict, count in counts.items() if count},
         recent=recent,
-        wins=[e for e in kept if e.n > 0 and not e.rider],
-        riders=[e for e in kept if e.rider],
+        keeps=[e for e in kept if e.n > 0],
         provisional=provisional,
-        noise=noise_of(
-            series(arena, kept[-1]) if kept else (),
-            [
-                series(arena, e)
-                for e in {e.n: e for e in [*recent, *provisional, *kept[:-1]]}.values()
-                if e.n != kept[-1].n
-            ]
-            if kept
-            else (),
-        ),
+        noise=noise,
         fixed_seed=_fixed_seed(ledger, tag),
         driven=driven,
         running=_running(ledger, tag, newest) if driven else None,
@@ -283,13 +297,22 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
         pruning=savings(ledger, tag),
-        holdout=read_gap(arena, ledger, tag, kept, recent),
+        holdout=read_gap(arena, ledger, tag, kept, noise),
     )
 
 
 def _fixed_seed(ledger: Ledger, tag: str) -> str | None:
     event = ledger.newest_event(tag, SEED)
     return str(event.data["words"]) if event else None
+
+
+def _noise(arena: Arena, kept: Sequence[Experiment], others: Iterable[Experiment]) -> Noise:
+    """Of one measurement, from the keeps, oldest first, and what else was measured twice."""
+    if not kept:
+        return noise_of(())
+    pool = {e.n: e for e in [*others, *kept]}
+    del pool[kept[-1].n]
+    return noise_of(series(arena, kept[-1]), [series(arena, e) for e in pool.values()])
 
 
 def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:

@@ -17,8 +17,17 @@ import pytest
 from contracts.processes import Place, begin, execute, process
 from contracts.records import COMMIT, campaign, conclude, measurement
 from overnight.errors import LedgerError
-from overnight.experiment import Experiment, Idea, Measurement, Outcome, Purpose, Usage, Verdict
-from overnight.ledger import Closing, Ledger
+from overnight.experiment import (
+    Closing,
+    Experiment,
+    Idea,
+    Measurement,
+    Outcome,
+    Purpose,
+    Usage,
+    Verdict,
+)
+from overnight.ledger import Ledger
 
 NASTY = "tab\t newline\n nul\0 quote' \" half \ud83d bidi \u202e ü 🙂 %s ; DROP TABLE events"
 
@@ -300,7 +309,10 @@ class LedgerContract:
         ledger.close()
         execute(place, "DROP INDEX measurements_by_purpose")
         execute(place, "DROP INDEX experiments_by_program")
-        later = {"experiments": ("simpler", "rider"), "measurements": ("purpose", "curve")}
+        later = {
+            "experiments": ("simpler", "within", "whole"),
+            "measurements": ("purpose", "curve"),
+        }
         later["experiments"] += ("expected", "tokens_in", "tokens_cached", "tokens_out", "thought")
         later["experiments"] += ("program",)
         later["measurements"] += ("sandbox", "referee")
@@ -312,8 +324,8 @@ class LedgerContract:
         with closing(Ledger.at(place, "toy", create=False)) as upgraded:
             after = upgraded.experiment("jul1", 0)
             upgraded.open_experiment("jul1", 1, "tuner", COMMIT)
-            upgraded.close_experiment("jul1", 1, Closing(Verdict.KEEP, "rode", 1.4, rider=True))
-            assert [e.rider for e in upgraded.experiments("jul1")] == [False, True]
+            upgraded.close_experiment("jul1", 1, Closing(Verdict.KEEP, "with 2", 1.4, within=2))
+            assert [e.within for e in upgraded.experiments("jul1")] == [None, 2]
         assert before is not None and after is not None
         (old,), (new,) = before.measurements, after.measurements
         assert replace(after, measurements=()) == replace(before, measurements=())

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from overnight.experiment import CampaignRecord, Experiment, Idea, Measurement, Outcome, Verdict
-from overnight.ledger import Closing, Ledger
+from overnight.experiment import (
+    CampaignRecord,
+    Closing,
+    Experiment,
+    Idea,
+    Measurement,
+    Outcome,
+    Verdict,
+)
+from overnight.ledger import Ledger
 
 COMMIT = "c0ffee" + "0" * 34
 

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 from overnight.arena import Arena
+from overnight.template import make_demo
+from toy import git
 
 ROOT = Path(__file__).parent.parent.parent
 IDENTITY = {
@@ -57,6 +59,13 @@ def test_the_arena_of_the_guide_is_a_valid_arena() -> None:
 def test_the_demo_trains_a_language_model_and_leaves_everything_that_it_promises(
     tmp_path: Path,
 ) -> None:
+    """A demo that is gone on with, for its runs are made shorter first."""
+    make_demo(tmp_path / "night")
+    contract = tmp_path / "night" / "arena.toml"
+    text = contract.read_text()
+    assert 'budget = "15s"' in text
+    contract.write_text(text.replace('budget = "15s"', 'budget = "6s"'))
+    git(tmp_path / "night", "commit", "-qam", "shorter runs")
     said = shell("overnight demo night --experiments 1", tmp_path)
     state = tmp_path / "night" / ".overnight"
     assert "val_bpb" in said and "git merge" in said

@@ -143,9 +143,9 @@ def test_the_proofs_are_kept_and_refused_in_a_campaign(arena: Path) -> None:
     make_arena("code-speed", place)
     shutil.copy(arena / "score.py", place / "score.py")
     with (place / "arena.toml").open("a") as contract:
-        contract.write("\n[judge]\nbaseline = 2\n")
-    git(place, "commit", "-qam", "fewer measurements")
-    done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs", timeout=400)
+        contract.write('\n[judge]\nrule = "greedy"\n')
+    git(place, "commit", "-qam", "one measurement each")
+    done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs")
     assert done.returncode == 0, done.stderr
     found = json.loads(overnight(place, "log", "--json").stdout)
     assert [one["verdict"] for one in found] == ["keep", "invalid", "keep"], done.stdout

@@ -41,10 +41,13 @@ def prepare(arena: Path, home: Path) -> None:
 
 
 def shortened(arena: Path) -> None:
-    """Judge on two years: a score takes a second."""
-    file = arena / "prepare.py"
-    file.write_text(file.read_text().replace('"hidden/test": ("2007", "2016")',
-                                             '"hidden/test": ("2007", "2009")'))  # fmt: skip
+    """Learn from a year, judge on two, sit the exam on one: a measurement takes seconds."""
+    file, parts = arena / "prepare.py", {"2007": "2009", "2016": "2018"}
+    text = file.read_text().replace('("1990", "2006")', '("2005", "2006")')
+    for first, last in (("2007", "2016"), ("2016", "2022")):
+        assert f'("{first}", "{last}")' in text
+        text = text.replace(f'("{first}", "{last}")', f'("{first}", "{parts[first]}")')
+    file.write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -257,20 +260,33 @@ assert not seen, seen
 """
 
 
-@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
-def test_the_proofs_are_kept_and_refused_and_a_peek_sees_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: str
-) -> None:
+@pytest.fixture
+def peeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The arena, made as a person makes it, with a strategy that looks around."""
     monkeypatch.setenv("OVERNIGHT_HOME", str(tmp_path / "home"))
     place = tmp_path / "campaign"
     make_arena("portfolio", place)
     shortened(place)
     contract = place / "arena.toml"
-    text = contract.read_text().replace("[run]\n", f'[run]\nsandbox = "{sandbox}"\n')
-    contract.write_text(f'{text}\n[judge]\nrule = "greedy"\n')
+    contract.write_text(f'{contract.read_text()}\n[judge]\nrule = "greedy"\n')
     with (place / "strategy.py").open("a") as file:
         file.write(PEEK)
     git(place, "commit", "-qam", "two years, one measurement, and a look around")
+    return place
+
+
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+def test_a_peek_sees_nothing(peeking: Path, sandbox: str) -> None:
+    arena = Arena.load(peeking)
+    with Doctor(arena, Workspace.open(peeking, arena.state)) as examiner:
+        examiner.prepare()
+        found = examiner.measured(sandbox)
+    assert found.score is not None, found.detail
+    assert "could not:" in (arena.state / found.log / "run.log").read_text()
+
+
+def test_the_proofs_are_kept_and_refused(peeking: Path) -> None:
+    place = peeking
     done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs")
     assert done.returncode == 0, done.stderr
     found = json.loads(overnight(place, "log", "--json").stdout)
@@ -278,8 +294,6 @@ def test_the_proofs_are_kept_and_refused_and_a_peek_sees_nothing(
     assert found[2]["gain"] > 0.2
     exam = json.loads(overnight(place, "status", "--json").stdout)["holdout"]
     assert exam["read"] == 2 and None not in exam.values(), "the baseline and the end"
-    said = (place / ".overnight" / "logs").glob("*/0/run-0-0/run.log")
-    assert "could not:" in next(said).read_text()
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -292,7 +306,7 @@ def test_reading_tomorrow_pays_only_where_the_owner_left_it_open(
     make_arena("portfolio", place)
     shortened(place)
     text = re.sub("best_possible.*", "", (place / "arena.toml").read_text())
-    text += "\n[judge]\nbaseline = 2\n"
+    text += '\n[judge]\nrule = "threshold"\ngain = 0.5\n'
     if not closed:
         text = re.sub(r"data = .*?\nhidden = .*?\n]", 'data = ["$OVERNIGHT_HOME/portfolio"]', text,
                       flags=re.DOTALL)  # fmt: skip
