@@ -10,7 +10,12 @@ from models.ask import Body, Turn
 from models.reply import Message
 from models.sse import events
 
-_ERRORS = {401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
+_ERRORS = {
+    401: ("authentication_error", "invalid x-api-key"),
+    404: ("not_found_error", "model: the-model"),
+    429: ("rate_limit_error", "This request would exceed your organization's rate limit."),
+    529: ("overloaded_error", "Overloaded"),
+}
 
 
 def turns(body: Body) -> list[Turn]:
@@ -71,9 +76,9 @@ def stream(message: Message) -> bytes:
     return events([*said, {"type": "message_stop"}], named=True)
 
 
-def error(status: int, words: str) -> dict[str, Any]:
+def error(status: int) -> dict[str, Any]:
     """What the server says with such a status."""
-    kind = _ERRORS.get(status, "api_error")
+    kind, words = _ERRORS.get(status, ("api_error", "Internal server error"))
     return {"type": "error", "error": {"type": kind, "message": words}}
 
 

@@ -9,7 +9,12 @@ from models.ask import Body, Turn
 from models.reply import Message
 from models.sse import events
 
-_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+_ERRORS = {
+    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided: no-key."),
+    404: ("invalid_request_error", "model_not_found", "The model `m` does not exist."),
+    429: ("requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+}
+_OTHER = ("server_error", None, "The server had an error while processing your request.")
 
 
 def turns(body: Body) -> list[Turn]:
@@ -61,10 +66,10 @@ def stream(message: Message) -> bytes:
     return events([*said, {**head, "choices": [], "usage": _usage(message)}], end="[DONE]")
 
 
-def error(status: int, words: str) -> dict[str, Any]:
+def error(status: int) -> dict[str, Any]:
     """What the server says with such a status."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": words, "type": kind, "param": None, "code": _CODES.get(status)}}
+    kind, code, words = _ERRORS.get(status, _OTHER)
+    return {"error": {"message": words, "type": kind, "param": None, "code": code}}
 
 
 def _chunk(head: dict[str, Any], delta: dict[str, Any], reason: str | None) -> dict[str, Any]:

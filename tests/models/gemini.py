@@ -9,7 +9,13 @@ from models.ask import Body, Turn
 from models.reply import Message
 from models.sse import events
 
-_STATUS = {401: "UNAUTHENTICATED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
+_ERRORS = {
+    400: ("INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."),
+    401: ("UNAUTHENTICATED", "Request had invalid authentication credentials."),
+    404: ("NOT_FOUND", "models/m is not found for API version v1beta."),
+    429: ("RESOURCE_EXHAUSTED", "You exceeded your current quota."),
+    503: ("UNAVAILABLE", "The model is overloaded. Please try again later."),
+}
 
 
 def turns(body: Body) -> list[Turn]:
@@ -46,9 +52,9 @@ def stream(message: Message) -> bytes:
     return events([_response(message)])
 
 
-def error(status: int, words: str) -> dict[str, Any]:
+def error(status: int) -> dict[str, Any]:
     """What the server says with such a status."""
-    name = _STATUS.get(status, "INTERNAL")
+    name, words = _ERRORS.get(status, ("INTERNAL", "An internal error has occurred."))
     return {"error": {"code": status, "message": words, "status": name}}
 
 

@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(reply, Message):
             self._send_message(wire, reply, body)
         elif isinstance(reply, Refuse):
-            words = json.dumps(_WIRES[wire].error(reply.status, f"refused with {reply.status}"))
+            words = json.dumps(_WIRES[wire].error(reply.status))
             text = words if reply.body is None else reply.body
             self._send(reply.status, "application/json", text.encode(), reply.headers)
         elif isinstance(reply, Garble):
