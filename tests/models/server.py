@@ -26,8 +26,14 @@ _WIRES: dict[str, Any] = {
 _PATHS = {"messages": "anthropic", "completions": "chat", "responses": "responses"}
 _GEMINI = re.compile(r"/models/([^/:]+):(generateContent|streamGenerateContent)$")
 _COUNTS = {"input_tokens": 1000, "totalTokens": 1000}
-_CHORES = re.compile(r"title generator|sentence-case title|Generate a (short|concise) .{0,40}title")
-"""What programs ask beside the task, in requests without tools: a name for the session."""
+_CHORES = re.compile(
+    r"title generator|sentence-case title|Generate a (short|concise) .{0,40}title|Task Routing AI"
+)
+"""What programs ask beside the task, in requests without tools: a name for the session, or which
+model is to do it."""
+_CHORE = json.dumps(
+    {"title": "A title", "reasoning": "It is so.", "model_choice": "pro", "complexity_score": 90}
+)
 _BROKEN = b'data: {"id": "1", "content": [{"te'
 
 
@@ -142,9 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         ask = models.asked(wire, model, body, said, self._authorization())
         if ask is None:
             self._chore(None, write=False)
-            message = Message(
-                '{"title": "A title"}', None, Usage(), model, f"c{len(models.chores)}"
-            )
+            message = Message(_CHORE, None, Usage(), model, f"chore{len(models.chores)}")
             self._send_message(wire, message, body)
             return
         reply = models.reply(ask)
