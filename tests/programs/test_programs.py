@@ -46,14 +46,18 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def started(
-    name: str, models: ScriptedModels, place: Place, prompt: str = PROMPT, session: str = ""
+    name: str,
+    models: ScriptedModels,
+    place: Place,
+    prompt: str = PROMPT,
+    *,
+    session: str = "",
+    limit: float = 100,
 ) -> Ran:
     program = installed(name)
     assert program
-    files = ["train.py"]
-    return run(
-        name, program, models.address, place, prompt, files=files, limit=100, session=session
-    )
+    address, files = models.address, ["train.py"]
+    return run(name, program, address, place, prompt, files=files, limit=limit, session=session)
 
 
 def edits(ask: Ask) -> Reply:
@@ -75,12 +79,10 @@ def test_it_edits_and_tells_what_it_took(name: str, place: Place) -> None:
     assert {"tokens_in", "tokens_out"} <= set(told)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"), [(401, "sign-in"), (429, "rate"), (500, "overload"), (529, "overload")]
-)
+@pytest.mark.parametrize(("status", "kind"), [(401, "sign-in"), (429, "rate"), (500, "overload")])
 def test_a_refusal_is_recognised(name: str, place: Place, status: int, kind: str) -> None:
     with ScriptedModels(lambda _: Refuse(status)) as models:
-        ran = started(name, models, place)
+        ran = started(name, models, place, limit=45)  # some go on asking for much longer
     print(
         f"{name}: {status} {ran.seconds:.1f} s, exit code {ran.code}, {len(models.asks)} requests"
     )
