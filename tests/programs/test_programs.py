@@ -82,7 +82,7 @@ def test_it_edits_and_tells_what_it_took(name: str, place: Place) -> None:
 @pytest.mark.parametrize(("status", "kind"), [(401, "sign-in"), (429, "rate"), (500, "overload")])
 def test_a_refusal_is_recognised(name: str, place: Place, status: int, kind: str) -> None:
     with ScriptedModels(lambda _: Refuse(status)) as models:
-        ran = started(name, models, place, limit=45)  # some go on asking for much longer
+        ran = started(name, models, place, limit=60)  # some go on asking for much longer
     print(
         f"{name}: {status} {ran.seconds:.1f} s, exit code {ran.code}, {len(models.asks)} requests"
     )
