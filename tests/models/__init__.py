@@ -1,0 +1,1 @@
+"""A scripted model server that speaks four wire formats, and the programs that are tested on it."""
