@@ -60,6 +60,10 @@ def _agent_of(name: str, table: AgentTable) -> Agent:
     match table.kind:
         case "program" if table.command:
             return CommandAgent(name, table)
+        case "llm":
+            from overnight.agents.llm import LlmAgent
+
+            return LlmAgent(name, table)
     raise UsageError(f"[agents.{name}]: a program needs `command`, the shell line that starts it")
 
 

@@ -1,0 +1,45 @@
+"""The key of a model, and keeping it off the disk."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from overnight.errors import AgentError, Trouble
+from overnight.tables import AgentTable
+
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)")
+_LEAST = 8
+"""Characters of a secret. What is shorter stands in many texts by chance."""
+
+
+def keys_of(agent: str, table: AgentTable) -> str | None:
+    """The key that arena.toml names for this agent; None: LiteLLM finds the provider's own
+    variables by itself. Raises AgentError when a named variable is not set."""
+    for name in table.env:
+        if not os.environ.get(name):
+            raise AgentError(
+                f"{agent}: the variable {name}, which [agents.{agent}] names in env, is not set; "
+                f"`export {name}=…` in the shell that starts overnight",
+                Trouble.SIGN_IN,
+            )
+    if key := _name_of_key(table):
+        return os.environ[key]
+    # A server of the person's own is not sent the key of a provider.
+    return "none" if table.url else None
+
+
+def redacted(text: str, table: AgentTable) -> str:
+    """The text with the variable's name in place of every key in this process's environment."""
+    names = {name for name in os.environ if _SECRET.search(name)} | {_name_of_key(table) or ""}
+    for name in sorted(names, key=lambda name: -len(os.environ.get(name, ""))):
+        value = os.environ.get(name, "")
+        if len(value) >= _LEAST:
+            text = text.replace(value, f"[{name}]")
+    return text
+
+
+def _name_of_key(table: AgentTable) -> str | None:
+    """The only variable that is named, or the only one of several that is called a key."""
+    named = table.env if len(table.env) == 1 else [n for n in table.env if _SECRET.search(n)]
+    return named[0] if len(named) == 1 else None

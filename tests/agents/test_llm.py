@@ -1,0 +1,383 @@
+"""A model as an agent, through the real LiteLLM, against a server that says what a test wants."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from chatserver import KEY, Answer, Asked, ChatServer, Fault, reply, said, searched
+from contracts.agent import VALUE, AgentContract
+from overnight import Campaign, Experiment, Idea, Limits
+from overnight.agents.base import Agent, Workbench
+from overnight.agents.llm import LlmAgent
+from overnight.errors import AgentError, Trouble, UsageError
+from overnight.tables import AgentTable
+from toy import ARENA, git, make_toy
+from writer import run, verdicts
+
+
+@dataclass
+class Watched:
+    """An agent of which a test sees what it raised and what it was asked with."""
+
+    agent: LlmAgent
+    raised: list[AgentError] = field(default_factory=list)
+    benches: list[Workbench] = field(default_factory=list)
+    name: str = "watched"
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        self.benches.append(bench)
+        try:
+            return self.agent.propose(bench)
+        except AgentError as error:
+            self.raised.append(error)
+            raise
+
+
+def agent(server: ChatServer, model: str = "openai/some-model", **table: object) -> Watched:
+    url = server.url if model.startswith("anthropic") else server.openai
+    settings = {"kind": "llm", "model": model, "url": url, "timeout": "60s", **table}
+    return Watched(LlmAgent("mine", AgentTable.model_validate(settings)))
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def one(
+    toy: Path, answers: list[Answer], **table: object
+) -> tuple[Experiment, Watched, ChatServer]:
+    """One experiment with these answers."""
+    with ChatServer(answers) as server:
+        mine = agent(server, **table)
+        done = run(toy, mine, experiments=1)
+    return done[-1], mine, server
+
+
+def trouble(toy: Path, *answers: Answer, **table: object) -> AgentError:
+    """What the agent raised, when no second call was made for it."""
+    done, mine, server = one(toy, list(answers), **table)
+    assert done.verdict == "invalid" and not done.measurements
+    assert len(server.asked) <= len(answers)
+    (error,) = mine.raised
+    assert str(error) == done.reason
+    return error
+
+
+class TestLlm(AgentContract):
+    @pytest.fixture(autouse=True)
+    def _served(self) -> Iterator[None]:
+        def next_one(asked: Asked) -> Answer:
+            now = next(line for line in asked.turns[-1].splitlines() if line.startswith("X="))
+            return reply(f"X={int(now.split('#')[0][2:]) - 1}")
+
+        with ChatServer(next_one) as self.server:
+            yield
+
+    def make(self, toy: Path) -> Agent:
+        return agent(self.server).agent
+
+    def test_it_sees_the_file_as_it_is(self, toy: Path) -> None:
+        self.done(toy, 1)
+        assert VALUE.strip() in self.server.asked[0].prompt
+
+
+@pytest.mark.parametrize("model", ["openai/some-model", "anthropic/claude-sonnet-4-5"])
+def test_a_keep_a_discard_and_a_crash(toy: Path, model: str) -> None:
+    answers: list[Answer] = [
+        said(searched("X=10", "X=5"), "five", "+4.5"),
+        reply("X=90", "ninety"),
+        reply("exit 3 # X=", "broken"),
+    ]
+    with ChatServer(answers) as server:
+        done = run(toy, agent(server, model), experiments=3)
+    assert verdicts(done) == ["keep", "keep", "discard", "crash"]
+    kept = done[1]
+    assert (kept.description, kept.hypothesis, kept.expected) == ("five", "it may help", 4.5)
+    assert (kept.tokens_in, kept.tokens_cached, kept.tokens_out) == (100, 60, 20)
+    priced = model == "anthropic/claude-sonnet-4-5"
+    assert kept.dollars == pytest.approx(40 * 3e-6 + 60 * 3e-7 + 20 * 15e-6) if priced else True
+    assert priced or kept.dollars is None
+    assert "X=5" in server.asked[1].prompt and "five" in server.asked[1].prompt
+    log = (toy / ".overnight" / "logs" / "t" / "1" / "agent.log").read_text()
+    assert "===== user" in log and "TITLE: five" in log and "tokens_in 100" in log
+
+
+def test_two_bad_replies_are_no_proposal_and_cost_no_measurement(toy: Path) -> None:
+    done, mine, server = one(toy, ["no idea", said(searched("X=11", "X=5"))])
+    assert done.verdict == "invalid" and not done.measurements
+    assert "no change in two replies" in done.reason and "does not occur" in done.reason
+    (error,) = mine.raised
+    assert error.trouble is Trouble.NO_CHANGE and error.usage is not None
+    assert (error.usage.tokens_in, error.usage.tokens_out) == (200, 40)
+    assert len(server.asked) == 2
+    first, second, again = server.asked[1].turns[-3:]
+    assert first == server.asked[0].turns[-1] and second == "no idea"
+    assert "no line that begin with `TITLE:`" in again and "<<<<<<< SEARCH" in again
+
+
+def test_a_bad_reply_and_then_a_good_one_is_a_proposal(toy: Path) -> None:
+    done, mine, _ = one(toy, ["", reply("X=5")])
+    assert done.verdict == "keep" and mine.raised == [] and done.tokens_in == 200
+
+
+def test_a_protected_file_stays_as_it_is(toy: Path) -> None:
+    cheat = said("score.py\n<<<<<<< WHOLE\nprint('{\"loss\": 0}')\n>>>>>>> WHOLE")
+    done, _, _ = one(toy, [cheat])
+    assert done.verdict == "invalid" and "score.py is not editable" in done.reason
+
+
+FAULTS: list[tuple[Fault, Trouble, str]] = [
+    (Fault(401), Trouble.SIGN_IN, "HTTP 401"),
+    (Fault(403), Trouble.SIGN_IN, "HTTP 403"),
+    (Fault(429), Trouble.RATE, "rate limit .HTTP 429.: .*said by the server"),
+    (Fault(429, '{"error": {"message": "insufficient_quota"}}'), Trouble.LIMIT, "quota"),
+    (Fault(404), Trouble.BROKEN, "check model and url"),
+    (Fault(400), Trouble.BROKEN, "HTTP 400"),
+    (Fault(500), Trouble.OVERLOAD, "HTTP 500"),
+    (Fault(503), Trouble.OVERLOAD, "HTTP 503"),
+    (Fault(529), Trouble.OVERLOAD, "HTTP 529"),
+    (Fault(drop=True), Trouble.NETWORK, "is the server up"),
+    (Fault(text="<html>hello"), Trouble.BROKEN, "the call failed"),
+    (Fault(text="{}"), Trouble.BROKEN, "mine: "),
+    (Fault(text='{"choices": [], "content": []}'), Trouble.BROKEN, "mine: "),
+    (Fault(text="[" * 20_000), Trouble.BROKEN, "the call failed"),
+]
+
+
+@pytest.mark.parametrize("model", ["openai/some-model", "anthropic/claude-sonnet-4-5"])
+def test_what_goes_wrong_is_told_by_its_kind_and_is_not_tried_again(toy: Path, model: str) -> None:
+    with ChatServer([fault for fault, _, _ in FAULTS]) as server:
+        mine = agent(server, model)
+        with Campaign.open(toy, "t") as campaign:
+            done = [campaign.try_(mine) for _ in FAULTS]
+    assert len(server.asked) == len(FAULTS), "one call each"
+    assert all(e and e.verdict == "invalid" and not e.measurements for e in done)
+    for (fault, expected, words), error in zip(FAULTS, mine.raised, strict=True):
+        assert error.trouble is expected, (fault, error)
+        assert re.search(words, str(error)), (fault, error)
+        assert "\n" not in str(error) and "Traceback" not in str(error)
+
+
+def test_a_server_that_is_not_there(toy: Path) -> None:
+    error = trouble(toy, url="http://127.0.0.1:9")
+    assert error.trouble is Trouble.NETWORK and "127.0.0.1:9" in str(error)
+
+
+def test_a_provider_that_does_not_exist_is_told(toy: Path) -> None:
+    error = trouble(toy, model="some-model", url=None)
+    assert error.trouble is Trouble.BROKEN and "check model" in str(error)
+
+
+def test_a_hanging_server_ends_with_the_time_limit(toy: Path) -> None:
+    began = time.monotonic()
+    error = trouble(toy, Fault(hang=True), timeout="2s")
+    assert error.trouble is Trouble.HUNG and "within the 2 s" in str(error)
+    assert time.monotonic() - began < 60
+
+
+def test_a_stop_is_heard_while_the_model_thinks(toy: Path) -> None:
+    with ChatServer([Fault(hang=True)]) as server, Campaign.open(toy, "t") as campaign:
+        mine = agent(server, timeout="5m")
+        ended: list[float] = []
+
+        def drive() -> None:
+            campaign.run(mine, Limits())
+            ended.append(time.monotonic())
+
+        thread = threading.Thread(target=drive)
+        thread.start()
+        while not server.asked:
+            time.sleep(0.05)
+        asked = time.monotonic()
+        campaign.stopping.set()
+        thread.join(10)
+    assert ended and ended[0] - asked < 3 and mine.raised == []
+
+
+def test_an_endless_reply_is_read_in_bounds(toy: Path) -> None:
+    error = trouble(toy, "x" * 50_000_000)
+    assert error.trouble is Trouble.BROKEN and "more than 10,000,000 bytes" in str(error)
+    log = toy / ".overnight" / "logs" / "t" / "1" / "agent.log"
+    assert log.stat().st_size < 100_000
+
+
+def test_a_long_reply_is_no_change_and_is_not_sent_back_whole(toy: Path) -> None:
+    done, _, server = one(toy, [reply("x" * 5_000_000), reply("X=5")])
+    assert done.verdict == "keep"
+    assert len(server.asked[1].prompt) < 60_000
+    log = toy / ".overnight" / "logs" / "t" / "1" / "agent.log"
+    assert log.stat().st_size < 1_200_000
+
+
+def test_a_reply_that_was_cut_is_told_so(toy: Path) -> None:
+    with ChatServer(["TITLE: x"], finish="length") as server:
+        mine = agent(server)
+        run(toy, mine, experiments=1)
+    assert "for lack of tokens" in server.asked[1].turns[-1]
+
+
+def test_unknown_usage_is_unknown(toy: Path) -> None:
+    with ChatServer([reply("X=5")], usage=None) as server:
+        kept = run(toy, agent(server), experiments=1)[-1]
+    assert kept.verdict == "keep"
+    assert (kept.tokens_in, kept.tokens_out, kept.dollars) == (None, None, None)
+
+
+# -- limits
+
+
+def test_a_prompt_beyond_the_tokens_of_a_proposal_is_not_sent(toy: Path) -> None:
+    error = trouble(toy, tokens=500)
+    assert error.trouble is Trouble.LIMIT and "tokens = 500" in str(error)
+
+
+def test_what_is_left_of_the_tokens_bounds_the_reply(toy: Path) -> None:
+    done, _, server = one(toy, [reply("X=5")], tokens=5000)
+    assert done.verdict == "keep" and 1000 < server.asked[0].body["max_tokens"] < 4500
+
+
+def test_a_second_call_that_the_tokens_do_not_allow_is_not_made(toy: Path) -> None:
+    with ChatServer(["no"], usage=dict(read=4000, cached=0, written=900)) as server:
+        mine = agent(server, tokens=5000)
+        run(toy, mine, experiments=1)
+    (error,) = mine.raised
+    assert len(server.asked) == 1 and error.trouble is Trouble.LIMIT
+    assert "its first reply was no change" in str(error)
+    assert error.usage is not None and error.usage.tokens_in == 4000
+
+
+def test_dollars_bound_the_reply_by_the_prices_that_are_known(toy: Path) -> None:
+    claude = "anthropic/claude-sonnet-4-5"
+    done, _, server = one(toy, [reply("X=5")], model=claude, dollars=0.05)
+    assert done.verdict == "keep" and 1000 < server.asked[0].body["max_tokens"] < 3333
+    error = trouble(toy, model=claude, dollars=0.003)
+    assert error.trouble is Trouble.LIMIT and "dollars = 0.003" in str(error)
+
+
+def test_dollars_of_a_model_without_a_price_cannot_be_kept_to(toy: Path) -> None:
+    assert "knows no price" in str(trouble(toy, dollars=1.0))
+
+
+def test_files_that_do_not_fit_the_models_window_are_told(tmp_path: Path) -> None:
+    toy = make_toy(
+        tmp_path / "arena", value="X=10\n" + "# a line that says nothing at all\n" * 40_000
+    )
+    error = trouble(toy, model="openai/gpt-4o")
+    assert error.trouble is Trouble.LIMIT and "reads at most 128,000" in str(error)
+
+
+def test_files_that_no_model_could_read_are_told(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", value="X=10\n" + "#" * 11_000_000)
+    assert "the largest is value.py" in str(trouble(toy))
+
+
+# -- the prompt
+
+
+def test_only_plain_editable_text_is_shown(tmp_path: Path) -> None:
+    text = ARENA.replace('["value.py"]', '["value.py", "model/**"]')
+    toy = make_toy(tmp_path / "arena", text)
+    (toy / "model").mkdir()
+    (toy / "model" / "a.py").write_text("inside = 1\n")
+    (toy / "model" / "weights").write_bytes(b"\xff\x00\xfe")
+    (toy / "model" / "link.py").symlink_to("../score.py")
+    git(toy, "add", "--all")
+    git(toy, "commit", "--quiet", "-m", "more")
+    _, _, server = one(toy, [reply("X=5")])
+    prompt = server.asked[0].prompt
+    assert "inside = 1" in prompt and "the referee speaks" not in prompt
+    assert "model/weights is no text" in prompt
+
+
+def test_what_stays_the_same_comes_first_and_is_marked_for_the_cache(toy: Path) -> None:
+    answers: list[Answer] = [reply("X=90"), reply("X=91"), reply("X=92")]
+    with ChatServer(answers) as server:
+        run(toy, agent(server, "anthropic/claude-sonnet-4-5"), experiments=3)
+    first, second = (asked.body["messages"][0]["content"] for asked in server.asked[1:])
+    assert ["cache_control" in part for part in first] == [True, True, False]
+    assert first[:2] == second[:2] and first[2] != second[2]
+    assert server.asked[1].body["system"] == server.asked[2].body["system"]
+    assert first[2]["text"].startswith("\n## Incumbent"), "the brief begins there to change"
+
+
+def test_a_server_of_ones_own_gets_one_plain_text(toy: Path) -> None:
+    _, _, server = one(toy, [reply("X=5")])
+    messages = server.asked[0].body["messages"]
+    assert [m["role"] for m in messages] == ["system", "user"]
+    assert all(isinstance(m["content"], str) for m in messages)
+
+
+# -- keys
+
+
+def held(folder: Path, needle: str) -> list[Path]:
+    files = (f for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
+    return [file for file in files if needle.encode() in file.read_bytes()]
+
+
+@pytest.mark.parametrize("model", ["openai/some-model", "anthropic/claude-sonnet-4-5"])
+def test_a_key_reaches_its_server_and_nothing_on_disk(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    echo = f'{{"error": {{"type": "x", "message": "wrong key {KEY}, Bearer {KEY}"}}}}'
+    answers: list[Answer] = [Fault(401, echo), f"{KEY}", reply(f"X=5 # {KEY}", KEY), reply("X=6")]
+    with ChatServer(answers) as server:
+        mine = agent(server, model, env=["MY_KEY"])
+        done = run(toy, mine, experiments=3)
+    sent = server.asked[0].headers
+    assert KEY in (sent.get("authorization", "") + sent.get("x-api-key", ""))
+    assert done[2].verdict == "keep" and done[2].description == "[MY_KEY]"
+    assert held(toy, KEY) == [] and KEY not in str(mine.raised)
+    assert KEY not in git(toy, "show", "overnight/t")
+
+
+def test_a_server_of_ones_own_is_not_sent_a_providers_key(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    _, _, server = one(toy, [reply("X=5")])
+    assert KEY not in str(server.asked[0].headers)
+
+
+def test_a_key_that_is_not_set_is_told_before_anything_is_sent(toy: Path) -> None:
+    error = trouble(toy, env=["NOWHERE_KEY"])
+    assert error.trouble is Trouble.SIGN_IN and "export NOWHERE_KEY" in str(error)
+    error = trouble(toy, model="anthropic/claude-sonnet-4-5", url=None)
+    assert error.trouble is Trouble.SIGN_IN, error
+
+
+# -- its table
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({}, "needs a model"),
+        ({"model": "openai/x", "command": "x"}, "command has no effect"),
+        ({"model": "openai/x", "session": "resume"}, "session has no effect"),
+        ({"model": "openai/x", "network": False}, "network has no effect"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_so_is_told(table: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        LlmAgent("mine", AgentTable.model_validate({"kind": "llm", **table}))
+
+
+def test_without_the_library_it_is_said_how_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'overnight\[llm\]'"):
+        LlmAgent("mine", AgentTable(kind="llm", model="openai/x"))
