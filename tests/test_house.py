@@ -26,7 +26,7 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 LAYERS = [
     "interrupts experiment errors quantity",
     "tables arena schema database ledger noise levels evidence patience judge confirm rules",
-    "prune savings history message lock",
+    "prune savings history message lock notes",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
     "processes disk log printed supervisor stage git private refs repository candidate workspace",
@@ -41,6 +41,7 @@ LAYERS = [
     "template",
     "gap summary documents plots report pages live",
     "record power powerplot",
+    "workingcopy",
     "commands.base",
     "commands.driving commands.measuring commands.looking commands.steering",
     "cli",
