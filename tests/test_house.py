@@ -41,9 +41,9 @@ LAYERS = [
     "template",
     "gap summary documents plots report pages live",
     "record power powerplot",
-    "workingcopy",
+    "workingcopy skill tools mcp",
     "commands.base",
-    "commands.driving commands.measuring commands.looking commands.steering",
+    "commands.driving commands.measuring commands.looking commands.steering commands.connecting",
     "cli",
     "__main__",
 ]
