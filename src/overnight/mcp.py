@@ -7,6 +7,7 @@ as everywhere else.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ from mcp_types import (
 )
 from mcp_types import Tool as ToolEntry
 
-from overnight import __version__
+from overnight import __version__, interrupts
 from overnight.errors import OvernightError
 from overnight.message import one_line
 from overnight.tools import INSTRUCTIONS, TOOLS, Answer, Call, Place, Tool, tool_asked
@@ -38,35 +39,61 @@ _MOST_CALLS = 8
 
 def serve(place: Place) -> None:
     """Answer one client until it closes standard input."""
-    anyio.run(_serve, place)
+    anyio.run(_Session(place).run)
 
 
-async def _serve(place: Place) -> None:
-    with ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call") as threads:
+class _Session:
+    """One client's calls."""
 
-        async def call_tool(
-            ctx: ServerRequestContext, params: CallToolRequestParams
-        ) -> CallToolResult:
-            try:
-                tool = tool_asked(params.name, params.arguments or {})
-                call = Call(_client_of(ctx))
-                return _result(await _wait(threads.submit(_answer, tool, place, call), call, ctx))
-            except OvernightError as error:
-                return _failure(str(error))
-            except OSError as error:
-                # The machine's own refusals, as cli.py tells them.
-                where = f"{error.filename}: " if error.filename else ""
-                return _failure(f"{where}{error.strerror or error}; check permissions and space")
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._calls: set[Call] = set()
+        self._threads = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
 
+    async def run(self) -> None:
         server = Server(
             "overnight",
             version=__version__,
             instructions=INSTRUCTIONS,
             on_list_tools=_list_tools,
-            on_call_tool=call_tool,
+            on_call_tool=self._call_tool,
         )
-        async with stdio_server() as (reading, writing):
-            await server.run(reading, writing, server.create_initialization_options())
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._end_on_signal)
+            async with stdio_server() as (reading, writing):
+                await server.run(reading, writing, server.create_initialization_options())
+            beside.cancel_scope.cancel()
+        self._threads.shutdown()
+
+    async def _call_tool(
+        self, ctx: ServerRequestContext, params: CallToolRequestParams
+    ) -> CallToolResult:
+        call = Call(_client_of(ctx))
+        self._calls.add(call)
+        try:
+            tool = tool_asked(params.name, params.arguments or {})
+            answer = self._threads.submit(_answer, tool, self._place, call)
+            return _result(await _wait(answer, call, ctx))
+        except OvernightError as error:
+            return _failure(str(error))
+        except OSError as error:
+            # The machine's own refusals, as cli.py tells them.
+            where = f"{error.filename}: " if error.filename else ""
+            return _failure(f"{where}{error.strerror or error}; check permissions and space")
+        finally:
+            self._calls.discard(call)
+
+    async def _end_on_signal(self) -> None:
+        """Ctrl-C and SIGTERM end what is measured, then the process: whatever waits for a line of
+        standard input cannot be unwound."""
+        wanted = (signal.SIGINT, signal.SIGTERM)
+        heard = [n for n in wanted if signal.getsignal(n) is not signal.SIG_IGN]
+        with anyio.open_signal_receiver(*heard) as signals:
+            async for _ in signals:
+                for call in self._calls:
+                    call.cancel()
+                await anyio.to_thread.run_sync(self._threads.shutdown)
+                interrupts.leave()
 
 
 async def _list_tools(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,7 @@ from mcp import Client, StdioServerParameters
 
 from chat import chat, document, refused, session, with_limit, words
 from overnight import Campaign
-from stages import alive
+from stages import alive, eventually
 from toy import ARENA, git, make_toy, overnight
 
 SLOW = """. ./value.py
@@ -157,8 +158,8 @@ def test_a_broken_arena_is_a_sentence_and_the_session_goes_on(toy: Path) -> None
     chat(toy, talk)
 
 
-def slow(folder: Path, nap: str) -> Path:
-    """A toy whose baseline is measured, and whose runs take long from now on."""
+def slow(folder: Path) -> Path:
+    """A toy whose baseline is measured, and whose runs sleep for $NAP seconds from now on."""
     arena = ARENA.replace('budget = "20s"', 'budget = "60s"\nenv = ["NAP"]')
     toy = make_toy(folder / "arena", arena, run=SLOW)
     with Campaign.open(toy, "t") as campaign:
@@ -176,7 +177,7 @@ class _Nobody:
 def test_a_long_measurement_tells_what_is_on_the_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toy = slow(tmp_path, "5")
+    toy = slow(tmp_path)
     monkeypatch.setenv("NAP", "5")
     told: list[tuple[float, str | None]] = []
 
@@ -198,7 +199,7 @@ def test_a_long_measurement_tells_what_is_on_the_clock(
 def test_a_cancelled_try_ends_what_runs_and_leaves_a_sound_campaign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toy = slow(tmp_path, "60")
+    toy = slow(tmp_path)
     monkeypatch.setenv("NAP", "60.0625")
 
     async def talk(client: Client) -> None:
@@ -215,7 +216,7 @@ def test_a_cancelled_try_ends_what_runs_and_leaves_a_sound_campaign(
         assert status["verdicts"] == {"invalid": 1}
         shown = document(await client.call_tool("show", {"n": 1}))
         assert "before it was judged" in str(shown["reason"]) and shown["candidate"]
-        assert subprocess.run(["pgrep", "-f", "sleep 60.0625"], check=False).returncode == 1
+        assert alive("sleep 60.0625") == []
 
     chat(toy, talk)
     monkeypatch.setenv("NAP", "0")
@@ -230,7 +231,7 @@ def test_a_cancelled_try_ends_what_runs_and_leaves_a_sound_campaign(
 def test_a_client_that_goes_away_leaves_a_sound_campaign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toy = slow(tmp_path, "60")
+    toy = slow(tmp_path)
     monkeypatch.setenv("NAP", "60.125")
 
     async def leave() -> None:
@@ -241,7 +242,7 @@ def test_a_client_that_goes_away_leaves_a_sound_campaign(
             group.cancel_scope.cancel()
 
     with_limit(leave)
-    assert subprocess.run(["pgrep", "-f", "sleep 60.125"], check=False).returncode == 1
+    assert alive("sleep 60.125") == []
     (experiment,) = json.loads(overnight(toy, "log", "--json", "--last", "1").stdout)
     assert (experiment["n"], experiment["verdict"]) == (1, "invalid")
 
@@ -249,8 +250,8 @@ def test_a_client_that_goes_away_leaves_a_sound_campaign(
 def test_a_second_driver_is_told_who_is_at_work_and_may_look_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toy = slow(tmp_path, "6")
-    monkeypatch.setenv("NAP", "6")
+    toy = slow(tmp_path)
+    monkeypatch.setenv("NAP", "8")
     done: list[dict[str, object]] = []
 
     async def both() -> None:
@@ -279,22 +280,20 @@ def test_a_second_driver_is_told_who_is_at_work_and_may_look_on(
     assert overnight(toy, "try", "-m", "from elsewhere").returncode == 10
 
 
-def test_nothing_but_the_protocol_is_on_standard_output(toy: Path) -> None:
-    (toy / "value.py").write_text("X=5\n")
+def raw(toy: Path) -> subprocess.Popen[str]:
+    """A server that was asked to try a change, by a client that only writes and reads lines."""
     hello = {
         "protocolVersion": "2025-06-18",
         "capabilities": {},
         "clientInfo": {"name": "raw", "version": "0"},
     }
-    asked = [
+    call = {"name": "try_change", "arguments": {"what": "five"}}
+    asked: list[dict[str, object]] = [
         {"id": 1, "method": "initialize", "params": hello},
         {"method": "notifications/initialized"},
-        {
-            "id": 2,
-            "method": "tools/call",
-            "params": {"name": "try_change", "arguments": {"what": "5"}},
-        },
+        {"id": 2, "method": "tools/call", "params": call},
     ]
+    (toy / "value.py").write_text("X=5\n")
     process = subprocess.Popen(
         [sys.executable, "-m", "overnight", "mcp", "-C", str(toy)],
         stdin=subprocess.PIPE,
@@ -302,10 +301,16 @@ def test_nothing_but_the_protocol_is_on_standard_output(toy: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdin and process.stdout and process.stderr
+    assert process.stdin
     for message in asked:
         process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
         process.stdin.flush()
+    return process
+
+
+def test_nothing_but_the_protocol_is_on_standard_output(toy: Path) -> None:
+    process = raw(toy)
+    assert process.stdin and process.stdout and process.stderr
     answers = [json.loads(process.stdout.readline()) for _ in range(2)]
     process.stdin.close()
     assert process.wait(20) == 0
@@ -313,6 +318,23 @@ def test_nothing_but_the_protocol_is_on_standard_output(toy: Path) -> None:
     assert [answer["id"] for answer in answers] == [1, 2]
     assert answers[1]["result"]["structuredContent"]["verdict"] == "keep"
     assert alive(str(toy)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_what_runs_and_then_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    toy = slow(tmp_path)
+    monkeypatch.setenv("NAP", "60.375")
+    process = raw(toy)
+    assert eventually(lambda: alive("sleep 60.375"), 60)
+    process.send_signal(number)
+    assert process.stdout and process.stderr
+    assert process.wait(20) == 130 and alive("sleep 60.375") == []
+    assert [json.loads(line)["id"] for line in process.stdout] == [1]
+    assert process.stderr.read() == "overnight: interrupted; run the same command again\n"
+    (experiment,) = json.loads(overnight(toy, "log", "--json", "--last", "1").stdout)
+    assert (experiment["n"], experiment["verdict"]) == (1, "invalid")
 
 
 def documented() -> dict[str, list[str]]:
