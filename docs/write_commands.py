@@ -26,20 +26,24 @@ not there (yet).
   `measurements`, `experiments`, `visible` (the gain kept in four campaigns of five) and `gains`: a
   list of `gain`, `sigmas`, `chance`, `pairs` (null: more than judge.max_repeats). `assumes` has
   the settings that all of these speak of, and `differs` what of them the arena has otherwise.
+- `try` has, beside what an experiment has, `log_tail` (the last lines of its newest run),
+  `incumbent` (`n`, `score`, `candidate` of the best now), `branch`, `go_on` (the git command that
+  brings the checkout onto the newest keep; null: it is there), `warnings`.
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
   `interval` (of a confirmed stack both stand on its tip), `confirmed_with` (the number of that
   tip), `simpler`, `charges` (what soft constraints take off the score, by name), `candidate`,
   `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`, `measurements`, `reason`,
-  `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
-  `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
-  `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `purpose` (judge; in show
-  alone also holdout, replay and ablation), `log` (a folder under `.overnight/`).
+  `parameters`, `dropped`, `expected` (the gain, by the agent's word), `cost` (dollars),
+  `tokens_in`, `tokens_cached`, `tokens_out`, `thought` (seconds that the agent took). A
+  measurement has `seed`, `score`, `outcome`, `numbers` (the referee's and overnight's own),
+  `reported` (the run's own words), `stage_seconds`, `device`, `self_reported`, `sandbox`,
+  `referee`, `purpose` (judge; in show alone also holdout, replay and ablation), `log` (a folder
+  under `.overnight/`).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `keeps`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what
   is under way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
-  `noise`, `cost`, `provisional` (their numbers),
-  `pruning` (runs ended early, controls, seconds saved, wins lost),
-  `holdout` (the final exam: the scores of baseline and incumbent, the gap
+  `noise`, `cost`, `provisional` (their numbers), `pruning` (runs ended early, controls, seconds
+  saved, wins lost), `holdout` (the final exam: the scores of baseline and incumbent, the gap
   between the two gains over the baseline, and read: how many such scores there have been).
 
 This page is written by `python docs/write_commands.py`.

@@ -96,6 +96,10 @@ class Attempts:
                 return self._settle(experiment, word)
             experiment = self._measure_more(experiment, word)
 
+    def withdraw(self, experiment: Experiment, reason: str) -> Experiment:
+        """Close an experiment that is under way without a judgement."""
+        return self._close(experiment, Closing(Verdict.INVALID, reason))
+
     # -- the candidate
 
     def _ask(self, agent: Agent, bench: Workbench) -> Idea | None:

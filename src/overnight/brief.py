@@ -69,6 +69,18 @@ def write_brief(arena: Arena, history: History, steers: Sequence[Event]) -> str:
     return _fitted([section for section in sections if section.lines])
 
 
+def first_brief(arena: Arena) -> str:
+    """The brief as long as nothing has been measured."""
+    sections = [
+        _Section("Strategy", _file_lines(arena.root / PROGRAM), 12_000),
+        _Section("Contract", _contract(arena), 5_000),
+        _Section(
+            "Incumbent", ["- Nothing has been measured yet: the baseline comes first."], 1_000
+        ),
+    ]
+    return _fitted([section for section in sections if section.lines])
+
+
 def _fitted(sections: Sequence[_Section]) -> str:
     """The sections, the more important ones first, within MOST_CHARACTERS."""
     spare = MOST_CHARACTERS - sum(min(s.size, s.room) + _ALREADY for s in sections)

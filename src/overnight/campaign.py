@@ -187,6 +187,20 @@ class Campaign:
                 observe(other)
         return self.history.find(experiment.n)
 
+    def withdraw(self, reason: str) -> None:
+        """End what is under way, and close the experiment of the `try_` that was interrupted as
+        invalid: whoever asked for it does not wait for it any more, so that no later driver takes
+        it up. The baseline, and what an earlier driver left, are not withdrawn."""
+        self.stopping.set()
+        self._measuring.close()
+        if not self._taken_up:
+            return
+        for experiment in self.ledger.unfinished(self.tag):
+            if experiment.candidate is None:
+                self.ledger.drop_experiment(self.tag, experiment.n)
+            else:
+                self._publish(self._attempts.withdraw(experiment, reason))
+
     def replay(self, n: int, times: int) -> Replay:
         """Measure the candidate of experiment n again; changes no verdict. Raises UsageError when
         it has none, Interrupted when a stop at once was asked for."""

@@ -3,6 +3,7 @@
 OvernightError
 ├── UsageError                 what the person asked for cannot be done as asked
 │   ├── ArenaError             arena.toml or the arena's files are wrong
+│   ├── NoCampaign             there is no such campaign (yet)
 │   └── WorkspaceError         the git repository is not in a state to work with
 ├── CampaignBusy               another process is driving this campaign
 ├── LedgerError                the record cannot be read or written
@@ -61,6 +62,10 @@ class UsageError(OvernightError):
 
 class ArenaError(UsageError):
     """arena.toml, or the files it speaks of, are wrong."""
+
+
+class NoCampaign(UsageError):
+    """The arena has no campaign yet, or none of that name."""
 
 
 class WorkspaceError(UsageError):

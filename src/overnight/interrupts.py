@@ -42,6 +42,11 @@ def working(now: bool) -> None:
 def _heard(number: int, frame: FrameType | None) -> None:
     if _working and not _loading(frame):
         raise KeyboardInterrupt
+    leave()
+
+
+def leave() -> None:
+    """End the process at once, with the sentence."""
     os.write(2, f"overnight: {WORDS}\n".encode())
     os._exit(EXIT_CODE)
 

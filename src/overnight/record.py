@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.arena import Arena
-from overnight.errors import UsageError
+from overnight.brief import first_brief, write_brief
+from overnight.errors import NoCampaign, UsageError
 from overnight.experiment import Experiment
+from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.report import write_report
+from overnight.resume import base_arena
 from overnight.summary import Summary, summarize
 from overnight.workspace import Workspace
 
@@ -47,6 +50,16 @@ class Record:
             return ""
         return self._workspace().diff(experiment.parent, experiment.candidate)
 
+    def brief(self) -> str:
+        """What an agent would be told now, under the campaign's own contract."""
+        campaign = self.ledger.campaign(self.tag)
+        assert campaign is not None
+        arena = base_arena(self.arena, self._workspace(), campaign.base)
+        history = History(self.ledger, self.tag)
+        history.load()
+        steers = self.ledger.events(self.tag, "steer")
+        return write_brief(arena, history, steers) if history.begun else first_brief(arena)
+
     def draw(self) -> Path:
         """Write progress.png, and holdout.png where there is a final exam."""
         from overnight.plots import draw, draw_gap  # loads matplotlib, which takes a second
@@ -72,20 +85,20 @@ class Record:
 def open_record(root: Path, tag: str | None) -> Iterator[Record]:
     """The record of the campaign `tag`, by default the newest, of the arena in this folder.
 
-    Raises UsageError when there is no such campaign, ArenaError, LedgerError.
+    Raises NoCampaign, ArenaError, LedgerError.
     """
     arena = Arena.load(root)
     place = arena.ledger_place
-    none_yet = f"{root} has no campaign yet; start one with `overnight run`"
+    none_yet = f"{root} has no campaign yet; start one with `overnight run` or `overnight try`"
     if isinstance(place, Path) and not place.exists():
-        raise UsageError(none_yet)
+        raise NoCampaign(none_yet)
     ledger = Ledger.at(place, arena.name, create=False)
     try:
         known = [campaign.tag for campaign in ledger.campaigns()]
         if not known:
-            raise UsageError(none_yet)
+            raise NoCampaign(none_yet)
         if tag is not None and tag not in known:
-            raise UsageError(f"there is no campaign {tag}; there is: {', '.join(known)}")
+            raise NoCampaign(f"there is no campaign {tag}; there is: {', '.join(known)}")
         yield Record(arena, ledger, tag or known[-1])
     finally:
         ledger.close()

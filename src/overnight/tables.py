@@ -212,14 +212,10 @@ class PortfolioTable(Table):
 class AgentTable(Table):
     """Who proposes changes: a program, an agent that speaks the Agent Client Protocol, or a model.
 
-    A program is `command`, or what the preset says. Of a preset's agent everything here may be
-    left out.
+    A program and an agent that speaks the protocol need `command`, a model `model`.
     """
 
     kind: Literal["program", "acp", "llm"] = "program"
-    preset: str | None = None
-    """How the program is run and read: the name of a preset. A table that has the name of a preset
-    and no command has that one."""
     command: str | None = Field(default=None, min_length=1)
     """`{prompt}` is replaced by the brief; without it the brief comes on standard input. Of an
     `acp` agent: what starts it."""
@@ -228,9 +224,6 @@ class AgentTable(Table):
     writes it: `anthropic/NAME`, `openai/NAME`, `gemini/NAME`."""
     url: str | None = Field(default=None, pattern=r"^https?://")
     """llm: the address of a server that speaks OpenAI's format, such as one on this machine."""
-    session: Literal["fresh", "resume"] = "fresh"
-    """fresh: each experiment a new agent, whose memory is in the files; resume: one conversation,
-    begun anew after a failure or when it has grown too large."""
     timeout: Duration = 1800.0
     """Wall clock of one proposal."""
     tokens: int | None = Field(default=None, ge=1)

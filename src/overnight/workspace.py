@@ -193,9 +193,10 @@ class Workspace:
         self._trees = {parent: self._tree(parent), commit: tree}
         return Candidate(commit, dropped)
 
-    def adopt(self, caller: Path, folder: Path, parent: str, editable: Predicate) -> None:
+    def adopt(self, caller: Path, folder: Path, parent: str, editable: Predicate) -> bool:
         """Bring what differs from HEAD in the editable files of another checkout of this
-        repository (`caller`: the arena's folder there) into an `own_git` checkout of `parent`.
+        repository (`caller`: the arena's folder there) into an `own_git` checkout of `parent`;
+        whether anything does.
 
         Raises Stale when the two conflict, WorkspaceError when that is no such checkout.
         """
@@ -218,6 +219,7 @@ class Workspace:
         shutil.copyfile(self._git.index(top), aside)
         self._git.run("read-tree", "--reset", "-u", tree, at=top, index=aside)
         aside.unlink()
+        return bool(paths)
 
     def without(self, commit: str, change: str, before: str, place: Path) -> str:
         """A commit like `commit`, on top of it, less what leads from `before` to `change`; `place`

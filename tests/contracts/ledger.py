@@ -309,15 +309,12 @@ class LedgerContract:
         ledger.close()
         execute(place, "DROP INDEX measurements_by_purpose")
         execute(place, "DROP INDEX experiments_by_program")
-        later = {
-            "experiments": ("simpler", "within", "whole"),
-            "measurements": ("purpose", "curve"),
-        }
-        later["experiments"] += ("expected", "tokens_in", "tokens_cached", "tokens_out", "thought")
-        later["experiments"] += ("program",)
-        later["measurements"] += ("sandbox", "referee")
-        for table, columns in later.items():
-            for column in columns:
+        for table, columns in (
+            ("experiments", "simpler within whole expected tokens_in tokens_cached tokens_out"),
+            ("experiments", "thought program"),
+            ("measurements", "purpose curve sandbox referee"),
+        ):
+            for column in columns.split():
                 execute(place, f"ALTER TABLE {table} DROP COLUMN {column}")
         execute(place, "ALTER TABLE experiments RENAME COLUMN dollars TO cost")
         execute(place, "UPDATE overnight_schema SET version = 1")

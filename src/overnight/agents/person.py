@@ -19,22 +19,30 @@ class Person:
     workspace: Workspace
     caller: Path
     """The arena's folder in the caller's checkout."""
-    words: str
-    """What was changed and why: the title is its first line."""
+    idea: Idea
+    """What was changed, why, and what is expected of it."""
     name: str = "person"
 
     def propose(self, bench: Workbench) -> Idea:
-        title, _, hypothesis = self.words.strip().partition("\n")
-        idea = Idea(title, hypothesis.strip())
         parent = bench.incumbent.candidate
         assert parent is not None
+        editable = bench.arena.is_editable
         try:
-            self.workspace.adopt(self.caller, bench.folder, parent, bench.arena.is_editable)
+            changed = self.workspace.adopt(self.caller, bench.folder, parent, editable)
         except Stale as error:
-            raise Rejected(self._way_on(bench, parent, error), idea) from error
+            raise Rejected(self._way_on(bench, parent, error), self.idea) from error
         except WorkspaceError as error:
-            raise Rejected(str(error), idea, Verdict.INVALID) from error
-        return idea
+            raise Rejected(str(error), self.idea, Verdict.INVALID) from error
+        if not changed:
+            raise Rejected(self._nothing(bench), self.idea, Verdict.INVALID)
+        return self.idea
+
+    def _nothing(self, bench: Workbench) -> str:
+        return (
+            f"nothing editable was changed: {', '.join(bench.arena.editable)} in {self.caller} is "
+            "as in its HEAD. Leave your change uncommitted: what differs from HEAD is measured, "
+            "and what wins is committed for you"
+        )
 
     def _way_on(self, bench: Workbench, parent: str, error: Stale) -> str:
         """What the change conflicts with, and how it gets there. A diff of the parent would not

@@ -24,6 +24,7 @@ from overnight.commands.base import (
 )
 
 if TYPE_CHECKING:
+    from overnight.campaign import Campaign
     from overnight.stop import Limits
 
 
@@ -124,9 +125,15 @@ def _drive(
     return stop.kind.exit_code
 
 
-@app.command("try", epilog='Example: overnight try -m "half the learning rate"')
+@app.command("try", epilog='Example: overnight try -m "half the learning rate" --expect 0.01')
 def try_(
-    message: Annotated[str, typer.Option("-m", help="What was changed, and why.")],
+    message: Annotated[
+        str, typer.Option("-m", help="What was changed; after the first line, why it should help.")
+    ],
+    hypothesis: Annotated[str, typer.Option(help="Why it should help.")] = "",
+    expect: Annotated[
+        float | None, typer.Option(metavar="GAIN", help="The gain that you expect; + is better.")
+    ] = None,
     source: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="The checkout with the change.")
     ] = None,
@@ -137,27 +144,29 @@ def try_(
 ) -> None:
     """One experiment from your working copy, with all the rules.
 
-    It is measured, judged, recorded, and kept if it wins.
+    What differs from HEAD in the editable files is measured, judged, recorded, and kept if it wins.
     Exit code: 0 keep, 10 discard, 11 crash, 12 timeout, 13 invalid or stale, 14 provisional.
     """
-    from overnight.agents.person import Person
-    from overnight.campaign import Campaign
-    from overnight.documents import experiment_document
     from overnight.pages import plain_line
+    from overnight.workingcopy import EXIT_CODES, Change, try_change
 
-    with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
-        place = arena_folder(source) if source else campaign.arena.root
-        told = say(campaign.warnings)
-        experiment = campaign.try_(Person(campaign.workspace, place, message))
-        say(campaign.warnings[told:])
-        assert experiment is not None and experiment.verdict is not None
-        if as_json:
-            print_json(experiment_document(experiment, campaign.arena))
-        else:
-            line = plain_line(experiment, campaign.arena.metric, why=False)
-            out.print(f"{line}\n{experiment.reason}", markup=False, soft_wrap=True)
-    codes = {"keep": 0, "discard": 10, "crash": 11, "timeout": 12, "provisional": 14}
-    raise typer.Exit(codes.get(experiment.verdict, 13))
+    place = arena_folder(source) if source else None
+    change = Change.said(message, hypothesis, expect, place)
+    told: list[str] = []
+
+    def begun(campaign: Campaign) -> None:
+        told.extend(campaign.warnings)
+        say(told)
+
+    tried = try_change(arena_folder(folder), tag, "none" if no_sandbox else None, change, begun)
+    say(tried.warnings[len(told) :])
+    if as_json:
+        print_json(tried.document())
+    else:
+        line = plain_line(tried.experiment, tried.arena.metric, why=False)
+        out.print(f"{line}\n{tried.text()}", markup=False, soft_wrap=True)
+    assert tried.experiment.verdict is not None
+    raise typer.Exit(EXIT_CODES[tried.experiment.verdict])
 
 
 @app.command(epilog="Example: overnight doctor --json")

@@ -14,6 +14,7 @@ from overnight.commands.base import (
     Number,
     Tag,
     app,
+    arena_folder,
     out,
     print_json,
     record_of,
@@ -33,6 +34,23 @@ def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> N
             print_json(status_document(summary))
         else:
             out.print(status_text(summary))
+
+
+@app.command(epilog="Example: overnight brief")
+def brief(tag: Tag = None, folder: Folder = HERE) -> None:
+    """What an agent would be told now."""
+    from overnight.arena import Arena
+    from overnight.brief import first_brief
+    from overnight.errors import NoCampaign
+
+    try:
+        with record_of(folder, tag) as record:
+            words = record.brief()
+    except NoCampaign:
+        if tag is not None:
+            raise
+        words = first_brief(Arena.load(arena_folder(folder)))
+    out.print(words, markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: overnight log --last 50 --json")

@@ -1,4 +1,4 @@
-"""Commands that speak to a campaign that is running, from another terminal."""
+"""Commands that speak to a campaign and its agents, from another terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from overnight.commands.base import (
     Folder,
     Tag,
     app,
+    arena_folder,
     out,
     record_of,
 )
@@ -45,3 +46,16 @@ def steer(
     with record_of(folder, tag) as record:
         record.ledger.add_event(record.tag, "steer", words=words)
         out.print("The next brief says so.")
+
+
+@app.command(epilog='Example: overnight note "depth 8 diverges"')
+def note(
+    words: Annotated[str, typer.Argument(metavar="WORDS", help="What was learned.")],
+    folder: Folder = HERE,
+) -> None:
+    """Write down what was learned, in notes.md: it is part of every brief from now on."""
+    from overnight.arena import Arena
+    from overnight.notes import add_note
+
+    written = add_note(Arena.load(arena_folder(folder)).state / "notes.md", words, "person")
+    out.print(written, markup=False, soft_wrap=True)
