@@ -34,6 +34,7 @@ LAYERS = [
     "simplicity seeds driven",
     "exchange referee",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
+    "agents.program",
     "agents.command agents.patches agents.person agents.named results stop resume",
     "standing brief measuring reviews duel",
     "attempts holdout replay ablation campaign",
