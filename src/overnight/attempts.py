@@ -56,7 +56,8 @@ class Attempts:
         parent = self._history.tip.candidate
         assert parent is not None
         self._ledger.open_experiment(self._tag, n, agent.name, parent)
-        place = self._measuring.places / f"agent-{n}"
+        # Always the same: agents find an earlier conversation by the folder that it was held in.
+        place = self._measuring.places / "agent"
         for name in PRIVATE:
             (place / name).mkdir(parents=True)
         folder = self._workspace.checkout(parent, place / "tree", own_git=True)

@@ -56,7 +56,7 @@ def test_a_campaign_keeps_discards_and_survives_a_crash(
     places = [said.index(words) for words in ("Three would", "find the file", "Edit value", "Go c")]
     assert places == sorted(places) and "Go closer to three" in said
     assert alive(str(tmp_path / "agent")) == []
-    assert not list((toy / ".overnight" / "worktrees").rglob("agent-*"))
+    assert not list((toy / ".overnight" / "worktrees").rglob("agent*"))
     assert len(os.listdir("/proc/self/fd")) <= opened + 8  # a waiting supervisor, the ledger
     left = {path.name for path in Path("/dev/shm").iterdir()} - shared
     assert not [name for name in left if not name.startswith("overnight-sandbox-")]
