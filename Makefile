@@ -12,7 +12,7 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet "torch==2.13.*"
-	$(BIN)/pip install --quiet --editable ".[llm,mcp,nanogpt,portfolio,postgres,dev]"
+	$(BIN)/pip install --quiet --editable ".[acp,llm,mcp,nanogpt,portfolio,postgres,dev]"
 	touch $@
 
 demo: install

@@ -34,6 +34,8 @@ LAYERS = [
     "simplicity seeds driven",
     "exchange referee",
     "agents.base agents.constants agents.belief agents.tpe agents.tuner",
+    "agents.program agents.worktree agents.permits agents.transcript agents.kept",
+    "agents.acpwire agents.acpclient agents.acptalk agents.acp",
     "agents.command agents.patches agents.person agents.portfolio",
     "agents.edits agents.keys agents.troubles agents.model agents.llm",
     "agents.named results stop resume",

@@ -57,7 +57,8 @@ class Attempts:
         self._ledger.open_experiment(self._tag, n, turn.agent.name, parent)
         if turn.switch:
             self._ledger.add_event(self._tag, "switch", n=n, words=turn.switch)
-        place = self._measuring.places / f"agent-{n}"
+        # Always the same: agents find an earlier conversation by the folder that it was held in.
+        place = self._measuring.places / "agent"
         for name in PRIVATE:
             (place / name).mkdir(parents=True)
         start = (turn.start or self._history.tip).candidate or parent

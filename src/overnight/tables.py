@@ -224,6 +224,9 @@ class AgentTable(Table):
     writes it: `anthropic/NAME`, `openai/NAME`, `gemini/NAME`."""
     url: str | None = Field(default=None, pattern=r"^https?://")
     """llm: the address of a server that speaks OpenAI's format, such as one on this machine."""
+    session: Literal["fresh", "resume"] = "fresh"
+    """fresh: each experiment a new agent, whose memory is in the files; resume: one conversation,
+    begun anew after a failure or when it has grown too large."""
     timeout: Duration = 1800.0
     """Wall clock of one proposal."""
     tokens: int | None = Field(default=None, ge=1)

@@ -7,9 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
+from overnight.agents.named import agent_named
 from overnight.arena import Arena
 from overnight.template import make_demo
-from toy import git
+from toy import ARENA, git
 
 ROOT = Path(__file__).parent.parent.parent
 IDENTITY = {
@@ -54,6 +55,14 @@ def test_the_arena_of_the_guide_is_a_valid_arena() -> None:
     (text,) = blocks("docs/arena.md", "toml")
     arena = Arena.parse(text, ROOT)
     assert arena.judge.rule == "confirm" and arena.run.env == ("CUDA_VISIBLE_DEVICES",)
+
+
+def test_every_table_of_the_agents_page_leads_to_an_agent() -> None:
+    names = []
+    for text in blocks("docs/agents.md", "toml"):
+        arena = Arena.parse(ARENA + text, ROOT)
+        names += [agent_named(name, arena).name for name in arena.agents]
+    assert {"claude-acp", "gemini-acp", "codex-acp", "opencode-acp"} <= set(names)
 
 
 def test_the_demo_trains_a_language_model_and_leaves_everything_that_it_promises(

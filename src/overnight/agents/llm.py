@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from overnight.agents.base import Workbench
 from overnight.agents.edits import FORMAT, BadReply, apply, parse, read_text
@@ -41,7 +42,7 @@ _MOST_QUOTED = 20_000
 """Characters of a bad reply that it is shown again."""
 _MOST_KEPT = 1_000_000
 """Characters of a reply that the transcript keeps."""
-_NO_EFFECT = ("command", "preset", "session", "network", "data")
+_NO_EFFECT = ("command", "session", "network", "data")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class LlmAgent:
 
     name: str
     table: AgentTable
+    heeds_brief: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Raises UsageError for a table that cannot be meant so, or without the library."""

@@ -60,11 +60,31 @@ def _agent_of(name: str, table: AgentTable) -> Agent:
     match table.kind:
         case "program" if table.command:
             return CommandAgent(name, table)
+        case "acp":
+            return _acp_agent(name, table)
         case "llm":
             from overnight.agents.llm import LlmAgent
 
             return LlmAgent(name, table)
     raise UsageError(f"[agents.{name}]: a program needs `command`, the shell line that starts it")
+
+
+def _acp_agent(name: str, table: AgentTable) -> Agent:
+    if not table.command:
+        raise UsageError(
+            f'[agents.{name}]: kind = "acp" needs `command`, the shell line that starts the agent, '
+            "such as gemini --acp"
+        )
+    try:
+        from overnight.agents.acp import AcpAgent
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "acp":
+            raise
+        raise UsageError(
+            f'[agents.{name}]: kind = "acp" needs the package agent-client-protocol, which is not '
+            "installed here: pip install 'overnight[acp]'"
+        ) from error
+    return AcpAgent(name, table)
 
 
 def agent_named(name: str, arena: Arena) -> Agent:

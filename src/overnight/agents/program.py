@@ -1,0 +1,75 @@
+"""What agents that are programs share: how one is started, confined, and heard about its idea."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from overnight.agents.base import Workbench
+from overnight.experiment import Idea
+from overnight.measure import stage_environment
+from overnight.message import one_line
+from overnight.policies import agent_confinement, expanded, make_home
+from overnight.sandboxes.named import sandbox_named
+from overnight.stage import StageSpec
+from overnight.tables import AgentTable
+
+IDEA_FILE = ".overnight-idea.md"
+"""Where the program may say what it did: a title line, then the hypothesis."""
+_MOST_PROCESSES = 4000
+_MOST_IDEA_BYTES = 20_000
+
+
+def brief_path(bench: Workbench) -> Path:
+    """The brief as a file, for a program that would rather read it there."""
+    return bench.transcript.with_name("brief.md")
+
+
+def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpec:
+    """The stage that runs a shell line in the worktree: confined where there is a sandbox, with the
+    agent's own variables and a private home, within its time limit and that of its processes and
+    files. What it prints is the transcript.
+
+    Raises UsageError when the sandbox that was asked for does not work here.
+    """
+    env = _environment(table, bench)
+    confinement, sandbox = None, sandbox_named(bench.sandbox)
+    data = expanded(table.data, bench.arena.root)
+    env["HOME"] = str(make_home(sandbox, bench.place / "home", data))
+    if sandbox:
+        confinement = agent_confinement(sandbox, bench.arena, bench.place, bench.folder, table, env)
+    return StageSpec(
+        command,
+        bench.folder,
+        env,
+        bench.transcript,
+        bench.transcript,
+        table.timeout,
+        processes=_MOST_PROCESSES,
+        disk_folders=[bench.place],
+        confinement=confinement,
+        family=bench.family,
+    )
+
+
+def _environment(table: AgentTable, bench: Workbench) -> dict[str, str]:
+    """An allow-list, and the variables that arena.toml names for this agent alone."""
+    return {
+        **stage_environment(bench.arena, bench.place / "tmp", table.env),
+        "OVERNIGHT_BRIEF": str(brief_path(bench)),
+        "OVERNIGHT_EXPERIMENT": str(bench.n),
+        "OVERNIGHT_NOTES": str(bench.arena.state / "notes.md"),
+    }
+
+
+def read_idea(folder: Path) -> Idea | None:
+    """The idea file of a worktree, removed once read. A link or anything but a plain file is
+    ignored."""
+    path = folder / IDEA_FILE
+    if path.is_symlink() or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        text = file.read(_MOST_IDEA_BYTES).decode("utf-8", "replace")
+    path.unlink()
+    title, _, body = text.strip().partition("\n")
+    hypothesis = body.strip().removeprefix("Hypothesis:").strip()
+    return Idea(one_line(title.lstrip("# ")), hypothesis) if title.strip() else None
