@@ -30,10 +30,14 @@ not there (yet).
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
   `interval`, `charges` (what soft constraints take off the score, by name), `candidate`, `parent`,
   `agent`, `description`, `hypothesis`, `started`, `seconds`, `measurements`, `reason`,
-  `parameters`, `dropped`, `cost`. A measurement has `seed`, `score`,
-  `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's own words),
-  `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `purpose` (judge; in show
-  alone also holdout, replay and ablation), `log` (a folder under `.overnight/`).
+  `parameters`, `dropped`, `cost`, `tokens_in`, `tokens_cached`, `tokens_out`, `thought` (seconds
+  that the agent took), `expected` (gain) and `held` (whether it came to that). A measurement has
+  `seed`, `score`, `outcome`, `numbers` (the referee's and overnight's own), `reported` (the run's
+  own words), `stage_seconds`, `device`, `self_reported`, `sandbox`, `referee`, `purpose` (judge; in
+  show alone also holdout, replay and ablation), `log` (a folder under `.overnight/`).
+- `agents --stats` is a list of `agent`, `experiments`, `kept`, `riders`, `keep_rate`, `gain`
+  (verified, without riders), `tokens`, `cost`, `thought`, `expectations` (those held against a
+  result), `held`, `expected` and `came` (gains of those together), `ratio` (of the two).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what is under
   way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,

@@ -10,7 +10,7 @@ from pathlib import Path
 from overnight.arena import Arena
 from overnight.errors import UsageError
 from overnight.experiment import Experiment
-from overnight.ledger import Ledger
+from overnight.ledger import PAGE, Ledger
 from overnight.report import write_report
 from overnight.summary import Summary, summarize
 from overnight.workspace import Workspace
@@ -27,6 +27,13 @@ class Record:
     def summary(self) -> Summary:
         """Where the campaign stands now."""
         return summarize(self.arena, self.ledger, self.tag)
+
+    def experiments(self) -> Iterator[Experiment]:
+        """Every one of the campaign, oldest first, however many there are."""
+        after = -1
+        while page := self.ledger.experiments(self.tag, after=after, first=PAGE):
+            yield from page
+            after = page[-1].n
 
     def experiment(self, n: int, whole: bool = False) -> Experiment:
         """`whole`: with its final exams and replays. Raises UsageError, with the numbers that there

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.agents.base import Rejected, Workbench
+from overnight.agents.idea import expectation_in
 from overnight.errors import WorkspaceError
 from overnight.experiment import Idea, Verdict
 from overnight.workspace import Stale, Workspace
@@ -24,8 +25,9 @@ class Person:
     name: str = "person"
 
     def propose(self, bench: Workbench) -> Idea:
-        title, _, hypothesis = self.words.strip().partition("\n")
-        idea = Idea(title, hypothesis.strip())
+        words, expected = expectation_in(self.words)
+        title, _, hypothesis = words.strip().partition("\n")
+        idea = Idea(title, hypothesis.strip(), expected=expected)
         parent = bench.incumbent.candidate
         assert parent is not None
         try:
