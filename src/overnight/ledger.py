@@ -118,19 +118,21 @@ class Ledger:
             connection.execute(sa.insert(EXPERIMENTS).values(row))
 
     def record_candidate(
-        self, tag: str, n: int, candidate: str | None, idea: Idea, dropped: tuple[str, ...]
+        self,
+        tag: str,
+        n: int,
+        candidate: str | None,
+        idea: Idea,
+        dropped: tuple[str, ...],
+        program: str = "",
+        thought: float | None = None,
     ) -> Experiment:
-        """What the agent proposed; a candidate of None: nothing that could be committed."""
+        """What the agent proposed, in `thought` seconds; a candidate of None: nothing that could be
+        committed."""
+        told = {"description": idea.title, **vars(idea), **vars(idea.usage)}
+        told = {name: value for name, value in told.items() if name in _EXPERIMENT_FIELDS}
         return self._change(
-            tag,
-            n,
-            candidate=candidate,
-            description=idea.title,
-            hypothesis=idea.hypothesis,
-            parameters=idea.parameters,
-            expected=idea.expected,
-            dropped=dropped,
-            **vars(idea.usage),
+            tag, n, candidate=candidate, dropped=dropped, program=program, thought=thought, **told
         )
 
     def close_experiment(self, tag: str, n: int, closing: Closing) -> Experiment:
@@ -182,12 +184,13 @@ class Ledger:
         first: int | None = None,
         last: int | None = None,
         verdict: Verdict | None = None,
+        program: str | None = None,
     ) -> list[Experiment]:
         """Ordered by n, with what judges them: those numbered above `after`, of them the `first`
-        or the `last` so many."""
+        or the `last` so many; `program`: the digest of their program."""
         query = self._select(tag).where(EXPERIMENTS.c.n > after)
-        if verdict is not None:
-            query = query.where(EXPERIMENTS.c.verdict == verdict)
+        for column, value in ((EXPERIMENTS.c.verdict, verdict), (EXPERIMENTS.c.program, program)):
+            query = query if value is None else query.where(column == value)
         order = EXPERIMENTS.c.n if last is None else EXPERIMENTS.c.n.desc()
         with self._database.reading() as connection:
             found = _load(connection, query.order_by(order).limit(first if last is None else last))
