@@ -47,6 +47,7 @@ class Night:
         verdict: Verdict | None = None,
         hypothesis: str = "",
         rider: bool = False,
+        expected: float | None = None,
     ) -> None:
         """An experiment with this score, kept if it is better unless a verdict is given; or one
         that failed so."""
@@ -54,9 +55,8 @@ class Night:
         n = newest[0].n + 1 if newest else 0
         best = self.ledger.incumbent("t")
         self.ledger.open_experiment("t", n, "tuner", best.candidate if best else None)
-        self.ledger.record_candidate(
-            "t", n, f"{n:040x}", Idea(description, hypothesis or f"why {n}"), ()
-        )
+        idea = Idea(description, hypothesis or f"why {n}", expected=expected)
+        self.ledger.record_candidate("t", n, f"{n:040x}", idea, ())
         if isinstance(score, Verdict):
             self.ledger.close_experiment("t", n, Closing(score, reason))
             return

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
-from overnight.agents.base import Agent, Rejected, Workbench
-from overnight.brief import write_brief
+from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench
+from overnight.brief import Moment, write_brief
 from overnight.driven import Driven
 from overnight.errors import AgentError, OvernightError
-from overnight.experiment import Experiment, Idea, Verdict
+from overnight.experiment import Experiment, Idea, Usage, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
 from overnight.ledger import Closing
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message, one_line
+from overnight.notes import NAME, note_writer, take_note
 from overnight.policies import PRIVATE
+from overnight.programs import Programs
 from overnight.prune import Pruning, is_control, pruning_for
 from overnight.reviews import Reviews, failure_of
 from overnight.rules import judge_for
@@ -47,6 +51,9 @@ class Attempts:
         self._measuring = measuring
         self._judge = judge_for(driven.arena)
         self._simplicity = Simplicity(driven.arena, driven.workspace)
+        self.programs = Programs(driven)
+        self._thought = 0.0
+        """Wall seconds that the agent took for the proposal at hand."""
         self.reviews = Reviews(driven, self._judge, measuring)
 
     def propose(self, agent: Agent) -> Experiment | None:
@@ -61,7 +68,7 @@ class Attempts:
             (place / name).mkdir(parents=True)
         folder = self._workspace.checkout(parent, place / "tree", own_git=True)
         try:
-            idea = self._ask(agent, self._bench(n, folder, place))
+            idea = self._ask(agent, self._bench(agent, n, folder, place))
             if self._measuring.stopping.is_set():
                 raise StoppedAtOnce
             if idea is None:
@@ -69,9 +76,11 @@ class Attempts:
                 return None
             return self._commit(n, parent, place, idea)
         except Rejected as error:
-            return self._refuse(n, error.idea, error.verdict, str(error))
+            used = error.idea.usage + (error.usage or Usage())
+            return self._refuse(n, replace(error.idea, usage=used), error.verdict, str(error))
         except AgentError as error:
-            return self._refuse(n, Idea("no proposal"), Verdict.INVALID, str(error))
+            idea = Idea("no proposal", usage=error.usage or Usage())
+            return self._refuse(n, idea, Verdict.INVALID, str(error))
         finally:
             self._workspace.remove(place)
 
@@ -89,6 +98,16 @@ class Attempts:
     # -- the candidate
 
     def _ask(self, agent: Agent, bench: Workbench) -> Idea | None:
+        """What it proposes; how long it took and what it learned is kept, whatever comes of it."""
+        begun = monotonic()
+        try:
+            return self._answer(agent, bench)
+        finally:
+            self._thought = monotonic() - begun
+            who = note_writer(self._tag, bench.n, agent.name)
+            take_note(bench.folder, self._arena.state / NAME, who)
+
+    def _answer(self, agent: Agent, bench: Workbench) -> Idea | None:
         # In a thread, so that a stop is heard while the agent thinks; the block waits for its end.
         with ThreadPoolExecutor(1, thread_name_prefix="agent") as thread:
             try:
@@ -104,9 +123,9 @@ class Attempts:
                 words = f"{type(error).__name__}: {error}"
                 raise AgentError(f"{agent.name} failed: {words}; see {bench.transcript}") from error
 
-    def _bench(self, n: int, folder: Path, place: Path) -> Workbench:
+    def _bench(self, agent: Agent, n: int, folder: Path, place: Path) -> Workbench:
         logs = self._measuring.logs(n)
-        brief = write_brief(self._arena, self._history, self._ledger.events(self._tag, "steer"))
+        brief = self._brief(agent)
         (logs / "brief.md").write_text(brief, encoding="utf-8")
         return Workbench(
             arena=self._arena,
@@ -121,7 +140,20 @@ class Attempts:
             sandbox=self._measuring.sandbox,
             family=self._measuring.family,
             stopping=self._measuring.stopping,
+            refusal=lambda: self.programs.refusal(self.programs.digest_in(folder)),
         )
+
+    def _brief(self, agent: Agent) -> str:
+        reader = agent.reader if isinstance(agent, Reading) else Reader()
+        moment = Moment(agent.name, standing_of(self._driven), self.reviews.fits())
+        steers = self._ledger.events(self._tag, "steer")
+        try:
+            return write_brief(self._arena, self._history, steers, moment, reader)
+        except OvernightError:
+            raise
+        except Exception as error:  # a tokenizer is foreign code: it may fail, not the night
+            words = f"{type(error).__name__}: {error}"
+            raise AgentError(f"{agent.name}: its brief cannot be counted: {words}") from error
 
     def _commit(self, n: int, parent: str, place: Path, idea: Idea) -> Experiment:
         """Make the candidate; an experiment with a verdict when that is refused."""
@@ -135,9 +167,14 @@ class Attempts:
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
         if luck := self._chosen_seed(parent, made.commit):
             return self._refuse(n, idea, Verdict.INVALID, luck, made.dropped)
+        program = self.programs.digest(made.commit)
+        if again := self.programs.refusal(program):
+            return self._refuse(n, idea, Verdict.INVALID, again, made.dropped)
         self.failures = 0
         self._workspace.refs.record(self._tag, n, made.commit)
-        return self._ledger.record_candidate(self._tag, n, made.commit, idea, made.dropped)
+        return self._ledger.record_candidate(
+            self._tag, n, made.commit, idea, made.dropped, program, self._thought
+        )
 
     def _chosen_seed(self, parent: str, candidate: str) -> str | None:
         """What is wrong with a candidate that chooses its luck, in a sentence."""
@@ -153,7 +190,8 @@ class Attempts:
         self, n: int, idea: Idea, verdict: Verdict, reason: str, dropped: tuple[str, ...] = ()
     ) -> Experiment:
         self.failures += 1
-        self._ledger.record_candidate(self._tag, n, None, idea, dropped)
+        told = (self._tag, n, None, idea, dropped)
+        self._ledger.record_candidate(*told, thought=self._thought)
         return self._ledger.close_experiment(self._tag, n, Closing(verdict, reason))
 
     # -- its measurements

@@ -6,21 +6,19 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from overnight.agents.base import Workbench
+from overnight.agents.base import Reader, Workbench
+from overnight.agents.idea import take_idea
 from overnight.errors import AgentError
 from overnight.experiment import Idea
 from overnight.measure import stage_environment
-from overnight.message import one_line
+from overnight.notes import NAME
 from overnight.policies import agent_confinement, expanded, make_home
 from overnight.printed import tail
 from overnight.sandboxes.named import sandbox_named
 from overnight.stage import StageEnd, StageSpec, run_stage
 from overnight.tables import AgentTable
 
-IDEA_FILE = ".overnight-idea.md"
-"""Where the program may say what it did: a title line, then the hypothesis."""
 _MOST_PROCESSES = 4000
-_MOST_IDEA_BYTES = 20_000
 
 
 @dataclass
@@ -29,6 +27,10 @@ class CommandAgent:
 
     name: str
     table: AgentTable
+
+    @property
+    def reader(self) -> Reader:
+        return Reader(self.table.brief)
 
     def propose(self, bench: Workbench) -> Idea | None:
         brief = bench.transcript.with_name("brief.md")
@@ -59,7 +61,7 @@ class CommandAgent:
             family=bench.family,
         )
         result = run_stage(spec, bench.stopping)
-        idea = _read_idea(bench.folder / IDEA_FILE)
+        idea = take_idea(bench.folder, f"{self.name}, experiment {bench.n}")
         if result.end is StageEnd.DEADLINE:
             raise AgentError(
                 f"{self.name} was still working after {self.table.timeout:g} s and was ended"
@@ -67,7 +69,7 @@ class CommandAgent:
         if result.exit_code != 0 and not bench.stopping.is_set():
             words = tail(bench.transcript, 10)
             raise AgentError(f"{self.name} ended with exit code {result.exit_code}\n{words}")
-        return idea or Idea(f"{self.name}, experiment {bench.n}")
+        return idea
 
     def _environment(self, bench: Workbench, brief: Path) -> dict[str, str]:
         """An allow-list, and the variables that arena.toml names for this agent alone."""
@@ -75,17 +77,5 @@ class CommandAgent:
             **stage_environment(bench.arena, bench.place / "tmp", self.table.env),
             "OVERNIGHT_BRIEF": str(brief),
             "OVERNIGHT_EXPERIMENT": str(bench.n),
-            "OVERNIGHT_NOTES": str(bench.arena.state / "notes.md"),
+            "OVERNIGHT_NOTES": str(bench.arena.state / NAME),
         }
-
-
-def _read_idea(path: Path) -> Idea | None:
-    """The idea file, removed once read. A link or anything but a plain file is ignored."""
-    if path.is_symlink() or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        text = file.read(_MOST_IDEA_BYTES).decode("utf-8", "replace")
-    path.unlink()
-    title, _, body = text.strip().partition("\n")
-    hypothesis = body.strip().removeprefix("Hypothesis:").strip()
-    return Idea(one_line(title.lstrip("# ")), hypothesis) if title.strip() else None
