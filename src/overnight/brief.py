@@ -37,7 +37,7 @@ _MISSES = 10
 _NEAR = 0.1
 """Of a typical gain: how far from none a near miss may be, where the noise says nothing."""
 _NUMBERS = 12
-"""Experiments of one cause that are named."""
+"""Experiments of one cause, or of one title, that are named."""
 _RECENT = 50
 
 
@@ -229,9 +229,8 @@ def _near(history: History, noise: Noise) -> list[str]:
 def _failures(history: History) -> list[str]:
     items = []
     for cause in causes(e for e in history.finished if e.n):
-        numbers = ", ".join(f"#{n}" for n in cause.numbers[:_NUMBERS])
-        more = ", …" if len(cause.numbers) > _NUMBERS else ""
-        items.append(f"{len(cause.numbers)} × {cause.verdict} ({numbers}{more}): {cause.line}")
+        numbers = _first([f"#{n}" for n in cause.numbers])
+        items.append(f"{len(cause.numbers)} × {cause.verdict} ({numbers}): {cause.line}")
     return items
 
 
@@ -244,7 +243,7 @@ def _tried(history: History) -> list[str]:
             how = how or ("ended early" if e.score is None else "")
             result = f"#{e.n}{_gained(e)}{f' {how}' if how else ''}"
             found.setdefault(_title(e) + _dropped(e), []).append(result)
-    return [f"{', '.join(results)}: {title}" for title, results in found.items()]
+    return [f"{_first(results)}: {title}" for title, results in found.items()]
 
 
 def _notes(path: Path) -> Section:
@@ -267,6 +266,11 @@ def _quoted(item: str) -> str:
 
 
 # -- words
+
+
+def _first(words: Sequence[str]) -> str:
+    """The first few, and a sign that there are more."""
+    return ", ".join([*words[:_NUMBERS], *["…"] * (len(words) > _NUMBERS)])
 
 
 def _title(e: Experiment) -> str:
