@@ -104,12 +104,12 @@ class Programs:
 
     def __init__(self, driven: Driven) -> None:
         self._driven = driven
+        self._commits = lru_cache(_REMEMBERED)(self._digest)
         self._blobs = lru_cache(_REMEMBERED)(self._read)
 
     def digest(self, commit: str) -> str:
         """Of a candidate, as its commit has it."""
-        files = self._driven.workspace.files(commit, self._driven.arena.is_editable)
-        return program_digest({p: self._blobs(blob, p, commit) for p, blob in files.items()})
+        return self._commits(commit)
 
     def digest_in(self, folder: Path) -> str:
         """Of the candidate that a checkout would make, as it stands; `folder`: the arena's."""
@@ -143,6 +143,10 @@ class Programs:
         if not settled and len(earlier) < _CHANCES:
             return None
         return _sentence(settled[0] if settled else earlier[-1])
+
+    def _digest(self, commit: str) -> str:
+        files = self._driven.workspace.files(commit, self._driven.arena.is_editable)
+        return program_digest({p: self._blobs(blob, p, commit) for p, blob in files.items()})
 
     def _read(self, blob: str, path: str, commit: str) -> str:
         return file_digest(path, self._driven.workspace.read(commit, path) or b"")
