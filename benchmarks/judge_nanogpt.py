@@ -85,6 +85,8 @@ def arena(folder: Path, budget: str, changes: Sequence[Change], spoilt: Sequence
         train.write_text(re.sub(find, put, train.read_text()))
     contract, agent = folder / "arena.toml", folder / "planter.py"
     text = re.sub(r'(?m)^budget = "[^"]*"', f'budget = "{budget}"', contract.read_text())
+    table = "[judge]\n" if "[judge]" not in text else ""
+    text = (text + table).replace("[judge]\n", "[judge]\nsame_programs = true\n")
     contract.write_text(text + TABLE)
     agent.write_text(AGENT.format(changes=changes, count=len(changes)))
     for words in (["add", "--all"], ["commit", "--quiet", "--message", "what is planted"]):

@@ -33,12 +33,16 @@ not there (yet).
   `interval` (of a confirmed stack both stand on its tip), `confirmed_with` (the number of that
   tip), `simpler`, `charges` (what soft constraints take off the score, by name), `candidate`,
   `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`, `measurements`, `reason`,
-  `parameters`, `dropped`, `expected` (the gain, by the agent's word), `cost` (dollars),
-  `tokens_in`, `tokens_cached`, `tokens_out`, `thought` (seconds that the agent took). A
-  measurement has `seed`, `score`, `outcome`, `numbers` (the referee's and overnight's own),
-  `reported` (the run's own words), `stage_seconds`, `device`, `self_reported`, `sandbox`,
-  `referee`, `purpose` (judge; in show alone also holdout, replay and ablation), `log` (a folder
-  under `.overnight/`).
+  `parameters`, `dropped`, `expected` (the gain, by the agent's word), `held` (whether it came to
+  that), `cost` (dollars), `tokens_in`, `tokens_cached`, `tokens_out`, `thought` (seconds that the
+  agent took). A measurement has `seed`, `score`, `outcome`, `numbers` (the referee's and
+  overnight's own), `reported` (the run's own words), `stage_seconds`, `device`, `self_reported`,
+  `sandbox`, `referee`, `purpose` (judge; in show alone also holdout, replay and ablation), `log`
+  (a folder under `.overnight/`).
+- `agents --stats` is a list of `agent`, `experiments`, `kept`, `members` (keeps that were confirmed
+  with a later one), `keep_rate`, `gain` (verified), `tokens`, `cost`, `thought`, `expectations`
+  (those held against a result), `held`, `expected` and `came` (gains of those together), `ratio`
+  (of the two).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `keeps`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what
   is under way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,

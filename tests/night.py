@@ -48,6 +48,7 @@ class Night:
         hypothesis: str = "",
         within: int | None = None,
         whole: float | None = None,
+        expected: float | None = None,
     ) -> None:
         """An experiment with this score, kept if it is better unless a verdict is given; or one
         that failed so."""
@@ -55,9 +56,8 @@ class Night:
         n = newest[0].n + 1 if newest else 0
         best = self.ledger.incumbent("t")
         self.ledger.open_experiment("t", n, "tuner", best.candidate if best else None)
-        self.ledger.record_candidate(
-            "t", n, f"{n:040x}", Idea(description, hypothesis or f"why {n}"), ()
-        )
+        idea = Idea(description, hypothesis or f"why {n}", expected=expected)
+        self.ledger.record_candidate("t", n, f"{n:040x}", idea, ())
         if isinstance(score, Verdict):
             self.ledger.close_experiment("t", n, Closing(score, reason))
             return

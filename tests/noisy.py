@@ -16,8 +16,10 @@ print(json.dumps({"loss": x + (0 if "steady" in text else noise)}))
 
 
 def noisy(folder: Path, judge: str = "", value: str = "X=50\n") -> Path:
-    """An arena whose score is X, give or take 1."""
-    toy = make_toy(folder, ARENA + judge, value=value)
+    """An arena whose score is X, give or take 1, which a comment changes as well: so it counts."""
+    table = judge if "[judge]" in judge else f"{judge}\n[judge]\n"
+    table = table.replace("[judge]", "[judge]\nsame_programs = true")
+    toy = make_toy(folder, ARENA + table, value=value)
     (toy / "score.py").write_text(NOISY)
     git(toy, "commit", "--quiet", "--all", "--message", "noise")
     return toy

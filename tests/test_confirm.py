@@ -24,7 +24,7 @@ from overnight.confirm import Confirm
 from overnight.experiment import Verdict
 from overnight.judge import Decision, Evidence, More, Pair, Side, Standing
 from overnight.noise import Reading, noise_of
-from overnight.power import CHANCES
+from overnight.sight import CHANCES
 from overnight.tables import JudgeTable
 
 RULE = Confirm(JudgeTable(), 0.0)

@@ -242,8 +242,8 @@ def test_the_agent_hears_of_provisional_keeps_and_of_the_noise(tmp_path: Path) -
             assert tried.n < 12
         assert campaign.try_(writer), "its agent hears of what is provisional by now"
     briefs = [bench.brief for bench in writer.seen]
-    assert any("provisional, promising but not confirmed yet" in brief for brief in briefs)
-    assert all("- Noise: scores of one program differ by about" in brief for brief in briefs)
+    assert any("- Above it, provisional: #" in brief for brief in briefs)
+    assert all("- The noise of one measurement is " in brief for brief in briefs)
 
 
 def test_a_steady_candidate_among_noisy_ones_is_one_draw(tmp_path: Path) -> None:
@@ -316,7 +316,8 @@ def test_simpler_code_with_the_same_score_is_a_win(tmp_path: Path) -> None:
         "X=5\n",
     ]
     for switch, verdicts in (("true", ["discard", "discard", "keep"]), ("false", ["discard"] * 3)):
-        toy = make_toy(tmp_path / switch, f"{ARENA}\n[judge]\nsimplify = {switch}\n", value=long)
+        table = f"\n[judge]\nsimplify = {switch}\nsame_programs = true\n"
+        toy = make_toy(tmp_path / switch, ARENA + table, value=long)
         done = run(toy, Writer(texts))
         assert [str(e.verdict) for e in done[1:]] == verdicts
         if switch == "true":

@@ -148,9 +148,10 @@ class Arena(Table):
         """Whether an experiment may change this path (relative to the arena, POSIX)."""
         return self._editable_pattern.fullmatch(path) is not None
 
-    def editable_files(self) -> Iterator[str]:
-        """The files of the working copy that an experiment may change, relative to the arena."""
-        return filter(self.is_editable, _files(self.root))
+    def editable_files(self, folder: Path | None = None) -> Iterator[str]:
+        """The files of the working copy, or of another checkout of the arena, that an experiment
+        may change; relative to it."""
+        return filter(self.is_editable, _files(folder or self.root))
 
     def worth(self, measurement: Measurement) -> float:
         """What a finished measurement counts for the judge: larger is better, and what its soft

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
-from overnight.agents.base import Agent, Rejected, Workbench
+from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench
 from overnight.agents.portfolio import Turn
-from overnight.brief import write_brief
+from overnight.brief import Moment, write_brief
 from overnight.driven import Driven
 from overnight.errors import AgentError, OvernightError, Trouble
 from overnight.experiment import Closing, Experiment, Idea, Usage, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message, one_line
+from overnight.notes import NAME, note_writer, take_note
 from overnight.policies import PRIVATE
+from overnight.programs import Programs
 from overnight.prune import Pruning, is_control, pruning_for
 from overnight.reviews import Reviews, failure_of
 from overnight.rules import judge_for
@@ -45,12 +49,16 @@ class Attempts:
         self._measuring = measuring
         self._judge = judge_for(driven.arena)
         self._simplicity = Simplicity(driven.arena, driven.workspace)
+        self.programs = Programs(driven)
+        self._thought = 0.0
+        """Wall seconds that the agent took for the proposal at hand."""
         self.reviews = Reviews(driven, self._judge, measuring)
 
     def propose(self, turn: Turn) -> Experiment | None:
         """The next experiment with its candidate, or with a verdict when it has none; None when
         the agent has nothing to propose. Raises AgentError when it may help to ask again later:
         then there is no experiment."""
+        self._thought = 0.0
         n = self._history.latest.n + 1
         parent = self._history.tip.candidate
         assert parent is not None
@@ -75,7 +83,8 @@ class Attempts:
             turn.heard(None if proposed.candidate else refused)
             return proposed
         except Rejected as error:
-            return self._refuse(n, error.idea, error.verdict, str(error))
+            used = error.idea.usage + (error.usage or Usage())
+            return self._refuse(n, replace(error.idea, usage=used), error.verdict, str(error))
         except AgentError as error:
             turn.heard(error)
             if error.trouble.passes and error.usage is None:
@@ -104,6 +113,16 @@ class Attempts:
     # -- the candidate
 
     def _ask(self, agent: Agent, bench: Workbench) -> Idea | None:
+        """What it proposes; how long it took and what it learned is kept, whatever comes of it."""
+        begun = monotonic()
+        try:
+            return self._answer(agent, bench)
+        finally:
+            self._thought = monotonic() - begun
+            who = note_writer(self._tag, bench.n, agent.name)
+            take_note(bench.folder, self._arena.state / NAME, who)
+
+    def _answer(self, agent: Agent, bench: Workbench) -> Idea | None:
         # In a thread, so that a stop is heard while the agent thinks; the block waits for its end.
         with ThreadPoolExecutor(1, thread_name_prefix="agent") as thread:
             try:
@@ -121,7 +140,7 @@ class Attempts:
 
     def _bench(self, n: int, folder: Path, place: Path, turn: Turn) -> Workbench:
         logs = self._measuring.logs(n)
-        brief = write_brief(self._arena, self._history, self._ledger.events(self._tag, "steer"))
+        brief = self._brief(turn.agent)
         brief += f"\n## This time\n{turn.hint}\n" if turn.hint else ""
         (logs / "brief.md").write_text(brief, encoding="utf-8")
         return Workbench(
@@ -138,7 +157,20 @@ class Attempts:
             family=self._measuring.family,
             allowance=turn.allowance,
             stopping=self._measuring.stopping,
+            refusal=lambda: self.programs.refusal(self.programs.digest_in(folder)),
         )
+
+    def _brief(self, agent: Agent) -> str:
+        reader = agent.reader if isinstance(agent, Reading) else Reader()
+        moment = Moment(agent.name, standing_of(self._driven), self.reviews.fits())
+        steers = self._ledger.events(self._tag, "steer")
+        try:
+            return write_brief(self._arena, self._history, steers, moment, reader)
+        except OvernightError:
+            raise
+        except Exception as error:  # a tokenizer is foreign code: it may fail, not the night
+            words = f"{type(error).__name__}: {error}"
+            raise AgentError(f"{agent.name}: its brief cannot be counted: {words}") from error
 
     def _commit(self, n: int, parent: str, place: Path, idea: Idea) -> Experiment:
         """Make the candidate; an experiment with a verdict when that is refused."""
@@ -154,8 +186,13 @@ class Attempts:
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
         if luck := self._chosen_seed(parent, made.commit):
             return self._refuse(n, idea, Verdict.INVALID, luck, made.dropped)
+        program = self.programs.digest(made.commit)
+        if again := self.programs.refusal(program):
+            return self._refuse(n, idea, Verdict.INVALID, again, made.dropped)
         self._workspace.refs.record(self._tag, n, made.commit)
-        return self._ledger.record_candidate(self._tag, n, made.commit, idea, made.dropped)
+        return self._ledger.record_candidate(
+            self._tag, n, made.commit, idea, made.dropped, program, self._thought
+        )
 
     def _chosen_seed(self, parent: str, candidate: str) -> str | None:
         """What is wrong with a candidate that chooses its luck, in a sentence."""
@@ -170,7 +207,8 @@ class Attempts:
     def _refuse(
         self, n: int, idea: Idea, verdict: Verdict, reason: str, dropped: tuple[str, ...] = ()
     ) -> Experiment:
-        self._ledger.record_candidate(self._tag, n, None, idea, dropped)
+        told = (self._tag, n, None, idea, dropped)
+        self._ledger.record_candidate(*told, thought=self._thought)
         return self._ledger.close_experiment(self._tag, n, Closing(verdict, reason))
 
     # -- its measurements

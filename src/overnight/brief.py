@@ -1,202 +1,319 @@
-"""The brief: what an agent is told before an experiment, bounded by importance.
+"""The brief: what an agent is told before an experiment, the most important things first.
 
-Every section has room of its own that no other can take, however long that one is. What the short
-ones leave goes to the long ones, the most important first. What agents wrote is kept to lines that
-cannot begin a section.
+The sections are in the order of their importance, which is about that of how seldom they change:
+what a model's cache may keep comes first. Each has room of its own (see sections.py). What runs,
+candidates and agents wrote is kept to lines within fences that it cannot close.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
+from statistics import median
 
+from overnight.agents.base import Reader
 from overnight.arena import PROGRAM, Arena
+from overnight.calibration import track_records
+from overnight.contract import contract, handing_in
 from overnight.experiment import Event, Experiment, Verdict
+from overnight.failures import FAILED, causes
 from overnight.history import History
+from overnight.judge import Standing
 from overnight.message import one_line
+from overnight.noise import Noise
+from overnight.notes import NAME, TITLE, read_notes
+from overnight.sections import Section, fitted
+from overnight.sight import chance, least, pairs, visible
 from overnight.standing import campaign_noise
 
-MOST_CHARACTERS = 40_000
-"""About 10,000 tokens: fits any model and leaves room to think."""
-_ALREADY = 120
-"""Characters that a section spends on its heading and on saying what it leaves out."""
+_MOST_BYTES = 200_000
+"""Of a file that is quoted."""
+_TITLE, _WHY, _WISH = 160, 240, 2000
+"""Characters of a title, of a hypothesis, of what a person said."""
+_MISSES = 10
+_NEAR = 0.1
+"""Of a typical gain: how far from none a near miss may be, where the noise says nothing."""
+_NUMBERS = 12
+"""Experiments of one cause, or of one title, that are named."""
+_RECENT = 50
 
 
 @dataclass(frozen=True)
-class _Section:
-    title: str
-    lines: Sequence[str]
-    """The first ones are the ones to keep."""
-    room: int
-    """Characters that are its own."""
-    upside_down: bool = False
-    """Whether the lines are given, and kept, from the last to the first."""
+class Moment:
+    """What of the present a brief tells, beside what was tried."""
 
-    @property
-    def size(self) -> int:
-        return sum(len(line) + 1 for line in self.lines)
-
-    def text(self, most: int) -> str:
-        """Its heading and as many of its lines as fit, the last of them cut."""
-        kept: list[str] = []
-        for line in self.lines:
-            if most <= 1:
-                break
-            kept.append(line if len(line) < most else f"{line[: most - 2]}…")
-            most -= len(kept[-1]) + 1
-        if left_out := len(self.lines) - len(kept):
-            kept.append(f"({left_out} more left out)")
-        return "\n".join([f"## {self.title}", *(kept[::-1] if self.upside_down else kept), ""])
+    agent: str = ""
+    """Whom it is for, by the name that the ledger has for it."""
+    standing: Standing = field(default_factory=Standing)
+    """What the judge would be told now."""
+    left: float = math.inf
+    """Measurements that the time is enough for."""
 
 
-def write_brief(arena: Arena, history: History, steers: Sequence[Event]) -> str:
-    """The brief for the next experiment, at most MOST_CHARACTERS long. Reads program.md anew."""
-    strategy = _file_lines(arena.root / PROGRAM)
-    notes = [f"> {line}" for line in _file_lines(arena.state / "notes.md", end=True)]
-    sections = [
-        _Section("Strategy", strategy, 12_000),
-        _Section("The person says, newest first", _steers(steers), 5_000),
-        _Section("Contract", _contract(arena), 5_000),
-        _Section("Incumbent", _incumbent(arena, history), 1_000),
-        _Section("Wins so far, newest first", _results(reversed(history.keeps)), 3_000),
-        _Section("Latest results, newest first", _results(_latest(history)), 4_000),
-        _Section("Near misses, best first", _results(_near_misses(history)), 3_000),
-        _Section("Failed, newest first", _results(_failures(history)), 3_000),
-        _Section("Notes of earlier agents", notes[::-1], 2_000, upside_down=True),
-    ]
-    return _fitted([section for section in sections if section.lines])
+def write_brief(
+    arena: Arena,
+    history: History,
+    steers: Sequence[Event],
+    moment: Moment | None = None,
+    reader: Reader | None = None,
+) -> str:
+    """The brief for the next experiment, within the reader's tokens. Reads program.md anew."""
+    noise = campaign_noise(arena, history)
+    moment, reader = moment or Moment(), reader or Reader()
+    return fitted(
+        [
+            *_bound(arena, reader),
+            Section("The person says, newest first", _steers(steers), 0.1),
+            Section("Where we stand", list(_stand(arena, history)), 0.05),
+            Section("What can be seen", list(_sight(arena, noise, moment)), 0.05),
+            Section("Your record", _record(history, moment.agent), 0.02),
+            _wins(history),
+            Section(
+                "Near misses, worth combining, best first", _near(history, noise), 0.07, data=True
+            ),
+            Section("Failures by cause, most frequent first", _failures(history), 0.07, data=True),
+            Section("Ideas already tried, newest first", _tried(history), 0.07, data=True),
+            _notes(arena.state / NAME),
+        ],
+        reader.tokens,
+        reader.count,
+    )
 
 
-def first_brief(arena: Arena) -> str:
+def first_brief(arena: Arena, reader: Reader | None = None) -> str:
     """The brief as long as nothing has been measured."""
-    sections = [
-        _Section("Strategy", _file_lines(arena.root / PROGRAM), 12_000),
-        _Section("Contract", _contract(arena), 5_000),
-        _Section(
-            "Incumbent", ["- Nothing has been measured yet: the baseline comes first."], 1_000
-        ),
+    reader = reader or Reader()
+    stand = ["- Nothing has been measured yet: the baseline comes first."]
+    sections = [*_bound(arena, reader), Section("Where we stand", stand, 0.05)]
+    return fitted([*sections, _notes(arena.state / NAME)], reader.tokens, reader.count)
+
+
+def _bound(arena: Arena, reader: Reader) -> list[Section]:
+    """What holds from the first experiment to the last."""
+    return [
+        Section("Strategy", _file_lines(arena.root / PROGRAM), 0.25),
+        Section("Contract", contract(arena), 0.14),
+        Section("How to hand in", handing_in(arena) if reader.edits else (), 0.05),
     ]
-    return _fitted([section for section in sections if section.lines])
 
 
-def _fitted(sections: Sequence[_Section]) -> str:
-    """The sections, the more important ones first, within MOST_CHARACTERS."""
-    spare = MOST_CHARACTERS - sum(min(s.size, s.room) + _ALREADY for s in sections)
-    texts = []
-    for section in sections:
-        more = min(max(section.size - section.room, 0), spare)
-        spare -= more
-        texts.append(section.text(min(section.size, section.room) + more))
-    return "\n".join(texts)
-
-
-def _file_lines(path: Path, end: bool = False) -> list[str]:
-    """Its first lines, or its last ones, as many as a brief could hold; none without the file."""
+def _file_lines(path: Path) -> list[str]:
+    """Its first lines, as many as a brief could hold; none without the file."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - MOST_CHARACTERS, 0) if end else 0)
-            text = file.read(MOST_CHARACTERS).decode(errors="replace")
+            return file.read(_MOST_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return []
-    return text.splitlines()
-
-
-def _contract(arena: Arena) -> list[str]:
-    metric, run = arena.metric, arena.run
-    lines = [
-        f"- Change only: {', '.join(arena.editable)}. Anything else you change is dropped.",
-        f"- Goal: {metric.direction} {metric.name}"
-        + (f" ({metric.unit})." if metric.unit else "."),
-        "- Make one change, finish, and exit. Do not run git commit; do not start the experiment.",
-        "- Say what you did in `.overnight-idea.md`: the first line a title, then the hypothesis.",
-        f"- Your change is run as `{run.command}` with {arena.budget_text}; at the deadline it is "
-        "killed and counts as a timeout.",
-        f"- The run reads its checkout, the installed programs and {_data(arena)}; it writes "
-        "$OVERNIGHT_OUT and temporary folders. All else is out of its reach.",
-        f"- Network during the run: {'allowed' if run.network else 'not allowed'}.",
-        f"- Memory: at most {run.memory / 1e9:.3g} GB for the whole process tree.",
-    ]
-    if arena.score:
-        lines.append("- The score is computed afterwards by a referee that you cannot change.")
-    else:
-        lines.append(f"- The score is the line `{metric.name}: NUMBER` that the run prints.")
-    if metric.min_gain:
-        lines.append(f"- A gain below {metric.min_gain:g} is not worth keeping.")
-    lines += [f"- Must pass: `{command}`." for command in arena.checks.values()]
-    for name, bounds in arena.constraints.items():
-        limits = [
-            f"{k} {v:g}" for k, v in (("min", bounds.min), ("max", bounds.max)) if v is not None
-        ]
-        if bounds.soft is not None:
-            cost = "the whole score" if bounds.cost is None else f"{bounds.cost:g}"
-            limits.append(f"above {bounds.soft:g} the score counts for less, {cost} at twice that")
-        lines.append(f"- Constraint on {name}: {', '.join(limits)}.")
-    if arena.judge.rule == "confirm" and arena.judge.simplify:
-        lines.append("- Less code with an equal score is kept too.")
-    return lines
-
-
-def _data(arena: Arena) -> str:
-    return f"the data in {', '.join(arena.data)}" if arena.data else "no other data"
-
-
-def _incumbent(arena: Arena, history: History) -> list[str]:
-    best, first, tip = history.incumbent, history.baseline, history.tip
-    lines = [
-        f"- {arena.metric.name} {_score(best)} (experiment {best.n}: {one_line(best.description)})"
-    ]
-    lines += [
-        f"- Above it, provisional, promising but not confirmed yet: experiment {e.n}, "
-        f"{_score(e)}: {one_line(e.description)}"
-        for e in history.stack[1:]
-    ]
-    if best.n:
-        lines.append(f"- The baseline had {_score(first)}.")
-    what = "the incumbent" if tip is best else f"the newest of these, experiment {tip.n}"
-    lines.append(f"- Your working folder is {what}; `git log` there shows the wins.")
-    if (noise := campaign_noise(arena, history)).sigma:
-        lines.append(
-            f"- Noise: scores of one program differ by about {noise.sigma:.2g} from run to run; "
-            "what looks like a smaller gain is measured again before it counts."
-        )
-    return lines
 
 
 def _steers(steers: Sequence[Event]) -> list[str]:
-    return [f"- {one_line(str(event.data['words']), 2000)}" for event in reversed(steers)]
+    return [f"- {one_line(str(event.data['words']), _WISH)}" for event in reversed(steers)]
 
 
-def _latest(history: History) -> Iterable[Experiment]:
-    return list(reversed(history.finished[-30:]))
+# -- where we stand
 
 
-def _near_misses(history: History) -> Iterable[Experiment]:
-    misses = [e for e in history.finished if e.verdict is Verdict.DISCARD and e.gain is not None]
-    return sorted(misses, key=lambda e: -(e.gain or 0.0))[:10]
+def _stand(arena: Arena, history: History) -> Iterator[str]:
+    best, tip, name = history.incumbent, history.tip, arena.metric.name
+    done = history.latest.n
+    if not best.n:
+        yield f"- {name} {_score(best)}: the baseline, #0. Nothing is confirmed to beat it yet."
+    else:
+        members = sum(e.is_member for e in history.keeps)
+        simpler = sum(e.simpler and e.within is None for e in history.keeps)
+        wins = sum(e.won for e in history.keeps)
+        more = f", {_counted(members, 'change')} confirmed with a later one" if members else ""
+        more += f", {_counted(simpler, 'simplification')}" if simpler else ""
+        yield (
+            f"- {name} {_score(best)} (#{best.n}); the baseline, #0, had "
+            f"{_score(history.baseline)}. {_counted(wins, 'win')}{more} in "
+            f"{_counted(done, 'experiment')}."
+        )
+    for e in history.stack[1:]:
+        words = "promising, not yet confirmed"
+        yield f"- Above it, provisional: #{e.n}, {_score(e)}{_gained(e)}: {words}."
+    what = f"#{tip.n}" + (", the incumbent" if tip is best else ", the newest of these")
+    yield f"- Your working folder is {what}; `git log` there shows what led to it."
+    recent = [e for e in history.finished if e.n][-_RECENT:]
+    if len(recent) > 1:
+        counts = {v: sum(e.verdict is v for e in recent) for v in Verdict}
+        words = ", ".join(f"{count} × {verdict}" for verdict, count in counts.items() if count)
+        yield f"- The last {len(recent)}: {words}."
+    if recent:
+        last = recent[-1]
+        why = "" if last.score is None else f": {one_line(last.reason, _WHY)}"
+        yield f"- The newest, #{last.n}, ended as {last.verdict}{why}."
 
 
-def _failures(history: History) -> Iterable[Experiment]:
-    failed = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
-    return [e for e in reversed(history.finished) if e.verdict in failed][:15]
+def _sight(arena: Arena, noise: Noise, moment: Moment) -> Iterator[str]:
+    unit, judge, sigma = arena.metric.unit, arena.judge, noise.sigma
+    if noise.deterministic:
+        yield "- There is no noise: repeats are equal to the last digit, and any gain shows."
+        return
+    if not sigma:
+        yield "- How noisy a score is, is not known yet."
+        return
+    repeats = _counted(len(noise.differences), "repeat")
+    yield (
+        f"- The noise of one measurement is {_number(sigma)}{f' {unit}' if unit else ''} "
+        f"(standard deviation, from {repeats})."
+    )
+    if judge.rule != "confirm":
+        luck = 2 * math.sqrt(2 / (judge.repeats if judge.rule == "threshold" else 1)) * sigma
+        yield f"- Gains under {_number(luck)} may be luck: the rule here does not tell them apart."
+        return
+    base = arena.metric.min_gain
+    seen = base + visible() * sigma
+    yield (
+        f"- A gain of {_number(seen)} that comes alone is kept in four campaigns of five, one of "
+        f"{_number(base + sigma)} in {chance(1):.0%} of them, one of {_number(base + sigma / 2)} "
+        f"in {chance(0.5):.0%}. Aim higher, or let small gains add up: provisional ones are "
+        "confirmed together."
+    )
+    yield from _affordable(base, sigma, seen, arena, moment)
 
 
-def _results(experiments: Iterable[Experiment]) -> list[str]:
-    lines = []
-    for e in experiments:
-        gain = "" if e.claim is None else f" ({e.claim:+.4g})"
-        line = f"- {e.n}: {e.verdict} {_score(e)}{gain} — {one_line(e.description, 160)}"
-        if e.reason and not e.kept:
-            line += f" — {one_line(e.reason, 240)}"
-        if e.kept and e.caveats:
-            line += f" ({', '.join(e.caveats)})"
-        if e.dropped:
-            line += f" (dropped, not editable: {one_line(', '.join(e.dropped), 160)})"
-        lines.append(line)
+def _affordable(
+    base: float, sigma: float, seen: float, arena: Arena, moment: Moment
+) -> Iterator[str]:
+    """What the evidence costs that a gain needs, and what it could be if that must fit."""
+    judge, standing = arena.judge, moment.standing
+    trial = standing.trials + 1
+    price = pairs((seen - base) / sigma, judge.false_keep, trial, standing.won)
+    yield (
+        f"- To confirm {_number(seen)} takes about {2 * math.ceil(price)} measurements; half as "
+        "large a gain takes four times as many."
+    )
+    most = min(judge.max_repeats, moment.left // 2)
+    floor = base + sigma * least(most, judge.false_keep, trial, standing.won)
+    left = (
+        f"the {moment.left:.0f} measurements that are left"
+        if moment.left // 2 < judge.max_repeats
+        else f"the {judge.max_repeats} pairs of measurements that a trial may take"
+    )
+    if math.isinf(floor):
+        yield f"- In {left}, nothing can be confirmed any more."
+    else:
+        yield f"- Gains under {_number(floor)} cannot be seen, alone, in {left}."
+
+
+def _record(history: History, agent: str) -> list[str]:
+    record = track_records(history.finished).get(agent)
+    if record is None:
+        return []
+    lines = [
+        f"- {_counted(record.experiments, 'experiment')} of yours so far, {record.kept} kept"
+        f"{f', {record.gain:+.4g} gained' if record.kept else ''}."
+    ]
+    if record.calibration:
+        lines.append(f"- Your expectations so far: {record.calibration}.")
     return lines
 
 
-def _score(experiment: Experiment) -> str:
-    return "no score" if experiment.score is None else f"{experiment.score:.6g}"
+# -- what was tried
+
+
+def _wins(history: History) -> Section:
+    """In order; the largest are the last to be left out, and the members of stacks the first."""
+    members = [e for e in history.keeps if e.is_member]
+    shown = [*(e for e in history.keeps if not e.is_member), *history.stack[1:], *members]
+    items = [
+        f"#{e.n}{_gained(e)} → {_score(e)}: {_title(e)}"
+        + (" (not better, but simpler)" if e.simpler else "")
+        + (" (provisional)" if e.verdict is Verdict.PROVISIONAL else "")
+        + (f" (confirmed with #{e.within}, not shown to add anything)" if e.is_member else "")
+        + _dropped(e)
+        for e in shown
+    ]
+    ranks = sorted(range(len(shown)), key=lambda i: (shown[i].is_member, -(shown[i].claim or 0.0)))
+    return Section("Wins, in order", items, 0.08, ranks, data=True)
+
+
+def _near(history: History, noise: Noise) -> list[str]:
+    """What was no better, or not by enough, and yet no worse than the noise explains."""
+    scored = [e for e in history.finished if e.n and e.gain is not None]
+    typical = median(abs(e.gain or 0.0) for e in scored) if scored else 0.0
+    reach = max(noise.sigma, _NEAR * typical)
+    misses = [e for e in scored if e.verdict is Verdict.DISCARD and (e.gain or 0.0) > -reach]
+    misses.sort(key=lambda e: -(e.gain or 0.0))
+    return [f"#{e.n}{_gained(e)}: {_title(e)}{_why(e)}" for e in misses[:_MISSES]]
+
+
+def _failures(history: History) -> list[str]:
+    items = []
+    for cause in causes(e for e in history.finished if e.n):
+        numbers = _first([f"#{n}" for n in cause.numbers])
+        items.append(f"{len(cause.numbers)} × {cause.verdict} ({numbers}): {cause.line}")
+    return items
+
+
+def _tried(history: History) -> list[str]:
+    """Everything but the wins, those with one title together."""
+    found: dict[str, list[str]] = {}
+    for e in reversed(history.finished):
+        if e.n and not e.kept and (e.candidate or e.dropped):
+            how = e.verdict.value if e.verdict in FAILED and e.verdict else ""
+            how = how or ("ended early" if e.score is None else "")
+            result = f"#{e.n}{_gained(e)}{f' {how}' if how else ''}"
+            found.setdefault(_title(e) + _dropped(e), []).append(result)
+    return [f"{_first(results)}: {title}" for title, results in found.items()]
+
+
+def _notes(path: Path) -> Section:
+    """The notes as they stand; where there is too little room the newest of every section stay."""
+    items: list[str] = []
+    newest_first = []
+    for section in read_notes(path, _MOST_BYTES):
+        lines = [item for item in section.items if item.strip() not in ("", TITLE)]
+        heading = [section.heading] if section.heading else []
+        places = range(len(items), len(items) + len(heading) + len(lines))
+        newest_first.append([*places[: len(heading)], *reversed(places[len(heading) :])])
+        items += [_quoted(item) for item in [*heading, *lines]]
+    turns = zip_longest(*newest_first)
+    ranks = [place for turn in turns for place in turn if place is not None]
+    return Section("Notes of whoever was here before", items, 0.1, ranks, data=True)
+
+
+def _quoted(item: str) -> str:
+    return "\n".join(f"> {one_line(line, _WISH)}" for line in item.split("\n"))
+
+
+# -- words
+
+
+def _first(words: Sequence[str]) -> str:
+    """The first few, and a sign that there are more."""
+    return ", ".join([*words[:_NUMBERS], *["…"] * (len(words) > _NUMBERS)])
+
+
+def _title(e: Experiment) -> str:
+    return one_line(e.description, _TITLE)
+
+
+def _why(e: Experiment) -> str:
+    return f" — {one_line(e.hypothesis, _WHY)}" if e.hypothesis else ""
+
+
+def _dropped(e: Experiment) -> str:
+    return (
+        f" (dropped, not editable: {one_line(', '.join(e.dropped), _TITLE)})" if e.dropped else ""
+    )
+
+
+def _gained(e: Experiment) -> str:
+    return "" if e.claim is None else f" {e.claim:+.4g}"
+
+
+def _score(e: Experiment) -> str:
+    return "no score" if e.score is None else f"{e.score:.6g}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -266,7 +266,8 @@ class Campaign:
         if self.ledger.experiment(self.tag, 0) is None:
             self.ledger.open_experiment(self.tag, 0, "baseline", None)
             self.workspace.refs.record(self.tag, 0, self._base)
-            self.ledger.record_candidate(self.tag, 0, self._base, Idea("baseline"), ())
+            program = self._attempts.programs.digest(self._base)
+            self.ledger.record_candidate(self.tag, 0, self._base, Idea("baseline"), (), program)
         for experiment in self.ledger.unfinished(self.tag):
             finished = self._attempts.conclude(experiment)
             self._publish(finished)

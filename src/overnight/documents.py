@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from math import isfinite
 
 from overnight.arena import Arena
+from overnight.calibration import TrackRecord, held
 from overnight.experiment import Experiment, Measurement
 from overnight.standing import charges_of
 from overnight.summary import Running, Summary
@@ -73,11 +74,32 @@ def experiment_document(e: Experiment, arena: Arena) -> dict[str, object]:
         "parameters": dict(e.parameters),
         "dropped": list(e.dropped),
         "expected": _finite(e.expected),
+        "held": held(e),
         "tokens_in": e.tokens_in,
         "tokens_cached": e.tokens_cached,
         "tokens_out": e.tokens_out,
         "cost": e.dollars,
         "thought": e.thought,
+    }
+
+
+def agent_document(r: TrackRecord) -> dict[str, object]:
+    """What one agent has achieved, as `agents --stats --json` prints it. Absent is null."""
+    return {
+        "agent": r.agent,
+        "experiments": r.experiments,
+        "kept": r.kept,
+        "members": r.members,
+        "keep_rate": r.keep_rate,
+        "gain": _finite(r.gain),
+        "tokens": r.tokens,
+        "cost": r.dollars,
+        "thought": r.thought,
+        "expectations": r.expectations,
+        "held": r.held,
+        "expected": _finite(r.expected),
+        "came": _finite(r.came),
+        "ratio": _finite(r.ratio),
     }
 
 

@@ -86,9 +86,17 @@ class Ledger:
             connection.execute(sa.insert(EXPERIMENTS).values(row))
 
     def record_candidate(
-        self, tag: str, n: int, candidate: str | None, idea: Idea, dropped: tuple[str, ...]
+        self,
+        tag: str,
+        n: int,
+        candidate: str | None,
+        idea: Idea,
+        dropped: tuple[str, ...],
+        program: str = "",
+        thought: float | None = None,
     ) -> Experiment:
-        """What the agent proposed; a candidate of None: nothing that could be committed."""
+        """What the agent proposed, in `thought` seconds; a candidate of None: nothing that could be
+        committed."""
         return self._change(
             tag,
             n,
@@ -98,6 +106,8 @@ class Ledger:
             parameters=idea.parameters,
             expected=idea.expected,
             dropped=dropped,
+            program=program,
+            thought=thought,
             **vars(idea.usage),
         )
 
@@ -154,12 +164,13 @@ class Ledger:
         first: int | None = None,
         last: int | None = None,
         verdict: Verdict | None = None,
+        program: str | None = None,
     ) -> list[Experiment]:
         """Ordered by n, with what judges them: those numbered above `after`, of them the `first`
-        or the `last` so many."""
+        or the `last` so many; `program`: the digest of their program."""
         query = self._select(tag).where(EXPERIMENTS.c.n > after)
-        if verdict is not None:
-            query = query.where(EXPERIMENTS.c.verdict == verdict)
+        for column, value in ((EXPERIMENTS.c.verdict, verdict), (EXPERIMENTS.c.program, program)):
+            query = query if value is None else query.where(column == value)
         order = EXPERIMENTS.c.n if last is None else EXPERIMENTS.c.n.desc()
         with self._database.reading() as connection:
             found = load_experiments(

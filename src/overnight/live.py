@@ -19,12 +19,13 @@ from rich.text import Text
 from overnight.arena import Arena
 from overnight.errors import OvernightError
 from overnight.experiment import Experiment
+from overnight.failures import FAILED
 from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.pages import plain_line, results_table
 from overnight.quantity import format_duration
-from overnight.summary import FAILED, Left, Summary, counted, direction_words, scale, summarize
+from overnight.summary import Left, Summary, counted, direction_words, scale, summarize
 from overnight.tables import Metric, Run
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

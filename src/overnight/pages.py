@@ -10,12 +10,13 @@ from rich.text import Text
 
 from overnight.ablation import Ablated, Weight
 from overnight.arena import Arena
+from overnight.calibration import TrackRecord, came_to, held
 from overnight.experiment import Experiment, Purpose, Verdict
+from overnight.failures import FAILED
 from overnight.message import one_line
 from overnight.quantity import format_duration
 from overnight.replay import Replay
 from overnight.standing import charges_of
-from overnight.summary import FAILED
 from overnight.tables import Metric
 
 _COLOURS = {
@@ -84,6 +85,8 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
         text.append(f"score      {arena.metric.name} {e.score:.6g}")
         text.append(f", gain {e.claim:+.6g}" if e.claim is not None else "")
         text.append(f" [{e.interval[0]:+.4g}, {e.interval[1]:+.4g}]\n" if e.interval else "\n")
+    if e.expected is not None:
+        text.append(f"expected   {expectation_words(e)}\n")
     if e.score is not None and (charges := charges_of(arena, e)):
         words = ", ".join(f"{cost:.4g} for {name}" for name, cost in charges.items())
         counts = arena.metric.orient(arena.metric.orient(e.score) - sum(charges.values()))
@@ -107,6 +110,37 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
     if e.dropped:
         text.append(f"dropped    {one_line(', '.join(e.dropped), 1000)}\n")
     return text
+
+
+def expectation_words(e: Experiment) -> str:
+    """`+0.01, came to +0.004: did not hold`; without a result, what was expected alone."""
+    came, so = came_to(e), held(e)
+    if came is None or so is None:
+        return f"{e.expected:+.4g}"
+    what = f"came to {came:+.4g}" if e.gain is not None or e.foreseen is not None else "failed"
+    return f"{e.expected:+.4g}, {what}: {'held' if so else 'did not hold'}"
+
+
+def agents_table(records: Iterable[TrackRecord], metric: Metric) -> Table:
+    """What agents have achieved; what is not known is left empty."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("agent", overflow="fold")
+    gain = f"gain ({metric.unit})" if metric.unit else "gain"
+    for name in ("experiments", "kept", gain, "tokens", "dollars", "minutes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("expectations", overflow="fold")
+    for r in records:
+        table.add_row(
+            Text(one_line(r.agent)),
+            f"{r.experiments:,}",
+            f"{r.kept:,} ({r.keep_rate:.0%})",
+            f"{r.gain:+.4g}" if r.kept > r.members else "",
+            "" if r.tokens is None else f"{r.tokens:,}",
+            "" if r.dollars is None else f"{r.dollars:.2f}",
+            "" if r.thought is None else f"{r.thought / 60:.1f}",
+            r.calibration,
+        )
+    return table
 
 
 def replay_text(replay: Replay) -> Text:

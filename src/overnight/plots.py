@@ -25,9 +25,10 @@ from matplotlib.transforms import Bbox, IdentityTransform
 
 from overnight.arena import Arena
 from overnight.experiment import Experiment, Verdict
+from overnight.failures import FAILED
 from overnight.gap import OVERFITTED, Gap
 from overnight.message import one_line
-from overnight.summary import FAILED, direction_words, scale
+from overnight.summary import direction_words, scale
 from overnight.tables import Metric
 
 _GREY, _GREEN, _RED, _INK = "#9aa0a6", "#009e73", "#d55e00", "#3c4043"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from overnight.arena import Arena
 from overnight.gpus import Gpu, installed
+from overnight.notes import ARCHIVE, NAME
 from overnight.sandbox import Confinement, Policy, Sandbox
 from overnight.sandboxes.runtime import runtime_paths
 from overnight.tables import AgentTable
@@ -15,7 +16,7 @@ from overnight.tables import AgentTable
 PRIVATE = ("out", "tmp", "home")
 """The folders beside a checkout: what a run leaves, its temporary files, its home."""
 
-_FOR_AGENTS = ("notes.md", "results.tsv")
+_FOR_AGENTS = (NAME, ARCHIVE, "results.tsv")
 """Not the ledger: it knows what the final exams found."""
 _MOST_PROTECTED = 100
 

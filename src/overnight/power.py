@@ -10,25 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from overnight.arena import Arena
 from overnight.errors import UsageError
-from overnight.evidence import needed, pairs_to_go
-from overnight.noise import Noise
 from overnight.quantity import format_duration
 from overnight.record import open_record
+from overnight.sight import PRICE, chance, pairs, visible
 from overnight.tables import JudgeTable, Metric
 
-CHANCES = {0.0: 0.0, 0.5: 0.03, 1.0: 0.26, 1.5: 0.68, 2.0: 0.91, 2.5: 0.98, 3.0: 0.99, 5.0: 1.0}
-"""Gain in sigmas → the share of campaigns in which one such gain among 20 candidates is kept:
-measured by benchmarks/judge.py, with a judge and a metric that have no settings."""
-PRICE = 1.5
-"""Measurements that a candidate without a gain costs on average, by the same benchmark."""
 SHOWN = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
-_SEEN = 0.8
 _DECISIVE = ("rule", "false_keep", "max_repeats", "baseline")
 """What of `[judge]` changes which gains are kept."""
 
@@ -96,8 +88,7 @@ class Night:
     @property
     def visible(self) -> float:
         """The gain that is kept in four campaigns of five; without noise, any."""
-        sigmas, chances = list(CHANCES), list(CHANCES.values())
-        return self.noise * float(np.interp(_SEEN, chances, sigmas))
+        return self.noise * visible()
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -106,11 +97,10 @@ class Night:
 
     def row(self, sigmas: float) -> Row:
         """What there is to tell of a gain of so many sigmas."""
-        chance = float(np.interp(sigmas, list(CHANCES), list(CHANCES.values())))
         rule = JudgeTable()
-        pairs = pairs_to_go(sigmas, needed(rule.false_keep, 1, 0), Noise(1.0, 0.0, ()))
-        shown = math.ceil(pairs) if pairs <= rule.max_repeats else None
-        return Row(sigmas * self.noise, sigmas, chance, shown)
+        needed = pairs(sigmas, rule.false_keep)
+        shown = math.ceil(needed) if needed <= rule.max_repeats else None
+        return Row(sigmas * self.noise, sigmas, chance(sigmas), shown)
 
     def document(self) -> dict[str, object]:
         """What `overnight power --json` prints."""

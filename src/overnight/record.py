@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from overnight.agents.base import Reader
 from overnight.arena import Arena
 from overnight.brief import first_brief, write_brief
 from overnight.errors import NoCampaign, UsageError
@@ -15,6 +16,7 @@ from overnight.history import History
 from overnight.ledger import Ledger
 from overnight.report import write_report
 from overnight.resume import base_arena
+from overnight.rows import PAGE
 from overnight.summary import Summary, summarize
 from overnight.workspace import Workspace
 
@@ -30,6 +32,13 @@ class Record:
     def summary(self) -> Summary:
         """Where the campaign stands now."""
         return summarize(self.arena, self.ledger, self.tag)
+
+    def experiments(self) -> Iterator[Experiment]:
+        """Every one of the campaign, oldest first, however many there are."""
+        after = -1
+        while page := self.ledger.experiments(self.tag, after=after, first=PAGE):
+            yield from page
+            after = page[-1].n
 
     def experiment(self, n: int, whole: bool = False) -> Experiment:
         """`whole`: with its final exams and replays. Raises UsageError, with the numbers that there
@@ -51,14 +60,18 @@ class Record:
         return self._workspace().diff(experiment.parent, experiment.candidate)
 
     def brief(self) -> str:
-        """What an agent would be told now, under the campaign's own contract."""
+        """What an agent that tries changes of its own would be told now, under the campaign's own
+        contract."""
         campaign = self.ledger.campaign(self.tag)
         assert campaign is not None
         arena = base_arena(self.arena, self._workspace(), campaign.base)
         history = History(self.ledger, self.tag)
         history.load()
         steers = self.ledger.events(self.tag, "steer")
-        return write_brief(arena, history, steers) if history.begun else first_brief(arena)
+        reader = Reader(edits=False)
+        if not history.begun:
+            return first_brief(arena, reader)
+        return write_brief(arena, history, steers, reader=reader)
 
     def draw(self) -> Path:
         """Write progress.png, and holdout.png where there is a final exam."""

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from overnight.arena import Arena
 from overnight.experiment import Experiment, Verdict
+from overnight.failures import FAILED
 from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.quantity import format_duration
 from overnight.rows import PAGE
-from overnight.summary import FAILED, Summary, counted, direction_words, summarize
+from overnight.summary import Summary, counted, direction_words, summarize
 
 _MOST_DIFF_LINES = 80
 _MOST_WIDTH = 400

@@ -11,6 +11,7 @@ from overnight.errors import ArenaError, UsageError, WorkspaceError
 from overnight.experiment import CampaignRecord
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
+from overnight.notes import NAME, note_writer, take_note
 from overnight.savings import recount_pruning
 from overnight.stage import end_strays
 from overnight.workspace import Workspace
@@ -92,11 +93,15 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
     """Bring processes, folders, rows, refs and the branch to what the ledger says is finished."""
     tag = record.tag
     end_strays(family_of(arena, tag))
-    workspace.remove(arena.state / "worktrees" / tag)
     ledger.drop_open_measurements(tag)
+    places = arena.state / "worktrees" / tag
     for experiment in ledger.unfinished(tag):
+        n = experiment.n
         if experiment.candidate is None:
-            ledger.drop_experiment(tag, experiment.n)
+            folder = places / "agent" / "tree" / workspace.prefix
+            take_note(folder, arena.state / NAME, note_writer(tag, n, experiment.agent))
+            ledger.drop_experiment(tag, n)
+    workspace.remove(places)
     recount_pruning(ledger, tag)
     baseline = ledger.experiment(tag, 0)
     if baseline is not None and baseline.verdict is not None and not baseline.kept:

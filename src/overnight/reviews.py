@@ -68,7 +68,7 @@ class Reviews:
         """
         changed = self._complete_pair()
         last = self._history.measured + 2 * MOST_TRIALS * self._arena.judge.max_repeats * final
-        while (fits := self._fits()) >= 1 and not self.stopped():
+        while (fits := self.fits()) >= 1 and not self.stopped():
             allowed = max(last - self._history.measured, fits if fits <= RESERVE else 0)
             standing = standing_of(self._driven)
             trial = min(max(standing.patience, allowed), fits)
@@ -100,8 +100,9 @@ class Reviews:
             )
         return measurement
 
-    def _fits(self) -> float:
-        """How many measurements like the incumbent's last the time is enough for."""
+    def fits(self) -> float:
+        """How many measurements like the incumbent's last the time is enough for; infinite without
+        a limit."""
         if self.until is None:
             return math.inf
         scored = [m for m in self._history.incumbent.judged if m.score is not None]

@@ -18,7 +18,8 @@ _WORD = 20
 counts by its length, even when it is packed."""
 _COMMENT = re.compile(r"(?m)(?:^|\s)(?:#|//)(?:\s.*|$)")
 _BLOCK_COMMENT = re.compile(r"(?s)/\*.*?\*/")
-_TOKEN = re.compile(r"\w+|[^\w\s]")
+TOKEN = re.compile(r"\w+|[^\w\s]")
+"""A word or a sign: what is between them is layout."""
 _DISGUISE = re.compile(r"\b(exec|eval|compile|__doc__|__file__|getsource\w*|runpy|import_module)\b")
 """What runs code that is hidden where none is counted, in comments and docstrings."""
 
@@ -72,7 +73,7 @@ def code_size(path: str, text: bytes) -> Size:
     """Nodes of the syntax tree, for Python, and words and signs of the text: neither layout nor
     comments (`# …`, `// …`, docstrings in a tree) nor the length of names count."""
     plain = _BLOCK_COMMENT.sub(" ", _COMMENT.sub("", text.decode(errors="replace")))
-    words = _TOKEN.findall(plain)
+    words = TOKEN.findall(plain)
     tokens = sum(1 + _beyond_a_word(len(word)) for word in words)
     if not path.endswith(".py"):
         return None, tokens
@@ -83,13 +84,18 @@ def code_size(path: str, text: bytes) -> Size:
 
 
 def _nodes(tree: ast.Module) -> int:
-    comments = [n for n in ast.walk(tree) if isinstance(n, ast.Expr) and _is_string(n.value)]
-    aside = {id(node) for comment in comments for node in (comment, comment.value)}
+    comments = [node for node in ast.walk(tree) if is_comment(node)]
+    aside = {id(inner) for comment in comments for inner in ast.walk(comment)}
     return sum(_weight(node) for node in ast.walk(tree) if id(node) not in aside)
 
 
-def _is_string(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def is_comment(node: ast.AST) -> bool:
+    """Whether a node is a statement that does nothing: a docstring, or another lone string."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _weight(node: ast.AST) -> int:

@@ -20,8 +20,6 @@ from overnight.standing import series
 from overnight.stop import Stretch
 from overnight.tables import Metric
 
-FAILED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
-"""The verdicts of what came to no comparison with its parent."""
 _TALLY = {
     Verdict.KEEP: "kept",
     Verdict.PROVISIONAL: "provisional",

@@ -169,6 +169,9 @@ class JudgeTable(Table):
     noise of one measurement."""
     fixed_seeds: bool = False
     """Whether a change may set a seed. By default such a change is refused before it is run."""
+    same_programs: bool = False
+    """Whether a candidate may be the same program as an earlier one of its campaign, comments and
+    layout aside. By default such a candidate is refused before it is run."""
     gain: FiniteFloat = Field(default=0.0, ge=0)
     """threshold: the least gain that counts, in units of the metric."""
     repeats: int = Field(default=1, ge=1, le=100)
@@ -233,6 +236,8 @@ class AgentTable(Table):
     """Most tokens, read and written, of one proposal."""
     dollars: FiniteFloat | None = Field(default=None, gt=0)
     """Most US dollars of one proposal."""
+    brief: int = Field(default=10_000, ge=2000)
+    """Most tokens of what it is told before an experiment."""
     network: bool = True
     """To reach its model."""
     env: tuple[str, ...] = Field(default=(), strict=False)

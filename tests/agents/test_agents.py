@@ -25,7 +25,7 @@ class TestTuner(AgentContract):
 
 class TestCommand(AgentContract):
     def make(self, toy: Path) -> Agent:
-        line = 'echo "X=$((12 - OVERNIGHT_EXPERIMENT))" > value.py'
+        line = 'echo "X=$((20 - OVERNIGHT_EXPERIMENT))" > value.py'
         return CommandAgent("count", AgentTable(command=line))
 
 

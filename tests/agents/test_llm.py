@@ -330,7 +330,7 @@ def test_a_key_reaches_its_server_and_nothing_on_disk(
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     echo = f'{{"error": {{"type": "x", "message": "wrong key {KEY}, Bearer {KEY}"}}}}'
-    answers: list[Answer] = [Fault(401, echo), f"{KEY}", reply(f"X=5 # {KEY}", KEY), reply("X=6")]
+    answers: list[Answer] = [Fault(400, echo), f"{KEY}", reply(f"X=5 # {KEY}", KEY), reply("X=6")]
     with ChatServer(answers) as server:
         mine = agent(server, model, env=["MY_KEY"])
         done = run(toy, mine, experiments=3)

@@ -21,9 +21,10 @@ from pydantic import ValidationError
 
 from overnight.agents.acptalk import LAST_SECONDS, Ending, Talk, words_of
 from overnight.agents.acpwire import Ends
-from overnight.agents.base import Workbench
+from overnight.agents.base import Reader, Workbench
+from overnight.agents.idea import take_idea
 from overnight.agents.kept import Kept
-from overnight.agents.program import program_stage, read_idea
+from overnight.agents.program import program_stage
 from overnight.agents.transcript import Transcript
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Idea
@@ -61,6 +62,10 @@ class AcpAgent:
     table: AgentTable
     heeds_brief: ClassVar[bool] = True
 
+    @property
+    def reader(self) -> Reader:
+        return Reader(self.table.brief)
+
     def propose(self, bench: Workbench) -> Idea | None:
         kept = Kept(self.name, bench) if self.table.session == "resume" else None
         transcript = Transcript(bench.transcript)
@@ -68,15 +73,14 @@ class AcpAgent:
             ending, result = self._converse(bench, kept, transcript)
         finally:
             transcript.close()
-        idea = read_idea(bench.folder)
+        last = next((line for line in map(one_line, ending.message.splitlines()) if line), "")
+        idea = take_idea(bench.folder, last or f"{self.name}, experiment {bench.n}")
         if bench.stopping.is_set():
-            return idea or Idea(f"{self.name}, experiment {bench.n}")
+            return idea
         if (error := self._failure(ending, result, bench.transcript)) is not None:
             raise error
         if kept and ending.conversation:
             kept.keep(ending.conversation)
-        last = next((line for line in map(one_line, ending.message.splitlines()) if line), "")
-        idea = idea or Idea(last or f"{self.name}, experiment {bench.n}")
         return replace(idea, usage=ending.usage)
 
     def _converse(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from overnight.arena import Arena
 from overnight.errors import AgentError
 from overnight.experiment import UNLIMITED, Allowance, Experiment, Idea, Verdict
+from overnight.sections import Count, estimated_tokens
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Workbench:
     """What this proposal may use at most of dollars and tokens."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the campaign is being stopped at once: return soon."""
+    refusal: Callable[[], str | None] = lambda: None
+    """Why the folder, as it stands, would be refused as a program that was there before, in a
+    sentence; None when it is new. To be asked before a proposal is handed in."""
 
     @property
     def parent_words(self) -> str:
@@ -50,6 +54,26 @@ class Workbench:
         if self.incumbent.verdict is Verdict.PROVISIONAL:
             return f"#{self.incumbent.n}, which is provisional and on no branch"
         return f"#{self.incumbent.n}, the {'incumbent' if self.incumbent.n else 'baseline'}"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who reads a brief."""
+
+    tokens: int = 10_000
+    """Most tokens of it."""
+    count: Count = estimated_tokens
+    """By its model's tokenizer, where that is known."""
+    edits: bool = True
+    """Whether it works in the worktree, and says what it did in files there."""
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """An agent that says how it wants its briefs."""
+
+    @property
+    def reader(self) -> Reader: ...
 
 
 class Agent(Protocol):

@@ -6,8 +6,9 @@ import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
-from overnight.agents.base import Workbench
-from overnight.agents.program import brief_path, program_stage, read_idea
+from overnight.agents.base import Reader, Workbench
+from overnight.agents.idea import take_idea
+from overnight.agents.program import brief_path, program_stage
 from overnight.errors import AgentError
 from overnight.experiment import Idea
 from overnight.printed import tail
@@ -23,6 +24,10 @@ class CommandAgent:
     table: AgentTable
     heeds_brief: ClassVar[bool] = True
 
+    @property
+    def reader(self) -> Reader:
+        return Reader(self.table.brief)
+
     def propose(self, bench: Workbench) -> Idea | None:
         line = self.table.command
         assert line is not None
@@ -31,7 +36,7 @@ class CommandAgent:
         else:
             line = f"( {line}\n) < {shlex.quote(str(brief_path(bench)))}"
         result = run_stage(program_stage(self.table, bench, line), bench.stopping)
-        idea = read_idea(bench.folder)
+        idea = take_idea(bench.folder, f"{self.name}, experiment {bench.n}")
         if result.end is StageEnd.DEADLINE:
             raise AgentError(
                 f"{self.name} was still working after {self.table.timeout:g} s and was ended"
@@ -39,4 +44,4 @@ class CommandAgent:
         if result.exit_code != 0 and not bench.stopping.is_set():
             words = tail(bench.transcript, 10)
             raise AgentError(f"{self.name} ended with exit code {result.exit_code}\n{words}")
-        return idea or Idea(f"{self.name}, experiment {bench.n}")
+        return idea

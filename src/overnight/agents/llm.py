@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from overnight.agents.base import Workbench
+from overnight.agents.base import Reader, Workbench
 from overnight.agents.edits import FORMAT, BadReply, apply, parse, read_text
 from overnight.agents.keys import redacted
 from overnight.agents.model import Message, Model, Reply
@@ -33,7 +33,7 @@ if you like; then end your reply in exactly this form, with nothing after it:
 As many blocks as the change needs, of either kind, for the editable files only. The lines to search
 for must stand in the file exactly once.
 """
-_STANDING_UNTIL = "\n## Incumbent\n"
+_STANDING_UNTIL = "\n## Where we stand\n"
 """Where a brief begins to tell what is new with every experiment. A brief without it is cached less
 well, and no worse otherwise."""
 _MOST_BYTES = 10_000_000
@@ -52,6 +52,10 @@ class LlmAgent:
     name: str
     table: AgentTable
     heeds_brief: ClassVar[bool] = True
+
+    @property
+    def reader(self) -> Reader:
+        return Reader(self.table.brief, edits=False)
 
     def __post_init__(self) -> None:
         """Raises UsageError for a table that cannot be meant so, or without the library."""

@@ -1,22 +1,18 @@
-"""What agents that are programs share: how one is started, confined, and heard about its idea."""
+"""What agents that are programs share: how one is started and confined."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from overnight.agents.base import Workbench
-from overnight.experiment import Idea
 from overnight.measure import stage_environment
-from overnight.message import one_line
+from overnight.notes import NAME
 from overnight.policies import agent_confinement, expanded, make_home
 from overnight.sandboxes.named import sandbox_named
 from overnight.stage import StageSpec
 from overnight.tables import AgentTable
 
-IDEA_FILE = ".overnight-idea.md"
-"""Where the program may say what it did: a title line, then the hypothesis."""
 _MOST_PROCESSES = 4000
-_MOST_IDEA_BYTES = 20_000
 
 
 def brief_path(bench: Workbench) -> Path:
@@ -57,19 +53,5 @@ def _environment(table: AgentTable, bench: Workbench) -> dict[str, str]:
         **stage_environment(bench.arena, bench.place / "tmp", table.env),
         "OVERNIGHT_BRIEF": str(brief_path(bench)),
         "OVERNIGHT_EXPERIMENT": str(bench.n),
-        "OVERNIGHT_NOTES": str(bench.arena.state / "notes.md"),
+        "OVERNIGHT_NOTES": str(bench.arena.state / NAME),
     }
-
-
-def read_idea(folder: Path) -> Idea | None:
-    """The idea file of a worktree, removed once read. A link or anything but a plain file is
-    ignored."""
-    path = folder / IDEA_FILE
-    if path.is_symlink() or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        text = file.read(_MOST_IDEA_BYTES).decode("utf-8", "replace")
-    path.unlink()
-    title, _, body = text.strip().partition("\n")
-    hypothesis = body.strip().removeprefix("Hypothesis:").strip()
-    return Idea(one_line(title.lstrip("# ")), hypothesis) if title.strip() else None

@@ -55,13 +55,17 @@ class Tuner:
                 "no tunable constant in the editable Python files; write one at module level, "
                 "such as `LEARNING_RATE = 0.01  # 0.0001..1 log`"
             )
-        found = _Search(bench, constants).next()
-        if found is None:
+        search = _Search(bench, constants)
+        while found := search.next():
+            change, hypothesis = found
+            for path, text in sources.items():
+                with (bench.folder / path).open("w", encoding="utf-8", newline="") as file:
+                    file.write(edit(path, text, change))
+            if bench.refusal() is None:
+                break
+            search.skip(change)  # another agent has tried it
+        else:
             return None
-        change, hypothesis = found
-        for path, text in sources.items():
-            with (bench.folder / path).open("w", encoding="utf-8", newline="") as file:
-                file.write(edit(path, text, change))
         incumbent = {c.key: c.value for c in constants}
         before = json.dumps({key: incumbent[key] for key in change})
         parameters = {**incumbent, **change, BEFORE: before}
@@ -120,6 +124,10 @@ class _Search:
         gain, error = mean[best] * self.belief.unit, deviation[best] * self.belief.unit
         known = f"experiments known: {len(self.experiments)}"
         return changes[best], f"expected gain {gain:.2g} ± {error:.2g} ({known})"
+
+    def skip(self, change: Change) -> None:
+        """Never find this one again."""
+        self.seen.add(self._vector({**self.incumbent, **change}))
 
     def _near(self, sizes: Sequence[float]) -> list[Change]:
         """New changes by steps of these sizes, of one constant or of a few at once."""

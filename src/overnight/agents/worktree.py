@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from overnight.agents.base import Workbench
-from overnight.agents.program import IDEA_FILE
+from overnight.agents.idea import IDEA_FILE
+from overnight.notes import LEFT
 from overnight.policies import hidden
 
 MOST_BYTES = 2_000_000
@@ -46,12 +47,13 @@ class Worktree:
         return place is not None and not self._is_hidden(place)
 
     def is_editable(self, path: str) -> bool:
-        """Whether a change of this path could become part of the candidate, or says what it is."""
+        """Whether a change of this path could become part of the candidate, or is a word for
+        overnight."""
         place, prefix = self._place(path), self._folder.relative_to(self._top)
         if place is None or not place.is_relative_to(prefix):
             return False
         inner = place.relative_to(prefix).as_posix()
-        return inner == IDEA_FILE or self._arena.is_editable(inner)
+        return inner in (IDEA_FILE, LEFT) or self._arena.is_editable(inner)
 
     def read(self, path: str, line: int | None = None, limit: int | None = None) -> str:
         """The text of a file from a line on (from 1), at most `limit` lines. Raises Refused."""
