@@ -12,7 +12,8 @@ from overnight import Campaign, Experiment, Idea, Limits
 from overnight.agents.base import Workbench
 from overnight.agents.patches import PatchesAgent
 from overnight.agents.tuner import Tuner
-from overnight.programs import file_digest
+from overnight.experiment import Closing, Verdict
+from overnight.programs import file_digest, program_digest
 from overnight.stop import StopKind
 from toy import ARENA, git, make_toy, overnight, write_patches
 from writer import Writer, run, verdicts
@@ -112,6 +113,19 @@ def test_what_timed_out_or_was_killed_may_be_tried_once_more(tmp_path: Path, fau
     failed = "timeout" if "sleep" in fault else "crash"
     assert verdicts(done) == ["keep", failed, failed, "invalid"]
     assert "the same program as #2, which" in done[3].reason
+
+
+def test_what_was_withdrawn_says_nothing_about_its_program(toy: Path) -> None:
+    (first,) = run(toy, Writer([]))
+    program = program_digest({"value.py": file_digest("value.py", b"X=12\n")})
+    with Campaign.open(toy, "t") as campaign:
+        ledger = campaign.ledger
+        ledger.open_experiment("t", 1, "writer", first.candidate)
+        ledger.record_candidate("t", 1, first.candidate, Idea("twelve"), (), program)
+        told = Closing(Verdict.INVALID, "interrupted before it was judged")
+        assert ledger.close_experiment("t", 1, told).program == program
+    again = run(toy, Writer(["", "X=12\n", "X=12 # again\n"]))
+    assert verdicts(again) == ["discard", "invalid"] and again[0].program == program
 
 
 def test_an_arena_may_want_the_same_program_measured_again(tmp_path: Path) -> None:

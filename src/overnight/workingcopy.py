@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
+from overnight.agents.idea import expectation_in
 from overnight.agents.person import Person
 from overnight.arena import Arena
 from overnight.campaign import Campaign
@@ -40,10 +41,13 @@ class Change:
         cls, words: str, why: str = "", expected: float | None = None, folder: Path | None = None
     ) -> Change:
         """From a message: its first line is the title, the rest, and `why`, say why it should help.
-        `expected` is the gain in units of the metric, positive is better.
+        `expected` is the gain in units of the metric, positive is better; without it a line
+        `Expected: +0.01` of the message says it.
 
         Raises UsageError for no title, too long a reason, or an expected gain that is no number.
         """
+        if expected is None:
+            words, expected = expectation_in(words)
         title, _, rest = words.strip().partition("\n")
         reason = "\n\n".join(part for part in (rest.strip(), why.strip()) if part)
         if not title:

@@ -306,7 +306,7 @@ def test_what_stays_the_same_comes_first_and_is_marked_for_the_cache(toy: Path) 
     assert ["cache_control" in part for part in first] == [True, True, False]
     assert first[:2] == second[:2] and first[2] != second[2]
     assert server.asked[1].body["system"] == server.asked[2].body["system"]
-    assert first[2]["text"].startswith("\n## Incumbent"), "the brief begins there to change"
+    assert first[2]["text"].startswith("\n## Where we stand"), "the brief begins there to change"
 
 
 def test_a_server_of_ones_own_gets_one_plain_text(toy: Path) -> None:
