@@ -59,7 +59,7 @@ def test_a_campaign_keeps_discards_and_survives_a_crash(
     assert not list((toy / ".overnight" / "worktrees").rglob("agent*"))
     assert len(os.listdir("/proc/self/fd")) <= opened + 8  # a waiting supervisor, the ledger
     left = {path.name for path in Path("/dev/shm").iterdir()} - shared
-    assert not [name for name in left if not name.startswith("overnight-sandbox-")]
+    assert not [name for name in left if not name.startswith(("overnight-sandbox-", "PostgreSQL."))]
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)

@@ -17,7 +17,9 @@ from overnight.experiment import Usage
 from overnight.stop import Stop, StopKind
 from toy import ARENA, git, make_toy, overnight
 
-GREEDY = ARENA + '\n[judge]\nrule = "greedy"\n'
+SAME = ARENA + "\n[judge]\nsame_programs = true\n"
+"""Movers come by one program again and again: here it is measured each time."""
+GREEDY = SAME + 'rule = "greedy"\n'
 
 
 @dataclass
