@@ -208,6 +208,8 @@ class Arena(Table):
     def _mistakes_in_settings(self) -> Iterator[str]:
         yield from (f"judge.{words}" for words in self.judge.mistakes())
         yield from (f"portfolio.{words}" for words in self.portfolio.mistakes())
+        for name, agent in self.agents.items():
+            yield from (f"agents.{name}.{words}" for words in agent.mistakes())
         for name, bounds in self.constraints.items():
             yield from (f"constraints.{name}: {words}" for words in bounds.mistakes())
 

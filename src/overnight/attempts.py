@@ -157,8 +157,15 @@ class Attempts:
             family=self._measuring.family,
             allowance=turn.allowance,
             stopping=self._measuring.stopping,
+            edited=lambda: self._edited(place, turn),
             refusal=lambda: self.programs.refusal(self.programs.digest_in(folder)),
         )
+
+    def _edited(self, place: Path, turn: Turn) -> bool:
+        start = (turn.start or self._history.tip).candidate or ""
+        editable = self._arena.is_editable
+        made = self._workspace.commit(start, place / "tree", editable, "what there is so far")
+        return bool(made.commit or made.refused)
 
     def _brief(self, agent: Agent) -> str:
         reader = agent.reader if isinstance(agent, Reading) else Reader()

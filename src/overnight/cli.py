@@ -35,6 +35,7 @@ def main() -> None:
 
 def application() -> Typer:
     """The application with all of its commands: loading them is what makes them known to it."""
+    import overnight.commands.agents
     import overnight.commands.connecting
     import overnight.commands.driving
     import overnight.commands.looking

@@ -6,9 +6,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 
+from overnight.agents.roster import Entry
 from overnight.arena import Arena
 from overnight.calibration import TrackRecord, held
 from overnight.experiment import Experiment, Measurement
+from overnight.rehearsal import Rehearsal
 from overnight.standing import charges_of
 from overnight.summary import Running, Summary
 
@@ -100,6 +102,29 @@ def agent_document(r: TrackRecord) -> dict[str, object]:
         "expected": _finite(r.expected),
         "came": _finite(r.came),
         "ratio": _finite(r.ratio),
+    }
+
+
+def roster_document(entry: Entry) -> dict[str, object]:
+    """An agent that could be asked."""
+    return {
+        "agent": entry.name,
+        "ready": entry.ready,
+        "words": entry.words,
+    }
+
+
+def rehearsal_document(name: str, rehearsal: Rehearsal) -> dict[str, object]:
+    """What came of asking an agent once."""
+    e = rehearsal.experiment
+    return {
+        "agent": name,
+        "works": not rehearsal.words,
+        "reason": rehearsal.words,
+        "seconds": e.thought if e else None,
+        "tokens_in": e.tokens_in if e else None,
+        "tokens_out": e.tokens_out if e else None,
+        "dollars": e.dollars if e else None,
     }
 
 

@@ -35,6 +35,8 @@ class Trouble(StrEnum):
     NETWORK = "network"
     SIGN_IN = "sign-in"
     """Its key or its sign-in was refused: nothing but a person helps."""
+    CREDIT = "credit"
+    """Its account is used up: nothing but a person helps."""
     HUNG = "hung"
     """It did nothing until its time was over."""
     LIMIT = "limit"
@@ -46,6 +48,11 @@ class Trouble(StrEnum):
     def passes(self) -> bool:
         """Whether it may help to wait and ask again."""
         return self in (Trouble.RATE, Trouble.OVERLOAD, Trouble.NETWORK)
+
+    @property
+    def stays(self) -> bool:
+        """Whether nothing but a person helps."""
+        return self in (Trouble.SIGN_IN, Trouble.CREDIT)
 
 
 class OvernightError(Exception):

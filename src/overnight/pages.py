@@ -9,12 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from overnight.ablation import Ablated, Weight
+from overnight.agents.roster import Entry
 from overnight.arena import Arena
 from overnight.calibration import TrackRecord, came_to, held
 from overnight.experiment import Experiment, Purpose, Verdict
 from overnight.failures import FAILED
 from overnight.message import one_line
 from overnight.quantity import format_duration
+from overnight.rehearsal import Rehearsal
 from overnight.replay import Replay
 from overnight.standing import charges_of
 from overnight.tables import Metric
@@ -141,6 +143,31 @@ def agents_table(records: Iterable[TrackRecord], metric: Metric) -> Table:
             r.calibration,
         )
     return table
+
+
+def roster_lines(entries: Sequence[Entry]) -> Text:
+    """Who could be asked, and what is missing: a line each, so that commands can be copied."""
+    text = Text()
+    width = max(len(e.name) for e in entries)
+    for e in entries:
+        text.append(f"{one_line(e.name):<{width}}  ", style="bold")
+        text.append("ready      " if e.ready else "not ready  ", style="green" if e.ready else "")
+        text.append(f"{one_line(e.words)}\n")
+    text.right_crop(1)
+    return text
+
+
+def rehearsal_text(name: str, rehearsal: Rehearsal) -> str:
+    """Whether an agent works, with what it took."""
+    e, transcript = rehearsal.experiment, rehearsal.transcript
+    if rehearsal.words or e is None:
+        said = f"\nThe last that it printed:\n{transcript}" if transcript else ""
+        return f"{name} made no change: {rehearsal.words}{said}"
+    took = [format_duration(e.thought or 0.0)]
+    if tokens := (e.tokens_in or 0) + (e.tokens_out or 0):
+        cost = "dollars unknown" if e.dollars is None else f"${e.dollars:.4f}"
+        took += [f"{tokens:,} tokens", cost]
+    return f"{name} works: it changed the file as asked ({', '.join(took)})."
 
 
 def replay_text(replay: Replay) -> Text:

@@ -215,10 +215,14 @@ class PortfolioTable(Table):
 class AgentTable(Table):
     """Who proposes changes: a program, an agent that speaks the Agent Client Protocol, or a model.
 
-    A program and an agent that speaks the protocol need `command`, a model `model`.
+    A program needs `command` or a preset, an agent that speaks the protocol `command`, a model
+    `model`.
     """
 
     kind: Literal["program", "acp", "llm"] = "program"
+    preset: str | None = None
+    """program: as which known one it is run; without a word, and without `command`, that of the
+    table's own name."""
     command: str | None = Field(default=None, min_length=1)
     """`{prompt}` is replaced by the brief; without it the brief comes on standard input. Of an
     `acp` agent: what starts it."""
@@ -226,7 +230,8 @@ class AgentTable(Table):
     """Which model it is to use; without a word its own default. `llm` needs one, written as LiteLLM
     writes it: `anthropic/NAME`, `openai/NAME`, `gemini/NAME`."""
     url: str | None = Field(default=None, pattern=r"^https?://")
-    """llm: the address of a server that speaks OpenAI's format, such as one on this machine."""
+    """llm: the address of a server that speaks OpenAI's format, such as one on this machine. Of a
+    program with a preset: of one that speaks the format that this program wants."""
     session: Literal["fresh", "resume"] = "fresh"
     """fresh: each experiment a new agent, whose memory is in the files; resume: one conversation,
     begun anew after a failure or when it has grown too large."""
@@ -245,3 +250,18 @@ class AgentTable(Table):
     does."""
     data: tuple[str, ...] = Field(default=(), strict=False)
     """Paths that it may read, such as the folder of its program."""
+
+    def mistakes(self) -> Iterator[str]:
+        """Settings that were made although nothing reads them, a sentence each: key first."""
+        if self.kind != "program" and self.preset:
+            yield f'preset: has no effect with kind = "{self.kind}"; remove one of them'
+        if self.kind != "program" or not self.command:
+            return
+        if self.preset:
+            yield "preset: has no effect beside command; remove one of them"
+        for key in ("model", "url", "session", "tokens", "dollars"):
+            if key in self.model_fields_set:
+                yield (
+                    f"{key}: has no effect beside command, whose program nothing is known of; "
+                    "write it into the command, or name a preset in its place"
+                )

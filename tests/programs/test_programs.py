@@ -1,9 +1,10 @@
-"""The real agent programs, each on a scripted model, run as their presets say."""
+"""The real agent programs on a scripted model: whole campaigns, and how each fails."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,30 @@ import pytest
 from models.ask import Ask
 from models.programs import PROGRAMS, install, installed
 from models.reply import Edit, Refuse, Reply, Say
-from models.running import Place, Ran, preset, run
 from models.server import ScriptedModels
-from toy import git
+from overnight.agents.preset import presets
+from toy import ARENA, git, make_toy, overnight
 
 pytestmark = pytest.mark.agents
 
-PROMPT = 'Raise LR in train.py.\nIt\'s "quoted", `ticked`, $HOME – ü 夜'
+CRASH = "X=666"
+RUN = """. ./value.py
+test "$X" != 666 || exit 3
+cp value.py "$OVERNIGHT_OUT/value"
+"""
+TABLE = """
+[agents.{name}]
+url = "{url}"
+timeout = "{timeout}"
+session = "{session}"
+"""
 
 
 @pytest.fixture(params=PROGRAMS)
 def name(request: pytest.FixtureRequest) -> str:
     """One of the programs; skipped where it is not installed."""
     found: str = request.param
-    if os.environ.get("CI_AGENTS") == "1":
+    if found in os.environ.get("OVERNIGHT_TEST_PROGRAMS", "").split(","):
         install(found)
     elif installed(found) is None:
         pytest.skip(f"{found} is not installed; `python tests/models/programs.py {found}` does it")
@@ -32,75 +43,68 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    """A worktree of a repository with one file, and an empty home."""
-    origin, home = tmp_path / "origin", tmp_path / "home"
-    origin.mkdir()
-    home.mkdir()
-    (origin / "train.py").write_text("LR = 0.1\nprint(LR)\n")
-    git(origin, "init", "-q", "-b", "main")
-    git(origin, "add", ".")
-    git(origin, "commit", "-q", "-m", "start")
-    git(origin, "worktree", "add", "-q", str(tmp_path / "tree"))
-    yield Place(tmp_path / "tree", home)
+def models() -> Iterator[ScriptedModels]:
+    with ScriptedModels(lambda _: Say("Fine.")) as server:
+        yield server
 
 
-def started(
-    name: str,
-    models: ScriptedModels,
-    place: Place,
-    prompt: str = PROMPT,
-    *,
-    session: str = "",
-    limit: float = 100,
-) -> Ran:
-    program = installed(name)
-    assert program
-    address, files = models.address, ["train.py"]
-    return run(name, program, address, place, prompt, files=files, limit=limit, session=session)
+class Night:
+    """A toy arena with one agent program, in a clean home."""
+
+    def __init__(self, name: str, models: ScriptedModels, folder: Path, **table: str) -> None:
+        self.name, self.models = name, models
+        program = installed(name)
+        assert program
+        (folder / "home").mkdir()
+        self.env = {"HOME": str(folder / "home"), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+        given = {"timeout": "100s", "session": "fresh", **table}
+        text = ARENA + TABLE.format(name=name, url=models.address, **given)
+        self.toy = make_toy(folder / "arena", text, run=RUN)
+
+    def run(self, experiments: int) -> list[Mapping[str, object]]:
+        """What the ledger says after the campaign, the baseline first."""
+        words = ("run", "--agent", self.name, "--experiments", str(experiments))
+        done = overnight(self.toy, *words, env=self.env, timeout=500)
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        logs = [*self.toy.glob(".overnight/logs/*/*/agent.log")]
+        print(done.stdout[-3000:], done.stderr[-2000:], *(log.read_text()[-1500:] for log in logs))
+        listed = json.loads(overnight(self.toy, "log", "--json").stdout)
+        return sorted(listed, key=lambda e: int(e["n"]))
 
 
-def edits(ask: Ask) -> Reply:
-    return Say("Done.") if ask.turns else Edit("train.py", "LR = 0.1", "LR = 0.2")
+def test_a_campaign_with_a_keep_a_discard_and_a_crash(
+    name: str, models: ScriptedModels, tmp_path: Path
+) -> None:
+    edits = iter([("X=10", "X=5"), ("X=5", "X=90"), ("X=5", CRASH)])
+
+    def script(ask: Ask) -> Reply:
+        return Say("Done.") if ask.turns else Edit("value.py", *next(edits))
+
+    models.script = script
+    night = Night(name, models, tmp_path)
+    told = night.run(3)
+    assert [e["verdict"] for e in told] == ["keep", "keep", "discard", "crash"]
+    assert [e["agent"] for e in told[1:]] == [name] * 3
+    branch = git(night.toy, "for-each-ref", "--format=%(refname:short)", "refs/heads/overnight")
+    assert git(night.toy, "show", f"{branch.strip()}:value.py") == "X=5\n"
+    assert git(night.toy, "status", "--short") == "", "the person's own checkout"
+    for e in told[1:]:
+        assert e["tokens_in"] and e["tokens_out"], e
+    asked = models.asks[0]
+    assert "program.md" in asked.prompt or "Strategy" in asked.prompt
 
 
-def test_it_edits_and_tells_what_it_took(name: str, place: Place) -> None:
-    with ScriptedModels(edits) as models:
-        ran = started(name, models, place)
-    print(f"{name}: {ran.seconds:.1f} s, {ran.megabytes:.0f} MB, {ran.counts}")
-    assert (place.folder / "train.py").read_text() == "LR = 0.2\nprint(LR)\n", ran.errors
-    assert ran.code == 0 and ran.kind == ""
-    assert PROMPT in models.asks[0].prompt
-    assert git(place.folder, "status", "--short") == " M train.py\n"
-    assert git(place.folder, "log", "--oneline").count("\n") == 1
-    expected = {"tokens_in": 1000, "tokens_cached": 800, "tokens_out": 50}
-    told = {key: value for key, value in ran.counts.items() if key != "dollars"}
-    assert told == {key: expected[key] * len(models.asks) for key in told}
-    assert {"tokens_in", "tokens_out"} <= set(told)
-
-
-@pytest.mark.parametrize(("status", "kind"), [(401, "sign-in"), (429, "rate"), (500, "overload")])
-def test_a_refusal_is_recognised(name: str, place: Place, status: int, kind: str) -> None:
-    with ScriptedModels(lambda _: Refuse(status)) as models:
-        ran = started(name, models, place, limit=60)  # some go on asking for much longer
-    print(
-        f"{name}: {status} {ran.seconds:.1f} s, exit code {ran.code}, {len(models.asks)} requests"
-    )
-    assert ran.kind == kind, ran.said[-2000:] + ran.errors[-2000:]
-
-
-def test_words_without_an_edit_are_no_failure(name: str, place: Place) -> None:
-    with ScriptedModels(lambda _: Say("I change nothing, for fear of a 401 or 429.")) as models:
-        ran = started(name, models, place)
-    assert ran.code == 0 and ran.kind == "", ran.said[-2000:]
-    assert git(place.folder, "status", "--short") == ""
-
-
-def test_a_session_goes_on(name: str, place: Place) -> None:
-    if not preset(name)["options"].get("resume"):
-        pytest.skip(f"{name} keeps no sessions")
-    with ScriptedModels(lambda _: Say("Fine.")) as models:
-        first = started(name, models, place, "The first task")
-        started(name, models, place, "The second task", session=first.session)
-    assert first.session
-    assert [part in models.asks[-1].prompts[n] for n, part in enumerate(("first", "second"))]
+@pytest.mark.parametrize(
+    ("status", "trouble"), [(401, "sign-in"), (429, "rate limit"), (500, "overload")]
+)
+def test_a_refusal_is_told_for_what_it_is(
+    name: str, models: ScriptedModels, tmp_path: Path, status: int, trouble: str
+) -> None:
+    models.script = lambda _: Refuse(status)
+    night = Night(name, models, tmp_path, timeout="60s")  # some go on asking for much longer
+    words = ("run", "--agent", name, "--experiments", "1", "--hours", "0.02")
+    done = overnight(night.toy, *words, env=night.env, timeout=500)
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    words = {f.words for f in presets()[name].failures if f.trouble.value == trouble}.pop()
+    events = overnight(night.toy, "events", "--json")
+    assert words in done.stdout + events.stdout, done.stdout

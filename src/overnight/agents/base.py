@@ -44,6 +44,8 @@ class Workbench:
     """What this proposal may use at most of dollars and tokens."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the campaign is being stopped at once: return soon."""
+    edited: Callable[[], bool] = lambda: True
+    """Whether an editable file of the folder, as it stands, is another than it was."""
     refusal: Callable[[], str | None] = lambda: None
     """Why the folder, as it stands, would be refused as a program that was there before, in a
     sentence; None when it is new. To be asked before a proposal is handed in."""

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overnight.agents.base import Workbench
+from overnight.experiment import Usage
 
 _MOST_TURNS = 20
 _MOST_CONTEXT = 0.5
@@ -29,6 +30,8 @@ class Conversation(BaseModel):
     session: str
     """Its name, given by the agent."""
     turns: int = 1
+    used: Usage = Usage()
+    """By all of it, as its program counts."""
 
     def has_room(self, context: float | None) -> bool:
         """Whether it may go on, by the share of the model's context that is taken, if known."""

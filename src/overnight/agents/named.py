@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 from contextlib import suppress
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
+from overnight.agents.access import obstacle
 from overnight.agents.base import Agent
+from overnight.agents.coding import CodingAgent
 from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
 from overnight.agents.portfolio import Portfolio
+from overnight.agents.preset import Preset, presets
 from overnight.arena import Arena
 from overnight.errors import AgentError, UsageError
 from overnight.tables import AgentTable
@@ -66,7 +69,32 @@ def _agent_of(name: str, table: AgentTable) -> Agent:
             from overnight.agents.llm import LlmAgent
 
             return LlmAgent(name, table)
-    raise UsageError(f"[agents.{name}]: a program needs `command`, the shell line that starts it")
+    return _coding_agent(name, table)
+
+
+def preset_of(name: str, table: AgentTable) -> Preset | None:
+    """How the program of this table is run, where that is known."""
+    known = table.kind == "program" and not table.command
+    return presets().get(table.preset or name) if known else None
+
+
+def plugins() -> dict[str, EntryPoint]:
+    """The agents of installed packages, by name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _coding_agent(name: str, table: AgentTable) -> Agent:
+    """Raises UsageError when it cannot be started, or is not signed in."""
+    preset = preset_of(name, table)
+    if preset is None:
+        given = f'preset = "{table.preset}" is none' if table.preset else "it has no `command`"
+        raise UsageError(
+            f"[agents.{name}]: {given}; write `command`, the shell line that starts it, or "
+            f"`preset`, one of {', '.join(presets())}"
+        )
+    if words := obstacle(name, table, preset):
+        raise UsageError(words)
+    return CodingAgent(name, table, preset)
 
 
 def _acp_agent(name: str, table: AgentTable) -> Agent:
@@ -88,7 +116,8 @@ def _acp_agent(name: str, table: AgentTable) -> Agent:
 
 
 def agent_named(name: str, arena: Arena) -> Agent:
-    """`tuner`, a table [agents.NAME] of arena.toml, `patches:FOLDER`, `command:SHELL LINE`.
+    """`tuner`, a table [agents.NAME] of arena.toml, the name of a preset, `patches:FOLDER`,
+    `command:SHELL LINE`.
 
     Raises UsageError for anything else, with the names there are.
     """
@@ -101,14 +130,15 @@ def agent_named(name: str, arena: Arena) -> Agent:
         return CommandAgent("command", AgentTable(command=rest))
     if table := arena.agents.get(name):
         return _agent_of(name, table)
+    if name in presets():
+        return _coding_agent(name, AgentTable())
     if name == "tuner":
         from overnight.agents.tuner import Tuner
 
         return Tuner()
-    plugins = {point.name: point for point in entry_points(group=GROUP)}
-    if point := plugins.get(name):
+    if point := plugins().get(name):
         return cast(Agent, point.load()())
-    known = ["tuner", *arena.agents, *plugins]
+    known = list(dict.fromkeys(["tuner", *arena.agents, *presets(), *plugins()]))
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise UsageError(

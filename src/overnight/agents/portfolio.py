@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from overnight.agents.base import Agent
-from overnight.errors import AgentError, Trouble
+from overnight.errors import AgentError
 from overnight.experiment import UNLIMITED, Allowance, Experiment
 from overnight.history import History
 
@@ -125,8 +125,8 @@ class Portfolio:
         if error.trouble.passes:
             pause = min(_FIRST_REST * 2**member.rests, _LONGEST_REST)
             member.rests, member.until = member.rests + 1, self._clock() + pause
-        elif error.trouble is Trouble.SIGN_IN:
-            member.out = f"cannot sign in: {error}"
+        elif error.trouble.stays:
+            member.out = f"needs a person ({error.trouble}): {error}"
         elif member.failures >= _MOST_FAILURES:
             member.out = f"failed {member.failures} times in a row: {error}"
 

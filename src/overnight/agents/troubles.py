@@ -18,7 +18,7 @@ _PAID_UP = re.compile(
 _MOST_WORDS = 300
 _BY_STATUS = {
     401: Trouble.SIGN_IN,
-    402: Trouble.LIMIT,
+    402: Trouble.CREDIT,
     403: Trouble.SIGN_IN,
     408: Trouble.OVERLOAD,
     429: Trouble.RATE,
@@ -28,7 +28,8 @@ _NEXT = {
     Trouble.OVERLOAD: "it may pass by itself",
     Trouble.NETWORK: "is the server up, and url right?",
     Trouble.SIGN_IN: "set the provider's variable, or name yours in env of [agents.{agent}]",
-    Trouble.LIMIT: "see what the provider says of your account, or make the prompt shorter",
+    Trouble.CREDIT: "see what the provider says of your account",
+    Trouble.LIMIT: "make the prompt shorter",
     Trouble.BROKEN: "check model and url in [agents.{agent}]",
 }
 
@@ -82,7 +83,7 @@ def _trouble(chain: list[BaseException]) -> tuple[Trouble, int | None]:
         return Trouble.LIMIT, status
     if status is not None:
         if _PAID_UP.search(words) and status in (400, 403, 429):
-            return Trouble.LIMIT, status
+            return Trouble.CREDIT, status
         return _BY_STATUS.get(status, Trouble.OVERLOAD if status >= 500 else Trouble.BROKEN), status
     if any(isinstance(e, TooLong) for e in chain):
         return Trouble.BROKEN, None

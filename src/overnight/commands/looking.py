@@ -99,35 +99,6 @@ def diff(n: Number, tag: Tag = None, folder: Folder = HERE) -> None:
         sys.stdout.write(record.diff(n))
 
 
-@app.command(epilog="Example: overnight agents --stats")
-def agents(
-    stats: Annotated[
-        bool, typer.Option("--stats", help="What each agent of a campaign has achieved.")
-    ] = False,
-    tag: Tag = None,
-    folder: Folder = HERE,
-    as_json: AsJson = False,
-) -> None:
-    """Who proposes: with --stats, what came of it.
-
-    Keeps, verified gain, tokens, dollars, minutes, and whether what they expected held.
-    """
-    from overnight.calibration import track_records
-    from overnight.documents import agent_document
-    from overnight.pages import agents_table
-
-    if not stats:
-        raise UsageError("overnight agents: say --stats, for what each has achieved")
-    with record_of(folder, tag) as record:
-        found = track_records(record.experiments()).values()
-        if as_json:
-            print_json([agent_document(one) for one in found])
-        elif found:
-            out.print(agents_table(found, record.arena.metric))
-        else:
-            out.print(f"No agent has proposed anything in campaign {record.tag} yet.")
-
-
 @app.command(epilog="Example: overnight plot")
 def plot(tag: Tag = None, folder: Folder = HERE) -> None:
     """Draw progress.png again."""

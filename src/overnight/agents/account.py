@@ -1,0 +1,89 @@
+"""What a run of an agent program has used by its own report, and whether that is its share."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from overnight.agents.base import Workbench
+from overnight.agents.kept import Conversation
+from overnight.agents.output import first_text
+from overnight.agents.preset import Preset, filled
+from overnight.candidate import plain_text
+from overnight.experiment import Usage
+from overnight.tables import AgentTable
+
+_MOST_BYTES = 20_000_000
+_LOOK_SECONDS = 2.0
+"""Between two looks while it runs."""
+
+
+class Account:
+    """Of one proposal. While the program runs it is the stage's watch."""
+
+    def __init__(
+        self, table: AgentTable, preset: Preset, bench: Workbench, before: Conversation | None
+    ) -> None:
+        self._output = preset.output
+        self._session = preset.session
+        self._transcript = bench.transcript
+        self._before = before
+        home = {"home": str(bench.place / "home")}
+        self._file = Path(filled(preset.output.file, home)) if preset.output.file else None
+        self._dollars = least(table.dollars, bench.allowance.dollars)
+        self._tokens = least(table.tokens, bench.allowance.tokens)
+        self._looked = time.monotonic()
+        self.over = ""
+        """Which share is used up, in words."""
+
+    def reached(self, _: float) -> bool:
+        """Whether the share is used up."""
+        if self._dollars is None and self._tokens is None:
+            return False
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self.look()
+            self._looked = time.monotonic()
+        return bool(self.over)
+
+    def look(self) -> Usage:
+        """What it has used so far."""
+        usage = self.usage()
+        tokens = (usage.tokens_in or 0) + (usage.tokens_out or 0)
+        if self._tokens is not None and tokens >= self._tokens:
+            self.over = f"{tokens:,} of {self._tokens:,} tokens"
+        if self._dollars is not None and (usage.dollars or 0.0) >= self._dollars:
+            self.over = f"{usage.dollars:.3g} of {self._dollars:.3g} dollars"
+        return usage
+
+    def printed(self) -> str:
+        """All that it printed."""
+        return plain_text(self._transcript, _MOST_BYTES) or ""
+
+    def usage(self) -> Usage:
+        """By its own report; unknown where it says nothing."""
+        total = self._total()
+        if self._output.cumulative and self._before:
+            return _since(total, self._before.used)
+        return total
+
+    def conversation(self) -> Conversation | None:
+        """What could go on in the next proposal, when it may go on."""
+        name = first_text(self.printed(), self._session) if self._session else None
+        turns = self._before.turns + 1 if self._before else 1
+        going = Conversation(session=name, turns=turns, used=self._total()) if name else None
+        return going if going and going.has_room(None) else None
+
+    def _total(self) -> Usage:
+        text = plain_text(self._file, _MOST_BYTES) if self._file else self.printed()
+        return self._output.used(text or "")
+
+
+def least(*limits: float | None) -> float | None:
+    """The smallest of the limits that there are."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _since(total: Usage, before: Usage) -> Usage:
+    """What came on top."""
+    pairs = zip(vars(total).values(), vars(before).values(), strict=True)
+    return Usage(*(None if now is None else max(now - (then or 0), 0) for now, then in pairs))

@@ -1,0 +1,149 @@
+"""A coding-agent program as an agent, run as its preset says.
+
+Its exit code says nothing: several end with 0 after a refused key. What counts is whether an
+editable file was changed; only when none was does its output tell why.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from overnight.agents.access import missing, reaching
+from overnight.agents.account import Account, least
+from overnight.agents.base import Reader, Workbench
+from overnight.agents.idea import take_idea
+from overnight.agents.kept import Conversation, Kept
+from overnight.agents.keys import keys_of, redacted
+from overnight.agents.preset import Preset, filled
+from overnight.agents.program import brief_path, program_stage
+from overnight.errors import AgentError, Trouble
+from overnight.experiment import Idea
+from overnight.message import one_line
+from overnight.policies import expanded
+from overnight.printed import tail
+from overnight.stage import StageEnd, StageResult, StageSpec, run_stage
+from overnight.tables import AgentTable
+
+_TURNS = 100
+"""Most answers of its model in one proposal, where the program counts them."""
+_MOST_ARGUMENT = 25_000
+"""Tokens of a brief that goes in as an argument: the system takes 128 KiB."""
+_MOST_SAID = 300
+"""Characters of its last words in a reason."""
+
+
+@dataclass(frozen=True)
+class CodingAgent:
+    """Runs the program once for every proposal, confined, within a time limit in seconds."""
+
+    name: str
+    table: AgentTable
+    preset: Preset
+    heeds_brief: ClassVar[bool] = True
+
+    @property
+    def reader(self) -> Reader:
+        most = _MOST_ARGUMENT if self.preset.prompt == "argument" else self.table.brief
+        return Reader(min(self.table.brief, most))
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        kept = Kept(self.name, bench) if self.table.session == "resume" else None
+        table = reaching(self.table, self.preset)
+        before = kept.take(expanded(table.data, bench.arena.root)) if kept else None
+        spec = self._spec(table, bench, before)
+        account = Account(table, self.preset, bench, before)
+        result = run_stage(replace(spec, watch=account.reached), bench.stopping)
+        _without_keys(bench.transcript, table)
+        usage, printed = account.look(), account.printed()
+        said = self.preset.output.last_words(printed)
+        first = next((line for line in map(one_line, said.splitlines()) if line), "")
+        idea = take_idea(bench.folder, first or f"{self.name}, experiment {bench.n}")
+        if bench.stopping.is_set():
+            return idea
+        if not bench.edited():
+            words, trouble = self._failure(result, account, said, bench.transcript)
+            known = usage if any(vars(usage).values()) else None
+            raise AgentError(f"{self.name} {words}", trouble, known)
+        if kept and (going := account.conversation()):
+            kept.keep(going)
+        return replace(idea, usage=usage)
+
+    def _spec(self, table: AgentTable, bench: Workbench, before: Conversation | None) -> StageSpec:
+        """The stage: the program's line, its variables, and its files in the private home."""
+        program = shutil.which(self.preset.program)
+        if program is None:
+            raise AgentError(missing(self.name, self.preset))
+        spec = program_stage(table, bench, "")
+        words = self._words(bench, Path(spec.env["HOME"]), before)
+        env = {**self.preset.env, **(self.preset.server.env if self.table.url else {})}
+        for path, content in self.preset.home.items():
+            _put(bench.place / "home", path, filled(content, words))
+        arguments = self.preset.arguments(words, _editable(bench))
+        line = " ".join(shlex.quote(word) for word in (program, *arguments))
+        if self.preset.prompt == "stdin":
+            line += f" < {shlex.quote(str(brief_path(bench)))}"
+        variables = {key: filled(value, words) for key, value in env.items()}
+        return replace(spec, command=line, env={**spec.env, **variables})
+
+    def _words(
+        self, bench: Workbench, home: Path, before: Conversation | None
+    ) -> Mapping[str, str]:
+        """What the names in the preset stand for, as far as there is something."""
+        url = (self.table.url or "").removesuffix("/").removesuffix("/v1")
+        dollars = least(self.table.dollars, bench.allowance.dollars)
+        given = {
+            "model": self.table.model or (self.preset.server.model if url else None),
+            "turns": str(_TURNS),
+            "dollars": None if dollars is None else f"{dollars:.4f}",
+            "session": before.session if before else None,
+            "prompt": bench.brief,
+            "server": url or None,
+            "key": keys_of(self.name, self.table) if url else None,
+            "folder": str(bench.folder),
+            "home": str(home),
+        }
+        return {name: word for name, word in given.items() if word}
+
+    def _failure(
+        self, result: StageResult, account: Account, said: str, transcript: Path
+    ) -> tuple[str, Trouble]:
+        """Why no editable file was changed."""
+        if account.over:
+            return f"has used up its share of a proposal: {account.over}", Trouble.LIMIT
+        if failure := self.preset.failure(account.printed()):
+            return f"changed nothing. {failure.words}", failure.trouble
+        if result.end is StageEnd.DEADLINE:
+            words = f"was still working after {self.table.timeout:g} s, without an edit"
+            return words, Trouble.HUNG
+        if result.exit_code:
+            words = tail(transcript, 10)
+            return f"ended with exit code {result.exit_code}\n{words}", Trouble.BROKEN
+        asked = f"; it said: {one_line(said, _MOST_SAID)}" if said else ""
+        return f"changed no editable file{asked}", Trouble.NO_CHANGE
+
+
+def _editable(bench: Workbench) -> list[str]:
+    return sorted(bench.arena.editable_files(bench.folder))
+
+
+def _put(home: Path, path: str, content: str) -> None:
+    """Write a file in a home that may be an agent's own work: through no link."""
+    place = home
+    for part in Path(path).parts:
+        place = place / part
+        if place.is_symlink():
+            place.unlink()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(content, encoding="utf-8")
+
+
+def _without_keys(transcript: Path, table: AgentTable) -> None:
+    """Agents print what they see, and they may see their key."""
+    text = transcript.read_text(encoding="utf-8", errors="replace")
+    if (clean := redacted(text, table)) != text:
+        transcript.write_text(clean, encoding="utf-8")

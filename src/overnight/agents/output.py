@@ -1,0 +1,130 @@
+"""What an agent program prints of itself: its tokens, its dollars, its conversation, its words.
+
+The output is JSON, as one document or a line each, in every program's own shape; a preset says
+where to look. It is untrusted: what is not as expected was not said.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from overnight.experiment import Usage
+from overnight.tables import Table
+
+_MOST = 10**12
+
+
+class Part(Table):
+    """Which events to look at, and where in them. A path has dots, and `*` for every key or
+    place: `usage.*.inputTokens`. Several paths, and all events that are chosen, are summed."""
+
+    where: Mapping[str, str] = {}
+    """Key → the value that an event must have there."""
+    unique: str | None = None
+    """Path of what tells events apart: of two alike the first counts."""
+    tokens_in: tuple[str, ...] = ()
+    tokens_cached: tuple[str, ...] = ()
+    tokens_out: tuple[str, ...] = ()
+    dollars: tuple[str, ...] = ()
+
+    def usage(self, events: Sequence[JsonValue]) -> Usage:
+        """What the events tell; unknown where they do not."""
+        chosen = list(_chosen(events, self.where, self.unique))
+        counts = [
+            _sum(chosen, paths) for paths in (self.tokens_in, self.tokens_cached, self.tokens_out)
+        ]
+        read, cached, written = (None if count is None else int(count) for count in counts)
+        return Usage(read, cached, written, _sum(chosen, self.dollars))
+
+
+class Said(Table):
+    """Where the words are that it ends with."""
+
+    where: Mapping[str, str] = {}
+    path: str
+
+
+class Output(Part):
+    """How a program's output is read."""
+
+    format: Literal["json", "jsonl"]
+    file: str | None = None
+    """Where it is, in the agent's private home; None: what it prints."""
+    cumulative: bool = False
+    """Whether a conversation that goes on counts from its beginning."""
+    partial: Part | None = None
+    """What to read where there is nothing of the rest: it was ended early."""
+    said: Said | None = Field(default=None)
+
+    def used(self, text: str) -> Usage:
+        """What it used, by its own report."""
+        events = list(_events(text, self.format))
+        found = self.usage(events)
+        if found == Usage() and self.partial:
+            return self.partial.usage(events)
+        return found
+
+    def last_words(self, printed: str) -> str:
+        """What it said last, as far as it tells them apart from the rest."""
+        if self.said is None:
+            return ""
+        events = list(_chosen(list(_events(printed, "jsonl")), self.said.where, None))
+        words = [one for event in events for one in values_at(event, self.said.path)]
+        return next((one for one in reversed(words) if isinstance(one, str) and one.strip()), "")
+
+
+def first_text(printed: str, path: str) -> str | None:
+    """The first text at a path in lines of JSON."""
+    found = (one for event in _events(printed, "jsonl") for one in values_at(event, path))
+    return next((one for one in found if isinstance(one, str) and one), None)
+
+
+def values_at(data: JsonValue, path: str) -> Iterator[JsonValue]:
+    """All values at a dotted path."""
+    key, _, rest = path.partition(".")
+    inner: list[JsonValue] = []
+    if key == "*":
+        inner = [*data.values()] if isinstance(data, dict) else _listed(data)
+    elif isinstance(data, dict) and key in data:
+        inner = [data[key]]
+    for one in inner:
+        if rest:
+            yield from values_at(one, rest)
+        else:
+            yield one
+
+
+def _events(text: str, form: str) -> Iterator[JsonValue]:
+    for line in [text] if form == "json" else text.splitlines():
+        if line.lstrip().startswith("{"):
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # cut off, or no event at all
+
+
+def _chosen(
+    events: Sequence[JsonValue], where: Mapping[str, str], unique: str | None
+) -> Iterator[JsonValue]:
+    seen: set[str] = set()
+    for event in events:
+        if all(list(values_at(event, key)) == [value] for key, value in where.items()):
+            mark = str(list(values_at(event, unique))) if unique else str(len(seen))
+            if mark not in seen:
+                seen.add(mark)
+                yield event
+
+
+def _sum(events: Sequence[JsonValue], paths: Sequence[str]) -> float | None:
+    found = [one for event in events for path in paths for one in values_at(event, path)]
+    numbers = [one for one in found if isinstance(one, int | float) and math.isfinite(one)]
+    return min(sum(max(one, 0) for one in numbers), _MOST) if numbers else None
+
+
+def _listed(data: JsonValue) -> list[JsonValue]:
+    return data if isinstance(data, list) else []

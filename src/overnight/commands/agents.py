@@ -1,0 +1,104 @@
+"""The command about those who propose: who could, whether one works, what each has achieved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overnight.commands.base import (
+    HERE,
+    AsJson,
+    Folder,
+    Tag,
+    app,
+    out,
+    print_json,
+    record_of,
+)
+from overnight.errors import ArenaError, UsageError
+
+if TYPE_CHECKING:
+    from overnight.arena import Arena
+
+
+@app.command(epilog="Example: overnight agents --check claude")
+def agents(
+    check: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Ask it for one change in a small arena of its own."),
+    ] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="What each agent of a campaign has achieved.")
+    ] = False,
+    tag: Tag = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Who could propose: what is installed and signed in, and what to do for the others.
+
+    --check uses its model, for a change of one line; exit code 1 when it makes none.
+    --stats: keeps, verified gain, tokens, dollars, minutes, whether what they expected held.
+    """
+    if check and stats:
+        raise UsageError("overnight agents: --check and --stats are two questions; ask one")
+    if check:
+        raise typer.Exit(_check(check, _arena(folder), as_json))
+    if stats:
+        _stats(folder, tag, as_json)
+    else:
+        _list(_arena(folder), as_json)
+
+
+def _arena(folder: Path) -> Arena:
+    """The arena here; where there is none, one that names no agents."""
+    from overnight.arena import Arena
+    from overnight.rehearsal import ARENA
+
+    try:
+        root = Arena.find(folder)
+    except ArenaError:
+        return Arena.parse(ARENA, folder)
+    return Arena.load(root)
+
+
+def _list(arena: Arena, as_json: bool) -> None:
+    from overnight.agents.roster import roster
+    from overnight.documents import roster_document
+    from overnight.pages import roster_lines
+
+    entries = list(roster(arena))
+    if as_json:
+        print_json([roster_document(entry) for entry in entries])
+    else:
+        out.print(roster_lines(entries), soft_wrap=True)
+
+
+def _check(name: str, arena: Arena, as_json: bool) -> int:
+    from overnight.agents.named import agent_named
+    from overnight.documents import rehearsal_document
+    from overnight.pages import rehearsal_text
+    from overnight.rehearsal import rehearse
+
+    rehearsal = rehearse(agent_named(name, arena))
+    if as_json:
+        print_json(rehearsal_document(name, rehearsal))
+    else:
+        out.print(rehearsal_text(name, rehearsal), markup=False, soft_wrap=True)
+    return 1 if rehearsal.words else 0
+
+
+def _stats(folder: Path, tag: str | None, as_json: bool) -> None:
+    from overnight.calibration import track_records
+    from overnight.documents import agent_document
+    from overnight.pages import agents_table
+
+    with record_of(folder, tag) as record:
+        found = track_records(record.experiments()).values()
+        if as_json:
+            print_json([agent_document(one) for one in found])
+        elif found:
+            out.print(agents_table(found, record.arena.metric))
+        else:
+            out.print(f"No agent has proposed anything in campaign {record.tag} yet.")
