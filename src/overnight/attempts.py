@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench
+from overnight.agents.keys import secret_in
 from overnight.agents.portfolio import Turn
 from overnight.brief import Moment, write_brief
 from overnight.driven import Driven
@@ -191,8 +192,8 @@ class Attempts:
             if (tip := self._history.tip).verdict is Verdict.PROVISIONAL:
                 words += f" beyond #{tip.n}, which is provisional: further experiments confirm it"
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
-        if luck := self._chosen_seed(parent, made.commit):
-            return self._refuse(n, idea, Verdict.INVALID, luck, made.dropped)
+        if wrong := self._wrong_with(self._workspace.diff(parent, made.commit)):
+            return self._refuse(n, idea, Verdict.INVALID, wrong, made.dropped)
         program = self.programs.digest(made.commit)
         if again := self.programs.refusal(program):
             return self._refuse(n, idea, Verdict.INVALID, again, made.dropped)
@@ -201,9 +202,12 @@ class Attempts:
             self._tag, n, made.commit, idea, made.dropped, program, self._thought
         )
 
-    def _chosen_seed(self, parent: str, candidate: str) -> str | None:
-        """What is wrong with a candidate that chooses its luck, in a sentence."""
-        line = chosen_seed(self._workspace.diff(parent, candidate))
+    def _wrong_with(self, diff: str) -> str | None:
+        """Why a change must not be measured, in a sentence: it chooses its luck, or gives a secret
+        away."""
+        if name := secret_in(diff):
+            return f"it holds the value of {name}, which belongs into no commit: read the variable"
+        line = chosen_seed(diff)
         if line is None or self._arena.judge.fixed_seeds:
             return None
         return (

@@ -1,54 +1,204 @@
-"""The presets of agent programs are whole: known keys, placeholders and patterns."""
+"""Agent programs by name: their presets are whole, and overnight says what each of them lacks.
+
+That they work is tested with the real programs, in tests/programs.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from models.programs import PROGRAMS
-from models.running import PRESETS, failure, preset
+from overnight.agents.preset import presets
+from overnight.errors import Trouble
+from toy import ARENA, git, make_toy, overnight
 
-NAMES = sorted(file.stem for file in PRESETS.glob("*.toml"))
-NEEDED = {"program", "checked", "install", "command", "prompt", "keys", "sign_in", "options"}
-NEEDED |= {"env", "server", "output", "failures"}
-OPTIONAL = {"session", "passes", "home", "model_needed"}
-OPTIONS = {"model", "turns", "dollars", "resume"}
-PLACEHOLDERS = OPTIONS | {"server", "files", "prompt", "folder", "home", "key", "session"}
-OUTPUT = {"format", "file", "where", "unique", "cumulative", "partial"}
-COUNTS = {"tokens_in", "tokens_cached", "tokens_out", "dollars"}
-KINDS = {"credit", "sign-in", "model", "rate", "overload", "network", "limit", "refused"}
+ROOT = Path(__file__).parent.parent.parent
+PLACEHOLDERS = {"model", "turns", "dollars", "resume", "server", "files"}
+WORDS = {"prompt", "folder", "home", "key", "session", "server", "model", "turns", "dollars"}
+KEYS = {key for preset in presets().values() for key in (*preset.keys, *preset.passes)}
+
+
+def section(name: str) -> str:
+    """The page of an agent program."""
+    page = (ROOT / "docs" / "agents.md").read_text()
+    return page.partition(f"\n### {name}\n")[2].partition("\n##")[0]
+
+
+def stub(folder: Path, name: str, script: str = "exit 0") -> dict[str, str]:
+    """An environment in which a program of this name is first on PATH, and nobody is signed in."""
+    bin_ = folder / "bin"
+    bin_.mkdir(exist_ok=True)
+    (bin_ / presets()[name].program).write_text(f"#!/bin/sh\n{script}\n")
+    (bin_ / presets()[name].program).chmod(0o755)
+    (folder / "home").mkdir(exist_ok=True)
+    env = {"PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(folder / "home")}
+    return {**env, **dict.fromkeys(KEYS, "")}
+
+
+def roster(folder: Path, env: dict[str, str]) -> dict[str, dict[str, object]]:
+    bare = {**env, "PATH": f"{env['PATH']}:{Path(os.__file__).parents[1]}"}
+    done = subprocess.run(
+        [str(overnight_program()), "agents", "--json"],
+        cwd=folder,
+        env=bare,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {str(one["agent"]): one for one in json.loads(done.stdout)}
+
+
+def overnight_program() -> str:
+    import shutil
+
+    found = shutil.which("overnight")
+    assert found
+    return found
 
 
 def test_every_program_that_is_tested_has_a_preset() -> None:
-    assert set(NAMES) == set(PROGRAMS)
+    assert set(presets()) == set(PROGRAMS)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_keys_and_placeholders_are_known(name: str) -> None:
-    table = preset(name)
-    assert set(table) - OPTIONAL <= NEEDED and NEEDED - set(table) <= {"env"}
-    assert table["prompt"] in ("stdin", "argument")
-    assert ("{prompt}" in table["command"]) == (table["prompt"] == "argument")
-    assert set(table["options"]) <= OPTIONS
-    alone = {word.strip("{}") for word in table["command"] if re.fullmatch(r"\{\w+\}", word)}
-    assert set(table["options"]) <= alone
-    assert ("resume" in table["options"]) == ("session" in table)
-    assert set(re.findall(r"\{(\w+)\}", str(table["command"]))) <= PLACEHOLDERS
-    output = table["output"]
-    assert output["format"] in ("json", "jsonl")
-    for part in (output, output.get("partial", {})):
-        assert set(part) <= OUTPUT | COUNTS
+@pytest.mark.parametrize("name", presets())
+def test_every_name_in_braces_stands_for_something(name: str) -> None:
+    preset = presets()[name]
+    alone = {word.strip("{}") for word in preset.command if re.fullmatch(r"\{\w+\}", word)}
+    assert set(preset.options) <= alone
+    assert ("{prompt}" in preset.command) == (preset.prompt == "argument")
+    assert ("resume" in preset.options) == (preset.session is not None)
+    texts = [*preset.command, *preset.server.arguments, *preset.env.values()]
+    texts += [*preset.home.values(), *preset.server.env.values(), preset.output.file or ""]
+    texts += [part for parts in preset.options.values() for part in parts]
+    found = {name for text in texts for name in re.findall(r"\{(\w+)\}", text)}
+    assert found <= PLACEHOLDERS | WORDS
+    assert preset.output.tokens_in and preset.output.tokens_out
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_failures_have_kinds_that_are_known_and_words_for_a_person(name: str) -> None:
-    table = preset(name)
-    for one in table["failures"]:
-        assert set(one) == {"kind", "pattern", "words"} and one["kind"] in KINDS
-        re.compile(one["pattern"])
-        assert one["words"].endswith(".")
-    assert {"sign-in", "model", "rate", "overload", "network"} <= {
-        one["kind"] for one in table["failures"]
+@pytest.mark.parametrize("name", presets())
+def test_failures_are_told_apart_in_words_for_a_person(name: str) -> None:
+    preset = presets()[name]
+    for failure in preset.failures:
+        re.compile(failure.pattern)
+        assert failure.words.endswith(".")
+    known = {failure.trouble for failure in preset.failures}
+    assert {Trouble.SIGN_IN, Trouble.RATE, Trouble.OVERLOAD, Trouble.NETWORK} <= known
+    assert preset.failure("I lowered LR to 0.401 and 429 tests pass, 500 more to go.") is None
+
+
+@pytest.mark.parametrize("name", presets())
+def test_the_list_says_what_is_missing_and_the_page_says_the_same(
+    name: str, tmp_path: Path
+) -> None:
+    preset, page = presets()[name], section(name)
+    (table,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    toy = make_toy(tmp_path / "arena", ARENA + table)
+    env = {**stub(tmp_path, name), "OVERNIGHT_HOME": str(tmp_path / "cache")}
+    (tmp_path / "bin" / preset.program).rename(tmp_path / "bin" / "elsewhere")
+    absent = roster(toy, env)[name]
+    assert absent == {"agent": name, "ready": False, "words": f"not installed: {preset.install}"}
+    assert f"\n{preset.install}\n" in page
+    (tmp_path / "bin" / "elsewhere").rename(tmp_path / "bin" / preset.program)
+    unknown = roster(toy, env)[name]
+    assert not unknown["ready"] and "signed in" in str(unknown["words"])
+    key = re.findall(r"export (\w+)=", page)[0]
+    assert key in preset.keys
+    known = roster(toy, {**env, key: "secret-of-the-person"})[name]
+    assert known["ready"] and key in str(known["words"]) and "secret-of" not in str(known)
+
+
+def test_a_program_gets_its_own_key_its_sign_in_and_nothing_else(tmp_path: Path) -> None:
+    script = """env | cut -d= -f1 > got
+cat "$HOME/.codex/auth.json" > auth
+ls -A "$HOME" > home
+cat > told
+sed -i "s/X=10/X=4/" value.py"""
+    env = stub(tmp_path, "codex", script)
+    (tmp_path / "home" / ".codex").mkdir()
+    (tmp_path / "home" / ".codex" / "auth.json").write_text("a sign-in")
+    (tmp_path / "home" / "diary").write_text("private")
+    arena = ARENA.replace('"value.py"', '"value.py", "got", "auth", "home", "told"')
+    toy = make_toy(tmp_path / "arena", arena)
+    given = {"CODEX_API_KEY": "k1-its-own", "ANTHROPIC_API_KEY": "k2-not-its", "AWS_SECRET": "k3"}
+    env |= {**given, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+    done = overnight(toy, "run", "--agent", "codex", "--experiments", "1", env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (kept,) = [e for e in json.loads(overnight(toy, "log", "--json").stdout) if e["n"] == 1]
+    assert kept["verdict"] == "keep"
+    names = ("got", "auth", "home", "told")
+    got, auth, home, told = (git(toy, "show", f"{kept['candidate']}:{one}") for one in names)
+    assert "CODEX_API_KEY" in got.split() and not {"ANTHROPIC_API_KEY", "AWS_SECRET"} & {
+        *got.split()
     }
-    assert failure("I lowered LR to 0.401 and 429 tests pass, 500 more to go.", table) == ""
+    assert auth == "a sign-in" and "diary" not in home.split()
+    assert "# Brief" in told or "## Strategy" in told, "the brief came on standard input"
+
+
+def test_a_key_that_an_agent_puts_into_its_change_is_committed_nowhere(tmp_path: Path) -> None:
+    env = stub(tmp_path, "codex", 'echo "X=4 # $CODEX_API_KEY" > value.py; echo "$CODEX_API_KEY"')
+    toy = make_toy(tmp_path / "arena", ARENA)
+    key = "sk-0123456789abcdef"
+    env |= {"CODEX_API_KEY": key, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+    done = overnight(toy, "run", "--agent", "codex", "--experiments", "1", env=env)
+    (told,) = [e for e in json.loads(overnight(toy, "log", "--json").stdout) if e["n"] == 1]
+    assert told["verdict"] == "invalid" and "CODEX_API_KEY" in str(told["reason"]), done.stdout
+    logs = "".join(f.read_text() for f in toy.glob(".overnight/logs/**/*") if f.is_file())
+    assert "[CODEX_API_KEY]" in logs and key not in logs + done.stdout
+    assert not [line for line in git(toy, "for-each-ref").splitlines() if line.endswith("/1")]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('preset = "cloude"', ["[agents.x]", '"cloude"', "claude, codex"]),
+        ('timeout = "5m"', ["[agents.x]", "command", "preset"]),
+        ('preset = "codex"\ndollars = 1.0', ["reports no dollars", "tokens"]),
+        ('preset = "mini"', ["no model of its own", "[agents.x]"]),
+    ],
+)
+def test_a_table_that_leads_nowhere_is_told_before_anything_runs(
+    tmp_path: Path, table: str, words: list[str]
+) -> None:
+    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.x]\n{table}\n")
+    env = stub(tmp_path, "codex") | {"CODEX_API_KEY": "k", "OPENAI_API_KEY": "k"}
+    stub(tmp_path, "mini")
+    env["PATH"] += f":{os.environ['PATH']}"
+    done = overnight(toy, "run", "--agent", "x", "--experiments", "1", env=env)
+    assert done.returncode == 2 and not list(toy.glob(".overnight/worktrees/*")), done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('command = "true"\npreset = "codex"', "agents.x.preset"),
+        ('command = "true"\ntokens = 5', "agents.x.tokens"),
+        ('command = "true"\nsession = "resume"', "agents.x.session"),
+        ('kind = "llm"\nmodel = "openai/x"\npreset = "codex"', "agents.x.preset"),
+    ],
+)
+def test_settings_of_an_agent_that_nothing_reads_are_mistakes(
+    tmp_path: Path, table: str, words: str
+) -> None:
+    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.x]\n{table}\n")
+    done = overnight(toy, "run", "--experiments", "1")
+    assert done.returncode == 2 and f"{words}: has no effect" in done.stderr
+
+
+def test_a_rehearsal_says_whether_an_agent_works_and_leaves_nothing(tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    done = overnight(tmp_path, "agents", "--check", "command:sed -i s/1/2/ answer.py", env=env)
+    assert done.returncode == 0 and "works" in done.stdout, done.stdout + done.stderr
+    failed = overnight(tmp_path, "agents", "--check", "command:echo of no use; exit 3", env=env)
+    assert failed.returncode == 1 and "of no use" in failed.stdout
+    assert list((tmp_path / "tmp").iterdir()) == []
+    two = overnight(tmp_path, "agents", "--check", "tuner", "--stats")
+    assert two.returncode == 2 and "ask one" in two.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from models.ask import Ask
 from models.programs import PROGRAMS, install, installed
-from models.reply import Edit, Refuse, Reply, Say
+from models.reply import Edit, Hang, Refuse, Reply, Run, Say
 from models.server import ScriptedModels
 from overnight.agents.preset import presets
 from toy import ARENA, git, make_toy, overnight
@@ -23,6 +24,8 @@ RUN = """. ./value.py
 test "$X" != 666 || exit 3
 cp value.py "$OVERNIGHT_OUT/value"
 """
+TELL_WHILE_THEY_WORK = {"claude", "opencode", "mini"}
+CAPPED = 'timeout = "60s"\ntokens = 4000'
 TABLE = """
 [agents.{name}]
 url = "{url}"
@@ -60,6 +63,12 @@ class Night:
         given = {"timeout": "100s", "session": "fresh", **table}
         text = ARENA + TABLE.format(name=name, url=models.address, **given)
         self.toy = make_toy(folder / "arena", text, run=RUN)
+
+    def rehearsed(self) -> subprocess.CompletedProcess[str]:
+        """What a check of the agent says."""
+        done = overnight(self.toy, "agents", "--check", self.name, env=self.env, timeout=200)
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        return done
 
     def run(self, experiments: int) -> list[Mapping[str, object]]:
         """What the ledger says after the campaign, the baseline first."""
@@ -102,9 +111,53 @@ def test_a_refusal_is_told_for_what_it_is(
 ) -> None:
     models.script = lambda _: Refuse(status)
     night = Night(name, models, tmp_path, timeout="60s")  # some go on asking for much longer
-    words = ("run", "--agent", name, "--experiments", "1", "--hours", "0.02")
-    done = overnight(night.toy, *words, env=night.env, timeout=500)
-    assert "Traceback" not in done.stdout + done.stderr, done.stderr
-    words = {f.words for f in presets()[name].failures if f.trouble.value == trouble}.pop()
-    events = overnight(night.toy, "events", "--json")
-    assert words in done.stdout + events.stdout, done.stdout
+    done = night.rehearsed()
+    known = {f.words for f in presets()[name].failures if f.trouble.value == trouble}
+    assert done.returncode == 1 and any(words in done.stdout for words in known), done.stdout
+
+
+def test_words_without_an_edit_are_told_and_no_failure_is_read_into_them(
+    name: str, models: ScriptedModels, tmp_path: Path
+) -> None:
+    models.script = lambda _: Say("Which of the two? A 401 or 429 would be bad.")
+    done = Night(name, models, tmp_path).rehearsed()
+    assert done.returncode == 1 and "changed no editable file" in done.stdout, done.stdout
+    assert "Which of the two?" in done.stdout
+
+
+def test_a_model_that_hangs_is_ended_at_its_time(
+    name: str, models: ScriptedModels, tmp_path: Path
+) -> None:
+    models.script = lambda _: Hang(300)
+    done = Night(name, models, tmp_path, timeout="12s").rehearsed()
+    assert done.returncode == 1 and "still working after 12 s" in done.stdout, done.stdout
+
+
+def test_a_conversation_goes_on_where_the_program_keeps_one(
+    name: str, models: ScriptedModels, tmp_path: Path
+) -> None:
+    edits = iter([("X=10", "X=5"), ("X=5", "X=4")])
+
+    def script(ask: Ask) -> Reply:
+        return Say("Done.") if ask.steps else Edit("value.py", *next(edits))
+
+    models.script = script
+    told = Night(name, models, tmp_path, session="resume").run(2)
+    assert [e["verdict"] for e in told] == ["keep"] * 3
+    goes_on = len(models.asks[-1].prompts) == 2
+    assert goes_on == (presets()[name].session is not None)
+    first, second = (int(str(e["tokens_in"])) for e in told[1:])
+    assert second <= first, "what the conversation used before is not counted again"
+
+
+def test_a_cap_on_tokens_ends_it(name: str, models: ScriptedModels, tmp_path: Path) -> None:
+    models.script = lambda _: Run("sleep 1; true")
+    night = Night(name, models, tmp_path)
+    (night.toy / "arena.toml").write_text(
+        (night.toy / "arena.toml").read_text().replace('timeout = "100s"', CAPPED)
+    )
+    done = night.rehearsed()
+    print(done.stdout[:300], len(models.asks), "requests")
+    if name in TELL_WHILE_THEY_WORK:
+        assert done.returncode == 1 and "used up its share" in done.stdout, done.stdout
+        assert len(models.asks) <= 20, "a request takes 1,050 tokens"

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from overnight.agents.library import price_of
 from overnight.agents.preset import Preset
 from overnight.errors import Trouble
+from overnight.experiment import Usage
 from overnight.tables import AgentTable
 
 
@@ -19,10 +21,22 @@ def obstacle(name: str, table: AgentTable, preset: Preset) -> str | None:
         return missing(name, preset)
     if preset.model_needed and not (table.model or (table.url and preset.server.model)):
         return f"{name}: {preset.program} has no model of its own; set model in [agents.{name}]"
+    if table.dollars and not _knows_dollars(table, preset):
+        return (
+            f"{name}: {preset.program} reports no dollars, and no price is known of its model, so "
+            f"dollars = {table.dollars:g} cannot be kept to; write tokens = … in its place, or "
+            "set model to one that LiteLLM knows (pip install 'overnight[llm]')"
+        )
     if not signed_in(table, preset):
         words = sign_in_words(preset)
         return words if words.startswith(name) else f"{name}: {words}"
     return None
+
+
+def _knows_dollars(table: AgentTable, preset: Preset) -> bool:
+    if preset.output.dollars or "dollars" in preset.options:
+        return True
+    return table.model is not None and price_of(table.model, Usage(0, 0, 0)) is not None
 
 
 def missing(name: str, preset: Preset) -> str:

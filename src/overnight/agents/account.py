@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from overnight.agents.base import Workbench
 from overnight.agents.kept import Conversation
+from overnight.agents.library import price_of
 from overnight.agents.output import first_text
 from overnight.agents.preset import Preset, filled
 from overnight.candidate import plain_text
@@ -26,6 +28,7 @@ class Account:
     ) -> None:
         self._output = preset.output
         self._session = preset.session
+        self._model = table.model
         self._transcript = bench.transcript
         self._before = before
         home = {"home": str(bench.place / "home")}
@@ -60,11 +63,15 @@ class Account:
         return plain_text(self._transcript, _MOST_BYTES) or ""
 
     def usage(self) -> Usage:
-        """By its own report; unknown where it says nothing."""
-        total = self._total()
+        """By its own report, its dollars else by LiteLLM's prices; unknown where neither says."""
+        used = self._total()
         if self._output.cumulative and self._before:
-            return _since(total, self._before.used)
-        return total
+            used = _since(used, self._before.used)
+        # Those who know no price say 0.
+        return used if used.dollars else replace(used, dollars=self._priced(used))
+
+    def _priced(self, used: Usage) -> float | None:
+        return price_of(self._model, used) if self._model and used.tokens_out else None
 
     def conversation(self) -> Conversation | None:
         """What could go on in the next proposal, when it may go on."""

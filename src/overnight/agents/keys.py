@@ -9,8 +9,9 @@ from overnight.errors import AgentError, Trouble
 from overnight.tables import AgentTable
 
 _SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)")
-_LEAST = 8
-"""Characters of a secret. What is shorter stands in many texts by chance."""
+_LEAST, _LEAST_TELLING = 8, 16
+"""Characters of a secret that is blotted out, and of one that is no word: what is shorter stands in
+many texts by chance."""
 
 
 def keys_of(agent: str, table: AgentTable) -> str | None:
@@ -37,6 +38,14 @@ def redacted(text: str, table: AgentTable) -> str:
         if len(value) >= _LEAST:
             text = text.replace(value, f"[{name}]")
     return text
+
+
+def secret_in(text: str) -> str | None:
+    """The variable of this process's environment whose secret stands in the text."""
+    for name, value in os.environ.items():
+        if _SECRET.search(name) and len(value) >= _LEAST_TELLING and value in text:
+            return name
+    return None
 
 
 def _name_of_key(table: AgentTable) -> str | None:

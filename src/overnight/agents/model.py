@@ -6,22 +6,20 @@ It is kept from retrying, from the terminal, and from every address but the mode
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Protocol, TypeVar
+from functools import cached_property
+from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from overnight.agents.keys import keys_of, redacted
-from overnight.agents.troubles import TooLong, told, where
+from overnight.agents.library import Library, litellm_library
+from overnight.agents.troubles import told, where
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Usage
 from overnight.tables import AgentTable
@@ -30,8 +28,6 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.2
 """How often a waiting call looks whether it shall stop."""
 _CONNECT_SECONDS = 30.0
-_MOST_BYTES = 10_000_000
-"""Of an answer. A model's longest reply is a tenth of it."""
 _MOST_OUT = 32_000
 """Tokens that are asked for at most."""
 _LEAST_OUT = 200
@@ -78,7 +74,7 @@ class Model:
     def prepare(self, stopping: threading.Event) -> bool:
         """Import LiteLLM, which takes seconds that are not the model's; False when `stopping` was
         set meanwhile. Raises AgentError when it cannot be imported."""
-        return self._done(_litellm, stopping) is not None
+        return self._done(litellm_library, stopping) is not None
 
     def ask(
         self,
@@ -268,8 +264,8 @@ class _Call:
     # -- what LiteLLM knows
 
     @cached_property
-    def _lite(self) -> _Library:
-        return _litellm()
+    def _lite(self) -> Library:
+        return litellm_library()
 
     @cached_property
     def _names(self) -> tuple[str, str]:
@@ -290,26 +286,6 @@ class _Call:
         those ask the server."""
         known = self._lite.model_cost
         return known.get(self.table.model or "") or known.get(self._name) or {}
-
-
-class _Response(Protocol):
-    _hidden_params: Mapping[str, object]
-
-    def model_dump(self) -> object: ...
-
-
-class _Library(Protocol):
-    """What is used of LiteLLM; its own types are not checked."""
-
-    model_cost: Mapping[str, Mapping[str, object]]
-    client_session: object
-    disable_hf_tokenizer_download: bool | None
-
-    def completion(self, **request: object) -> _Response: ...
-    def get_llm_provider(self, model: str | None, *, api_base: str | None) -> Sequence[object]: ...
-    def cost_per_token(self, **request: object) -> tuple[float, float]: ...
-    def token_counter(self, *, model: str, text: str) -> int: ...
-    def HTTPHandler(self, *, client: object) -> object: ...
 
 
 class _Details(BaseModel):
@@ -336,46 +312,3 @@ class _Answer(BaseModel):
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Counted | None = None
-
-
-@cache
-def _litellm() -> _Library:
-    """The library, set up so that it asks nobody for prices, reports to nobody, prints nothing."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    # Said by its types on their way through pydantic, on the terminal.
-    warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
-    import httpx
-    import litellm
-
-    litellm.suppress_debug_info = True
-    for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # a debug log has whole prompts
-    litellm.client_session = httpx.Client(
-        event_hooks={"response": [_bound]}, follow_redirects=True, timeout=None
-    )
-    library: _Library = litellm
-    return library
-
-
-def _bound(response: object) -> None:
-    """Let an answer end with an error once it is too long."""
-    import httpx
-
-    class Bounded(httpx.SyncByteStream):
-        def __init__(self, stream: httpx.SyncByteStream) -> None:
-            self._stream = stream
-
-        def __iter__(self) -> Iterator[bytes]:
-            room = _MOST_BYTES
-            for chunk in self._stream:
-                room -= len(chunk)
-                if room < 0:
-                    raise TooLong(f"its answer has more than {_MOST_BYTES:,} bytes")
-                yield chunk
-
-        def close(self) -> None:
-            self._stream.close()
-
-    assert isinstance(response, httpx.Response)
-    assert isinstance(response.stream, httpx.SyncByteStream)
-    response.stream = Bounded(response.stream)

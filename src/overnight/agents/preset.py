@@ -39,6 +39,8 @@ class Server(Table):
     model: str | None = None
     """What it is asked for where nobody says which."""
     arguments: tuple[str, ...] = ()
+    options: Mapping[Literal["model"], tuple[str, ...]] = {}
+    """In place of the preset's."""
     env: Mapping[str, str] = {}
 
 
@@ -82,6 +84,7 @@ class Preset(Table):
             given["resume"] = self.options.get("resume", ())
         if "server" in words:
             given["server"] = self.server.arguments
+            given |= {name: parts for name, parts in self.server.options.items()}
         for argument in self.command:
             alone = _ALONE.fullmatch(argument)
             for part in given.get(alone[1], ()) if alone else (argument,):
