@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+AGENTS ?= claude codex gemini opencode aider mini
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test test-agents check bench clean
 
 install: $(VENV)/installed
 
@@ -20,6 +21,11 @@ demo: install
 
 test: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist worksteal
+
+# The real agent programs, on a scripted model: downloads up to 2 GB, once.
+test-agents: install
+	$(BIN)/python tests/models/programs.py $(AGENTS)
+	AGENTS="$(AGENTS)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m agents -n 2 --dist worksteal tests/programs
 
 check: install
 	$(BIN)/ruff check .

@@ -74,7 +74,7 @@ def test_every_name_in_braces_stands_for_something(name: str) -> None:
     assert ("{prompt}" in preset.command) == (preset.prompt == "argument")
     assert ("resume" in preset.options) == (preset.session is not None)
     texts = [*preset.command, *preset.server.arguments, *preset.env.values()]
-    texts += [*preset.home.values(), *preset.server.env.values(), preset.output.file or ""]
+    texts += [*preset.home.values(), *preset.server.env.values(), preset.server.wire]
     texts += [part for parts in preset.options.values() for part in parts]
     found = {name for text in texts for name in re.findall(r"\{(\w+)\}", text)}
     assert found <= PLACEHOLDERS | WORDS

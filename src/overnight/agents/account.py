@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from overnight.agents.base import Workbench
 from overnight.agents.kept import Conversation
 from overnight.agents.library import price_of
 from overnight.agents.output import first_text
-from overnight.agents.preset import Preset, filled
+from overnight.agents.preset import Preset
 from overnight.candidate import plain_text
 from overnight.experiment import Usage
 from overnight.tables import AgentTable
 
 _MOST_BYTES = 20_000_000
+_MOST_FILES = 20
 _LOOK_SECONDS = 2.0
 """Between two looks while it runs."""
 
@@ -31,11 +31,11 @@ class Account:
         self._model = table.model
         self._transcript = bench.transcript
         self._before = before
-        home = {"home": str(bench.place / "home")}
-        self._file = Path(filled(preset.output.file, home)) if preset.output.file else None
+        self._home = bench.place / "home"
         self._dollars = least(table.dollars, bench.allowance.dollars)
         self._tokens = least(table.tokens, bench.allowance.tokens)
         self._looked = time.monotonic()
+        self._already = self._partial()
         self.over = ""
         """Which share is used up, in words."""
 
@@ -62,10 +62,16 @@ class Account:
         """All that it printed."""
         return plain_text(self._transcript, _MOST_BYTES) or ""
 
+    def last_words(self) -> str:
+        """What it said last; empty where its output does not tell."""
+        return self._output.last_words(self._text(self._output.file))
+
     def usage(self) -> Usage:
         """By its own report, its dollars else by LiteLLM's prices; unknown where neither says."""
-        used = self._total()
-        if self._output.cumulative and self._before:
+        used = self._whole()
+        if used == Usage():
+            used = _since(self._partial(), self._already)
+        elif self._output.cumulative and self._before:
             used = _since(used, self._before.used)
         # Those who know no price say 0.
         return used if used.dollars else replace(used, dollars=self._priced(used))
@@ -74,15 +80,28 @@ class Account:
         return price_of(self._model, used) if self._model and used.tokens_out else None
 
     def conversation(self) -> Conversation | None:
-        """What could go on in the next proposal, when it may go on."""
+        """What could go on in the next proposal, when it ended by itself and may go on."""
         name = first_text(self.printed(), self._session) if self._session else None
-        turns = self._before.turns + 1 if self._before else 1
-        going = Conversation(session=name, turns=turns, used=self._total()) if name else None
-        return going if going and going.has_room(None) else None
+        turns, used = self._before.turns + 1 if self._before else 1, self._whole()
+        if not name or used == Usage():
+            return None
+        going = Conversation(session=name, turns=turns, used=used)
+        return going if going.has_room(None) else None
 
-    def _total(self) -> Usage:
-        text = plain_text(self._file, _MOST_BYTES) if self._file else self.printed()
-        return self._output.used(text or "")
+    def _whole(self) -> Usage:
+        """What it reports at its end."""
+        return self._output.used(self._text(self._output.file), self._output.format)
+
+    def _partial(self) -> Usage:
+        """What it reports while it works."""
+        part = self._output.partial
+        return part.used(self._text(part.file), "jsonl") if part else Usage()
+
+    def _text(self, glob: str | None) -> str:
+        if glob is None:
+            return self.printed()
+        files = sorted(self._home.glob(glob))[:_MOST_FILES]
+        return "\n".join(plain_text(file, _MOST_BYTES) or "" for file in files)
 
 
 def least(*limits: float | None) -> float | None:

@@ -59,8 +59,7 @@ class CodingAgent:
         account = Account(table, self.preset, bench, before)
         result = run_stage(replace(spec, watch=account.reached), bench.stopping)
         _without_keys(bench.transcript, table)
-        usage, printed = account.look(), account.printed()
-        said = self.preset.output.last_words(printed)
+        usage, said = account.look(), redacted(account.last_words(), table)
         first = next((line for line in map(one_line, said.splitlines()) if line), "")
         idea = take_idea(bench.folder, first or f"{self.name}, experiment {bench.n}")
         if bench.stopping.is_set():

@@ -23,8 +23,12 @@ class Part(Table):
     """Which events to look at, and where in them. A path has dots, and `*` for every key or
     place: `usage.*.inputTokens`. Several paths, and all events that are chosen, are summed."""
 
+    file: str | None = None
+    """Where the events are, a glob below the agent's private home; None: in what it prints."""
     where: Mapping[str, str] = {}
-    """Key → the value that an event must have there."""
+    """Path → the value that an event must have there."""
+    last: bool = False
+    """Whether only the last of them counts."""
     unique: str | None = None
     """Path of what tells events apart: of two alike the first counts."""
     tokens_in: tuple[str, ...] = ()
@@ -32,9 +36,10 @@ class Part(Table):
     tokens_out: tuple[str, ...] = ()
     dollars: tuple[str, ...] = ()
 
-    def usage(self, events: Sequence[JsonValue]) -> Usage:
-        """What the events tell; unknown where they do not."""
-        chosen = list(_chosen(events, self.where, self.unique))
+    def used(self, text: str, form: str) -> Usage:
+        """What the text tells, in the format json or jsonl; unknown where it does not."""
+        events = list(_events(text, form))
+        chosen = list(_chosen(events, self.where, self.unique))[-1 if self.last else 0 :]
         counts = [
             _sum(chosen, paths) for paths in (self.tokens_in, self.tokens_cached, self.tokens_out)
         ]
@@ -53,27 +58,17 @@ class Output(Part):
     """How a program's output is read."""
 
     format: Literal["json", "jsonl"]
-    file: str | None = None
-    """Where it is, in the agent's private home; None: what it prints."""
     cumulative: bool = False
     """Whether a conversation that goes on counts from its beginning."""
     partial: Part | None = None
-    """What to read where there is nothing of the rest: it was ended early."""
+    """What to read as long as there is nothing of the rest, or when it was ended early."""
     said: Said | None = Field(default=None)
 
-    def used(self, text: str) -> Usage:
-        """What it used, by its own report."""
-        events = list(_events(text, self.format))
-        found = self.usage(events)
-        if found == Usage() and self.partial:
-            return self.partial.usage(events)
-        return found
-
-    def last_words(self, printed: str) -> str:
-        """What it said last, as far as it tells them apart from the rest."""
+    def last_words(self, text: str) -> str:
+        """What it said last, as far as it tells that apart from the rest."""
         if self.said is None:
             return ""
-        events = list(_chosen(list(_events(printed, "jsonl")), self.said.where, None))
+        events = list(_chosen(list(_events(text, self.format)), self.said.where, None))
         words = [one for event in events for one in values_at(event, self.said.path)]
         return next((one for one in reversed(words) if isinstance(one, str) and one.strip()), "")
 
