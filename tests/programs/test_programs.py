@@ -16,7 +16,7 @@ from models.ask import Ask
 from models.programs import PROGRAMS, installed
 from models.reply import Edit, Hang, Refuse, Reply, Say
 from models.server import ScriptedModels
-from overnight.agents.preset import presets
+from overnight.agents.preset import filled, presets
 from toy import ARENA, git, make_toy, overnight
 
 pytestmark = pytest.mark.agents
@@ -34,6 +34,22 @@ url = "{url}"
 timeout = "{timeout}"
 session = "{session}"
 """
+
+
+OVER_ACP = {
+    "gemini": (
+        {"GEMINI_API_KEY": "no-key", "GOOGLE_GEMINI_BASE_URL": "{server}"},
+        "gemini --acp",
+    ),
+    "opencode": (
+        {
+            **presets()["opencode"].env,
+            "OPENCODE_CONFIG_CONTENT": presets()["opencode"].server.env["OPENCODE_CONFIG_CONTENT"],
+        },
+        "opencode acp",
+    ),
+}
+"""Programs that speak the Agent Client Protocol themselves: their variables, what starts them."""
 
 
 def page_of(name: str) -> str:
@@ -67,8 +83,8 @@ class Night:
         (folder / "home").mkdir()
         self.env = {"HOME": str(folder / "home"), "PATH": f"{program.parent}:{os.environ['PATH']}"}
         given = {"timeout": "100s", "session": "fresh", **table}
-        text = ARENA + TABLE.format(page=page_of(name), url=models.address, **given)
-        self.toy = make_toy(folder / "arena", text, run=RUN)
+        text = table.get("text") or TABLE.format(page=page_of(name), url=models.address, **given)
+        self.toy = make_toy(folder / "arena", ARENA + text, run=RUN)
 
     def rehearsed(self) -> subprocess.CompletedProcess[str]:
         """What a check of the agent says."""
@@ -87,26 +103,49 @@ class Night:
         return sorted(listed, key=lambda e: int(e["n"]))
 
 
-def test_a_campaign_with_a_keep_a_discard_and_a_crash(
-    name: str, models: ScriptedModels, tmp_path: Path
-) -> None:
+def three_edits(models: ScriptedModels) -> None:
+    """A script of a better change, a worse one, and one that crashes."""
     edits = iter([("X=10", "X=5"), ("X=5", "X=90"), ("X=5", CRASH)])
 
     def script(ask: Ask) -> Reply:
-        return Say("Done.") if ask.turns else Edit("value.py", *next(edits))
+        return Say("Done.") if ask.steps else Edit("value.py", *next(edits))
 
     models.script = script
-    night = Night(name, models, tmp_path)
+
+
+def check_the_campaign(night: Night) -> list[Mapping[str, object]]:
+    """Three experiments: a keep, a discard and a crash, and nothing of the person's is touched."""
     told = night.run(3)
     assert [e["verdict"] for e in told] == ["keep", "keep", "discard", "crash"]
-    assert [e["agent"] for e in told[1:]] == [name] * 3
+    assert [e["agent"] for e in told[1:]] == [night.name] * 3
     branch = git(night.toy, "for-each-ref", "--format=%(refname:short)", "refs/heads/overnight")
     assert git(night.toy, "show", f"{branch.strip()}:value.py") == "X=5\n"
     assert git(night.toy, "status", "--short") == "", "the person's own checkout"
-    for e in told[1:]:
+    assert "## Strategy" in night.models.asks[0].prompt
+    return told
+
+
+def test_a_campaign_with_a_keep_a_discard_and_a_crash(
+    name: str, models: ScriptedModels, tmp_path: Path
+) -> None:
+    three_edits(models)
+    for e in check_the_campaign(Night(name, models, tmp_path))[1:]:
         assert e["tokens_in"] and e["tokens_out"], e
-    asked = models.asks[0]
-    assert "program.md" in asked.prompt or "Strategy" in asked.prompt
+
+
+@pytest.mark.parametrize("name", [one for one in OVER_ACP if one in CHOSEN])
+def test_the_same_over_the_agent_client_protocol(
+    name: str, models: ScriptedModels, tmp_path: Path
+) -> None:
+    variables, command = OVER_ACP[name]
+    three_edits(models)
+    words = {"server": models.address, "key": "no-key", "model": "local"}
+    text = f'[agents.{name}]\nkind = "acp"\ncommand = "{command}"\nenv = {[*variables]}\n'
+    night = Night(name, models, tmp_path, text=text)
+    night.env |= {key: filled(value, words) for key, value in variables.items()}
+    check_the_campaign(night)
+    log = next(night.toy.glob(".overnight/logs/*/1/agent.log")).read_text()
+    assert "--- says ---" in log and "value.py" in log, "what it did can be read"
 
 
 @pytest.mark.parametrize(
