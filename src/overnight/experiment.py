@@ -11,6 +11,8 @@ Number = int | float
 FORESEEN = "foreseen_gain"
 """Among the numbers of a run that was ended early: see Experiment.foreseen."""
 Value = bool | int | float | str
+_MOST_USED = 1e12
+"""Tokens, or dollars, of one proposal that nobody believes."""
 
 
 class Verdict(StrEnum):
@@ -87,6 +89,20 @@ class Usage:
                 for a, b in zip(mine, theirs, strict=True)
             )
         )
+
+    @property
+    def believable(self) -> Usage:
+        """Without what cannot be true, which is unknown then: an agent's report is its own word."""
+        return Usage(
+            *(
+                value if value is not None and 0 <= value < _MOST_USED else None
+                for value in vars(self).values()
+            )
+        )
+
+
+FREE = Usage(0, 0, 0, 0.0)
+"""What a proposal uses in which no model has a part."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,37 @@ class Limits:
     tokens: int | None = None
     """Stop when proposals have used so many tokens, read and written."""
 
+    @classmethod
+    def of(cls, event: Event) -> Limits:
+        """The limits that a start event tells of."""
+
+        def number(key: str) -> float | None:
+            value = event.data.get(key)
+            return None if value is None else float(value)
+
+        def whole(key: str) -> int | None:
+            value = number(key)
+            return None if value is None else int(value)
+
+        return cls(
+            whole("experiments"),
+            number("hours"),
+            number("target"),
+            whole("plateau"),
+            number("dollars"),
+            whole("tokens"),
+        )
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the limits of a stretch leave. None: no such limit."""
+
+    experiments: int | None = None
+    seconds: float | None = None
+    dollars: float | None = None
+    tokens: int | None = None
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -113,6 +144,16 @@ class Stretch:
         return Allowance(
             None if limits.dollars is None else limits.dollars - (used.dollars or 0.0),
             None if limits.tokens is None else limits.tokens - tokens,
+        )
+
+    def rest(self, limits: Limits, latest: int, left: Allowance) -> Left:
+        """What is left of all limits after experiment `latest`; nothing is less than 0."""
+        until, done = self.until(limits), latest - self.first + 1
+        return Left(
+            None if limits.experiments is None else max(limits.experiments - done, 0),
+            None if until is None else max((until - datetime.now(UTC)).total_seconds(), 0.0),
+            None if left.dollars is None else max(left.dollars, 0.0),
+            None if left.tokens is None else max(left.tokens, 0),
         )
 
     def over(self, limits: Limits, arena: Arena, history: History, left: Allowance) -> Stop | None:

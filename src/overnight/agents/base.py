@@ -93,6 +93,11 @@ class Agent(Protocol):
         ...
 
 
+def is_free(agent: Agent) -> bool:
+    """Whether its proposals cost nothing, for no model has a part in them."""
+    return bool(getattr(agent, "free", False))
+
+
 class Rejected(AgentError):
     """A proposal that has a name but cannot become a candidate: a patch that does not apply."""
 
