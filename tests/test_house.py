@@ -38,7 +38,7 @@ LAYERS = [
     "agents.idea agents.program agents.worktree agents.permits agents.transcript agents.kept",
     "agents.acpwire agents.acpclient agents.acptalk agents.acp",
     "agents.command agents.patches agents.person agents.portfolio",
-    "agents.edits agents.keys agents.troubles agents.model agents.llm",
+    "agents.edits agents.keys agents.troubles agents.lite agents.model agents.llm",
     "agents.named results stop resume",
     "standing contract brief measuring reviews duel",
     "attempts holdout replay ablation campaign",

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
 Number = int | float
+N = TypeVar("N", int, float)
 FORESEEN = "foreseen_gain"
 """Among the numbers of a run that was ended early: see Experiment.foreseen."""
 Value = bool | int | float | str
@@ -112,6 +114,20 @@ class Allowance:
     dollars: float | None = None
     tokens: int | None = None
     """Read and written."""
+    seconds: float | None = None
+    """Wall clock."""
+
+    def within(self, other: Allowance) -> Allowance:
+        """What both allow."""
+        return Allowance(
+            _smaller(self.dollars, other.dollars),
+            _smaller(self.tokens, other.tokens),
+            _smaller(self.seconds, other.seconds),
+        )
+
+
+def _smaller(a: N | None, b: N | None) -> N | None:
+    return b if a is None else a if b is None else min(a, b)
 
 
 UNLIMITED = Allowance()

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from overnight.agents.portfolio import Out, Portfolio
 from overnight.arena import Arena
 from overnight.experiment import UNLIMITED, Allowance, Event, confirmed_gain
 from overnight.history import History
@@ -28,6 +29,8 @@ class StopKind(StrEnum):
     DOLLARS = "dollars"
     TOKENS = "tokens"
     AGENT = "agent"
+    CAPPED = "capped"
+    """No agent has any of its share of a campaign left."""
     INTERRUPTED = "interrupted"
     ERROR = "error"
 
@@ -39,7 +42,7 @@ class StopKind(StrEnum):
     @property
     def exit_code(self) -> int:
         """What `overnight run` ends with."""
-        capped = {self.DOLLARS: _CAPPED, self.TOKENS: _CAPPED}
+        capped = {kind: _CAPPED for kind in (self.DOLLARS, self.TOKENS, self.CAPPED)}
         return {self.INTERRUPTED: EXIT_CODE, self.AGENT: 1, self.ERROR: 1, **capped}.get(self, 0)
 
 
@@ -49,6 +52,21 @@ class Stop:
 
     kind: StopKind
     words: str
+
+    @classmethod
+    def without_agents(cls, portfolio: Portfolio) -> Stop | None:
+        """When nobody can be asked any more; None while somebody can."""
+        if portfolio.over is None:
+            return None
+        out, words = portfolio.over
+        return cls(_OUT[out], words)
+
+
+_OUT = {
+    Out.FAILED: StopKind.AGENT,
+    Out.CAPPED: StopKind.CAPPED,
+    Out.EXHAUSTED: StopKind.EXHAUSTED,
+}
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,32 @@
 """One call of a model through LiteLLM: what may be spent on it, what it said, and at what price.
 
 LiteLLM takes seconds to import, so that happens in the thread that makes the call, and only there.
-It is kept from retrying, from the terminal, and from every address but the model's.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from overnight.agents.keys import keys_of, redacted
-from overnight.agents.troubles import TooLong, told, where
+from overnight.agents.lite import Library, litellm
+from overnight.agents.troubles import told, where
 from overnight.errors import AgentError, Trouble
-from overnight.experiment import Usage
+from overnight.experiment import FREE, UNLIMITED, Allowance, Usage
 from overnight.tables import AgentTable
 
 T = TypeVar("T")
 _LOOK_SECONDS = 0.2
 """How often a waiting call looks whether it shall stop."""
 _CONNECT_SECONDS = 30.0
-_MOST_BYTES = 10_000_000
-"""Of an answer. A model's longest reply is a tenth of it."""
 _MOST_OUT = 32_000
 """Tokens that are asked for at most."""
 _LEAST_OUT = 200
@@ -74,11 +69,18 @@ class Model:
     agent: str
     """NAME."""
     table: AgentTable
+    left: Allowance = UNLIMITED
+    """What the campaign leaves for this proposal."""
+
+    @property
+    def seconds(self) -> float:
+        """What a proposal may take."""
+        return self.table.within(self.left).timeout
 
     def prepare(self, stopping: threading.Event) -> bool:
         """Import LiteLLM, which takes seconds that are not the model's; False when `stopping` was
         set meanwhile. Raises AgentError when it cannot be imported."""
-        return self._done(_litellm, stopping) is not None
+        return self._done(litellm, stopping) is not None
 
     def ask(
         self,
@@ -89,7 +91,7 @@ class Model:
     ) -> Reply | None:
         """Its reply; None when `stopping` was set meanwhile. `spent` is what this proposal has used
         already, `deadline` its end in time.monotonic(). Raises AgentError."""
-        call = _Call(self.agent, self.table, tuple(messages), spent, deadline)
+        call = _Call(self.agent, self.table, self.left, tuple(messages), spent, deadline)
         return self._done(call.reply, stopping, deadline)
 
     def _done(
@@ -115,7 +117,7 @@ class Model:
             if time.monotonic() > deadline:
                 raise AgentError(
                     f"{self.agent}: {self.table.model} did not answer within the "
-                    f"{self.table.timeout:g} s of a proposal; raise timeout in "
+                    f"{round(self.seconds, 1):g} s of a proposal; raise timeout in "
                     f"[agents.{self.agent}], or look at {where(self.table)}",
                     Trouble.HUNG,
                 )
@@ -126,14 +128,19 @@ class Model:
 class _Call:
     agent: str
     table: AgentTable
+    left: Allowance
     messages: tuple[Message, ...]
     spent: Usage
     deadline: float
 
     def reply(self) -> Reply:
         """Make the call."""
-        api_key = keys_of(self.agent, self.table)
-        most = self._most_out()
+        try:
+            api_key = keys_of(self.agent, self.table)
+            most = self._most_out()
+        except AgentError as error:
+            error.usage = FREE  # nothing was sent
+            raise
         response = self._lite.completion(
             model=self.table.model,
             messages=[self._as_sent(message) for message in self.messages],
@@ -194,37 +201,43 @@ class _Call:
         the prompt is too long, or leaves no room for a reply within the limits."""
         window, longest = (self._limit(key) for key in ("max_input_tokens", "max_output_tokens"))
         rooms = [min(longest, _MOST_OUT)] if longest else []
-        if window or self.table.tokens or self.table.dollars:
+        own = Allowance(self.table.dollars, self.table.tokens)
+        if window or own != UNLIMITED or replace(self.left, seconds=None) != UNLIMITED:
             prompt = self._prompt_tokens()
             if window and prompt > window:
                 raise self._does_not_fit(prompt, window)
-            rooms += [*self._room_in_tokens(prompt), *self._room_in_dollars(prompt)]
+            for bounds in (own, self.left):
+                rooms += [*self._room_in_tokens(prompt, bounds)]
+                rooms += [*self._room_in_dollars(prompt, bounds)]
         return min(rooms) if rooms else (_MOST_OUT if self._provider == "anthropic" else None)
 
-    def _room_in_tokens(self, prompt: int) -> Iterator[int]:
-        if (limit := self.table.tokens) is not None:
+    def _room_in_tokens(self, prompt: int, bounds: Allowance) -> Iterator[int]:
+        if (limit := bounds.tokens) is not None:
             used = (self.spent.tokens_in or 0) + (self.spent.tokens_out or 0)
             room = limit - used - prompt
             if room < _LEAST_OUT:
-                raise self._used_up(
-                    f"tokens = {limit:,}", f"{used:,} are used and the prompt has {prompt:,}"
-                )
+                words = f"{used:,} are used and the prompt has {prompt:,}"
+                raise self._used_up(bounds, f"tokens = {limit:,}", words)
             yield room
 
-    def _room_in_dollars(self, prompt: int) -> Iterator[int]:
-        if (limit := self.table.dollars) is not None:
+    def _room_in_dollars(self, prompt: int, bounds: Allowance) -> Iterator[int]:
+        if (limit := bounds.dollars) is not None and self._has_price(bounds):
             reading, writing = self._prices(prompt)
             left = limit - (self.spent.dollars or 0.0) - reading
             room = int(left / writing) if writing else _MOST_OUT
             if left < 0 or room < _LEAST_OUT:
                 raise self._used_up(
-                    f"dollars = {limit:g}",
+                    bounds,
+                    f"dollars = {limit:.3g}",
                     f"{self.spent.dollars or 0.0:.3g} are used, the prompt costs up to "
                     f"{reading:.3g} and 1,000 tokens of a reply {1000 * writing:.3g}",
                 )
             yield room
 
-    def _used_up(self, limit: str, words: str) -> AgentError:
+    def _used_up(self, bounds: Allowance, limit: str, words: str) -> AgentError:
+        if bounds is self.left:
+            words = f"{self.agent}: the campaign leaves {limit}, no room for a reply: {words}"
+            return AgentError(words, Trouble.SPENT)
         return AgentError(
             f"{self.agent}: {limit} of a proposal leaves no room for a reply: {words}; raise it in "
             f"[agents.{self.agent}]",
@@ -239,13 +252,19 @@ class _Call:
             Trouble.LIMIT,
         )
 
-    def _prices(self, prompt: int) -> tuple[float, float]:
-        """Dollars that the prompt costs at most, and each token of the reply."""
-        if not self._entry:
+    def _has_price(self, bounds: Allowance) -> bool:
+        """Whether dollars can be reckoned. Raises AgentError when they cannot, and the agent's own
+        table bounds them; where only the campaign's limit does, what is unknown does not count."""
+        asked = self.table.campaign.dollars if bounds is self.left else bounds.dollars
+        if not self._entry and asked is not None:
             raise AgentError(
                 f"{self.agent}: LiteLLM knows no price of {self.table.model}, so dollars = "
-                f"{self.table.dollars:g} cannot be kept to; write tokens = … in its place",
+                f"{asked:g} cannot be kept to; write tokens = … in its place",
             )
+        return bool(self._entry)
+
+    def _prices(self, prompt: int) -> tuple[float, float]:
+        """Dollars that the prompt costs at most, and each token of the reply."""
         reading, writing = self._lite.cost_per_token(
             model=self._name,
             custom_llm_provider=self._provider,
@@ -268,8 +287,8 @@ class _Call:
     # -- what LiteLLM knows
 
     @cached_property
-    def _lite(self) -> _Library:
-        return _litellm()
+    def _lite(self) -> Library:
+        return litellm()
 
     @cached_property
     def _names(self) -> tuple[str, str]:
@@ -290,26 +309,6 @@ class _Call:
         those ask the server."""
         known = self._lite.model_cost
         return known.get(self.table.model or "") or known.get(self._name) or {}
-
-
-class _Response(Protocol):
-    _hidden_params: Mapping[str, object]
-
-    def model_dump(self) -> object: ...
-
-
-class _Library(Protocol):
-    """What is used of LiteLLM; its own types are not checked."""
-
-    model_cost: Mapping[str, Mapping[str, object]]
-    client_session: object
-    disable_hf_tokenizer_download: bool | None
-
-    def completion(self, **request: object) -> _Response: ...
-    def get_llm_provider(self, model: str | None, *, api_base: str | None) -> Sequence[object]: ...
-    def cost_per_token(self, **request: object) -> tuple[float, float]: ...
-    def token_counter(self, *, model: str, text: str) -> int: ...
-    def HTTPHandler(self, *, client: object) -> object: ...
 
 
 class _Details(BaseModel):
@@ -336,46 +335,3 @@ class _Answer(BaseModel):
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Counted | None = None
-
-
-@cache
-def _litellm() -> _Library:
-    """The library, set up so that it asks nobody for prices, reports to nobody, prints nothing."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    # Said by its types on their way through pydantic, on the terminal.
-    warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
-    import httpx
-    import litellm
-
-    litellm.suppress_debug_info = True
-    for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # a debug log has whole prompts
-    litellm.client_session = httpx.Client(
-        event_hooks={"response": [_bound]}, follow_redirects=True, timeout=None
-    )
-    library: _Library = litellm
-    return library
-
-
-def _bound(response: object) -> None:
-    """Let an answer end with an error once it is too long."""
-    import httpx
-
-    class Bounded(httpx.SyncByteStream):
-        def __init__(self, stream: httpx.SyncByteStream) -> None:
-            self._stream = stream
-
-        def __iter__(self) -> Iterator[bytes]:
-            room = _MOST_BYTES
-            for chunk in self._stream:
-                room -= len(chunk)
-                if room < 0:
-                    raise TooLong(f"its answer has more than {_MOST_BYTES:,} bytes")
-                yield chunk
-
-        def close(self) -> None:
-            self._stream.close()
-
-    assert isinstance(response, httpx.Response)
-    assert isinstance(response.stream, httpx.SyncByteStream)
-    response.stream = Bounded(response.stream)
