@@ -48,7 +48,7 @@ not there (yet).
   (an experiment), `experiments`, `keeps`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what
   is under way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
   `noise`, `cost` (dollars of the proposals of which it is known), `unknown_cost` (how many others
-  there are), `tokens`, `unknown_tokens`, `thought`, `agents` (the same of each, and `proposals`),
+  there are), `tokens`, `unknown_tokens`, `thought`, `agents` (the same of each, by name),
   `provisional` (their numbers), `pruning` (runs ended early, controls, seconds saved, wins lost),
   `holdout` (the final exam: the scores of baseline and incumbent, the gap between the two gains
   over the baseline, and read: how many such scores there have been).

@@ -131,17 +131,22 @@ class Stretch:
     def begin(cls, ledger: Ledger, tag: str, limits: Limits) -> Stretch:
         """Take up the stretch that died, or open a new one."""
         last = ledger.events(tag, "start", "stop")[-1:]
-        if last and last[0].kind == "start":
-            died = cls.of(last[0])
-            if asdict(limits).items() <= last[0].data.items():
-                return died
-            first, began = died.first, died.began
-        else:
-            experiments = ledger.experiments(tag, last=1)
-            first = max(experiments[-1].n + 1 if experiments else 1, 1)
-            began = datetime.now(UTC)
-        ledger.add_event(tag, "start", first=first, began=began.isoformat(), **asdict(limits))
+        ahead = cls.ahead(ledger, tag)
+        if ahead.event and asdict(limits).items() <= last[0].data.items():
+            return ahead
+        began = ahead.began.isoformat()
+        ledger.add_event(tag, "start", first=ahead.first, began=began, **asdict(limits))
         return cls.of(ledger.events(tag, "start")[-1])
+
+    @classmethod
+    def ahead(cls, ledger: Ledger, tag: str) -> Stretch:
+        """The one that would begin now: the one that died or, without an event, a new one."""
+        last = ledger.events(tag, "start", "stop")[-1:]
+        if last and last[0].kind == "start":
+            return cls.of(last[0])
+        experiments = ledger.experiments(tag, last=1)
+        first = max(experiments[-1].n + 1 if experiments else 1, 1)
+        return cls(datetime.now(UTC), first, 0)
 
     @classmethod
     def of(cls, event: Event) -> Stretch:

@@ -14,6 +14,7 @@ from overnight.ledger import Ledger
 from overnight.lock import driver_of
 from overnight.message import one_line
 from overnight.noise import Noise, noise_of
+from overnight.pace import walls
 from overnight.resume import lock_path
 from overnight.savings import Savings, savings
 from overnight.seeds import SEED
@@ -94,6 +95,8 @@ class Summary:
     stop_reason: str | None
     seconds: float
     """Time that it was driven, pauses between two stretches left out."""
+    pace: float | None
+    """Mean wall seconds of a recent experiment, with the pairs and exams after it."""
     spent: Sequence[Spent]
     """What each agent's proposals have used."""
     pruning: Savings
@@ -154,14 +157,6 @@ class Summary:
     def keep_rate(self) -> float:
         """Share of the experiments that were kept, 0 to 1."""
         return self.verdicts.get(Verdict.KEEP, 0) / max(self.experiments, 1)
-
-    @property
-    def pace(self) -> float | None:
-        """Mean seconds of a recent experiment."""
-        spent = sorted(e.seconds for e in self.recent if e.seconds is not None and e.n > 0)
-        if len(spent) >= 5:
-            del spent[-1]  # it may have waited, half done, for its driver to be started again
-        return sum(spent) / len(spent) if spent else None
 
     @property
     def tally(self) -> str:
@@ -299,10 +294,16 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         left=_left(ledger, tag, turns, recent) if driven else None,
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
+        pace=_pace(recent, turns),
         spent=ledger.spent(tag),
         pruning=savings(ledger, tag),
         holdout=read_gap(arena, ledger, tag, kept, noise),
     )
+
+
+def _pace(recent: Sequence[Experiment], turns: Sequence[Event]) -> float | None:
+    took = [seconds for n, seconds in walls(recent, turns).items() if n > 0]
+    return sum(took) / len(took) if took else None
 
 
 def _fixed_seed(ledger: Ledger, tag: str) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -105,6 +106,21 @@ class Portfolio:
         self._shares = shares or {}
         self._price = dollars_per_hour / 3600
         self._clock = clock
+
+    @property
+    def agents(self) -> Sequence[Agent]:
+        """Those that can be asked."""
+        return [member.agent for member in self._members if not member.out]
+
+    def mix(self, finished: Sequence[Experiment]) -> dict[str, float]:
+        """Name → about its share of the turns to come, 1 together: as it is fixed, or as it was
+        lately."""
+        names = [agent.name for agent in self.agents]
+        lately = Counter(e.agent for e in finished[-_NEWEST:])
+        taken = {name: self._shares.get(name, 0.0) for name in names}
+        if not any(taken.values()):
+            taken = {name: 1.0 + lately[name] for name in names}
+        return {name: turns / sum(taken.values()) for name, turns in taken.items()}
 
     @property
     def over(self) -> tuple[Out, str] | None:
