@@ -11,8 +11,9 @@ INTRODUCTION = """# Commands
 
 Every command takes `-C DIR` (the arena; default: the one around the current folder) and, where it
 speaks of a campaign, `--tag` (default: the newest one). Exit codes: 0 done, 1 the command failed,
-2 the input was wrong, 4 nothing could be measured, 130 interrupted. `overnight try`: 0 keep,
-10 discard, 11 crash, 12 timeout, 13 invalid or stale, 14 provisional.
+2 the input was wrong, 3 a cap on dollars or tokens ended it, 4 nothing could be measured,
+130 interrupted. `overnight try`: 0 keep, 10 discard, 11 crash, 12 timeout, 13 invalid or stale,
+14 provisional.
 
 With `--json` one document, and nothing else, goes to standard output: times in UTC (ISO 8601),
 durations in seconds, gains in units of the metric with positive meaning better, `null` for what is
@@ -40,15 +41,17 @@ not there (yet).
   `sandbox`, `referee`, `purpose` (judge; in show alone also holdout, replay and ablation), `log`
   (a folder under `.overnight/`).
 - `agents --stats` is a list of `agent`, `experiments`, `kept`, `members` (keeps that were confirmed
-  with a later one), `keep_rate`, `gain` (verified), `tokens`, `cost`, `thought`, `expectations`
-  (those held against a result), `held`, `expected` and `came` (gains of those together), `ratio`
-  (of the two).
+  with a later one), `keep_rate`, `gain` (verified), `tokens`, `cost`, `thought`, `unknown_tokens`
+  and `unknown_cost` (experiments of which they are not known), `expectations` (those held against
+  a result), `held`, `expected` and `came` (gains of those together), `ratio` (of the two).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `keeps`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what
   is under way), `left` (of the limits), `seconds`, `stop_reason`, `self_reported`, `unconfined`,
-  `noise`, `cost`, `provisional` (their numbers), `pruning` (runs ended early, controls, seconds
-  saved, wins lost), `holdout` (the final exam: the scores of baseline and incumbent, the gap
-  between the two gains over the baseline, and read: how many such scores there have been).
+  `noise`, `cost` (dollars of the proposals of which it is known), `unknown_cost` (how many others
+  there are), `tokens`, `unknown_tokens`, `thought`, `agents` (the same of each, by name),
+  `provisional` (their numbers), `pruning` (runs ended early, controls, seconds saved, wins lost),
+  `holdout` (the final exam: the scores of baseline and incumbent, the gap between the two gains
+  over the baseline, and read: how many such scores there have been).
 
 This page is written by `python docs/write_commands.py`.
 """

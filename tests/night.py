@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from overnight.arena import Arena
-from overnight.experiment import CampaignRecord, Closing, Idea, Measurement, Outcome, Verdict
+from overnight.experiment import (
+    FREE,
+    CampaignRecord,
+    Closing,
+    Idea,
+    Measurement,
+    Outcome,
+    Verdict,
+)
 from overnight.ledger import Ledger
 from overnight.summary import Summary, summarize
 from toy import ARENA, write_toy
@@ -56,7 +64,7 @@ class Night:
         n = newest[0].n + 1 if newest else 0
         best = self.ledger.incumbent("t")
         self.ledger.open_experiment("t", n, "tuner", best.candidate if best else None)
-        idea = Idea(description, hypothesis or f"why {n}", expected=expected)
+        idea = Idea(description, hypothesis or f"why {n}", expected=expected, usage=FREE)
         self.ledger.record_candidate("t", n, f"{n:040x}", idea, ())
         if isinstance(score, Verdict):
             self.ledger.close_experiment("t", n, Closing(score, reason))

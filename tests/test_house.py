@@ -24,7 +24,7 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 
 # Every module may import only from layers above its own, or to its left within it.
 LAYERS = [
-    "interrupts experiment errors quantity calibration sections",
+    "interrupts experiment errors quantity spent pace calibration sections",
     "tables arena schema rows database ledger noise levels evidence sight patience judge confirm",
     "rules prune savings history message failures lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
@@ -45,7 +45,7 @@ LAYERS = [
     "attempts holdout replay ablation campaign rehearsal",
     "attack doctor readiness examination",
     "template",
-    "gap summary documents plots report pages live",
+    "gap summary forecast preflight documents plots report pages live",
     "record power powerplot",
     "workingcopy skill tools mcp",
     "commands.base",

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("contracts.ledger", "contracts.processes")
+pytest.register_assert_rewrite("contracts.ledger", "contracts.processes", "contracts.spending")
 
 from contracts.ledger import LedgerContract  # noqa: E402
 from contracts.processes import Place  # noqa: E402
 from contracts.records import COMMIT, campaign, conclude  # noqa: E402
+from contracts.spending import SpendingContract  # noqa: E402
 from overnight.errors import LedgerError  # noqa: E402
 from overnight.experiment import Verdict  # noqa: E402
 from overnight.ledger import Ledger  # noqa: E402
@@ -28,7 +29,7 @@ from overnight.ledger import Ledger  # noqa: E402
 ROOT = os.geteuid() == 0
 
 
-class TestSqlite(LedgerContract):
+class TestSqlite(LedgerContract, SpendingContract):
     @pytest.fixture
     def place(self, hostile_folder: Path) -> Place:
         return hostile_folder / "what? 100% #1" / "ledger.db"
@@ -241,7 +242,7 @@ def server() -> Iterator[Server]:
     shutil.rmtree(folder)
 
 
-class TestPostgresql(LedgerContract):
+class TestPostgresql(LedgerContract, SpendingContract):
     @pytest.fixture
     def place(self, server: Server) -> Place:
         return server.new_database()

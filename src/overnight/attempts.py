@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench
+from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free
 from overnight.agents.keys import secret_in
 from overnight.agents.portfolio import Turn
 from overnight.brief import Moment, write_brief
 from overnight.driven import Driven
 from overnight.errors import AgentError, OvernightError, Trouble
-from overnight.experiment import Closing, Experiment, Idea, Usage, Verdict
+from overnight.experiment import FREE, Closing, Experiment, Idea, Usage, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
 from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message, one_line
@@ -79,19 +79,20 @@ class Attempts:
             if idea is None:
                 self._ledger.drop_experiment(self._tag, n)
                 return None
+            idea = replace(idea, usage=_used(turn.agent, idea.usage))
             proposed = self._commit(n, parent, place, idea)
             refused = AgentError(proposed.reason, Trouble.NO_CHANGE)
             turn.heard(None if proposed.candidate else refused)
             return proposed
         except Rejected as error:
-            used = error.idea.usage + (error.usage or Usage())
+            used = _used(turn.agent, error.idea.usage, error.usage)
             return self._refuse(n, replace(error.idea, usage=used), error.verdict, str(error))
         except AgentError as error:
             turn.heard(error)
             if error.trouble.passes and error.usage is None:
                 self._ledger.drop_experiment(self._tag, n)
                 raise
-            idea = Idea("no proposal", usage=error.usage or Usage())
+            idea = Idea("no proposal", usage=_used(turn.agent, error.usage))
             return self._refuse(n, idea, Verdict.INVALID, str(error))
         finally:
             self._workspace.remove(place)
@@ -284,3 +285,11 @@ class Attempts:
         closed = self._ledger.close_experiment(self._tag, experiment.n, closing)
         note_pruning(self._ledger, self._tag, closed)
         return closed
+
+
+def _used(agent: Agent, *reports: Usage | None) -> Usage:
+    """What a proposal used, by what was reported of it."""
+    used = FREE if is_free(agent) else Usage()
+    for report in reports:
+        used += report.believable if report else Usage()
+    return used

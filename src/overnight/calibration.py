@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from overnight.experiment import Experiment, Verdict, confirmed_gain
+from overnight.spent import Spent
 
 N = TypeVar("N", int, float)
 _HALF = 0.5
@@ -49,6 +50,10 @@ class TrackRecord:
     tokens: int | None = None
     """Read and written; None as long as none are known."""
     dollars: float | None = None
+    unpriced: int = 0
+    """Experiments of unknown cost."""
+    uncounted: int = 0
+    """Experiments of which the tokens are unknown."""
     thought: float | None = None
     """Wall seconds that it took."""
     expectations: int = 0
@@ -90,9 +95,11 @@ class TrackRecord:
         self.kept += e.kept
         self.members += e.kept and e.is_member
         self.gain += confirmed_gain([e]) if e.kept else 0.0
-        used = [tokens for tokens in (e.tokens_in, e.tokens_out) if tokens is not None]
-        self.tokens = _sum(self.tokens, sum(used) if used else None)
+        spent = Spent.of(e)
+        self.tokens = _sum(self.tokens, spent.tokens if spent.counted else None)
         self.dollars = _sum(self.dollars, e.dollars)
+        self.unpriced += spent.unpriced
+        self.uncounted += spent.uncounted
         self.thought = _sum(self.thought, e.thought)
         came = came_to(e)
         if e.expected is not None and came is not None:

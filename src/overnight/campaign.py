@@ -154,7 +154,8 @@ class Campaign:
     ) -> Experiment | None:
         """One experiment of whoever has the turn; None without any."""
         turn = portfolio.turn(self.history)
-        turn = replace(turn, allowance=stretch.left(limits, self.ledger, self.tag))
+        left = stretch.left(limits, self.ledger, self.tag)
+        turn = replace(turn, allowance=turn.allowance.within(left))
         try:
             experiment = self._attempt(turn, observe)
         except AgentError as error:
@@ -331,8 +332,11 @@ class Campaign:
     def _over(self, stretch: Stretch, limits: Limits, portfolio: Portfolio) -> Stop | None:
         if self._stop_asked():
             return Stop(StopKind.ASKED, "stop was asked for")
-        if words := portfolio.over:
-            return Stop(StopKind.EXHAUSTED if portfolio.exhausted else StopKind.AGENT, words)
+        gone = portfolio.charge(self.ledger.spent(self.tag))
+        if stop := Stop.without_agents(portfolio):
+            return stop
+        for words in gone:
+            self._warn(words)
         left = stretch.left(limits, self.ledger, self.tag)
         return stretch.over(limits, self.arena, self.history, left)
 

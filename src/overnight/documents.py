@@ -11,6 +11,7 @@ from overnight.arena import Arena
 from overnight.calibration import TrackRecord, held
 from overnight.experiment import Experiment, Measurement
 from overnight.rehearsal import Rehearsal
+from overnight.spent import together
 from overnight.standing import charges_of
 from overnight.summary import Running, Summary
 
@@ -33,7 +34,8 @@ def status_document(summary: Summary) -> dict[str, object]:
         "stop_reason": summary.stop_reason,
         "noise": summary.noise.sigma if summary.noise.differences else None,
         "provisional": [e.n for e in summary.provisional],
-        "cost": None,
+        **{k: v for k, v in together(summary.spent).document().items() if k != "proposals"},
+        "agents": [{"agent": one.agent, **one.document()} for one in summary.spent],
         "gain": _finite(summary.gain),
         "self_reported": summary.self_reported,
         "unconfined": summary.unconfined,
@@ -95,7 +97,9 @@ def agent_document(r: TrackRecord) -> dict[str, object]:
         "keep_rate": r.keep_rate,
         "gain": _finite(r.gain),
         "tokens": r.tokens,
+        "unknown_tokens": r.uncounted,
         "cost": r.dollars,
+        "unknown_cost": r.unpriced,
         "thought": r.thought,
         "expectations": r.expectations,
         "held": r.held,

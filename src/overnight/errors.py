@@ -41,6 +41,8 @@ class Trouble(StrEnum):
     """It did nothing until its time was over."""
     LIMIT = "limit"
     """Its share of tokens, dollars or turns was used up."""
+    SPENT = "spent"
+    """What the campaign's caps leave is not enough for a proposal of it."""
     BROKEN = "broken"
     """Its program is missing, crashed, or spoke what nobody understands."""
 

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
 Number = int | float
+N = TypeVar("N", int, float)
 FORESEEN = "foreseen_gain"
 """Among the numbers of a run that was ended early: see Experiment.foreseen."""
 Value = bool | int | float | str
+_MOST_USED = 1e12
+"""Tokens, or dollars, of one proposal that nobody believes."""
 
 
 class Verdict(StrEnum):
@@ -88,6 +92,20 @@ class Usage:
             )
         )
 
+    @property
+    def believable(self) -> Usage:
+        """Without what cannot be true, which is unknown then: an agent's report is its own word."""
+        return Usage(
+            *(
+                value if value is not None and 0 <= value < _MOST_USED else None
+                for value in vars(self).values()
+            )
+        )
+
+
+FREE = Usage(0, 0, 0, 0.0)
+"""What a proposal uses in which no model has a part."""
+
 
 @dataclass(frozen=True)
 class Allowance:
@@ -96,6 +114,20 @@ class Allowance:
     dollars: float | None = None
     tokens: int | None = None
     """Read and written."""
+    seconds: float | None = None
+    """Wall clock."""
+
+    def within(self, other: Allowance) -> Allowance:
+        """What both allow."""
+        return Allowance(
+            _smaller(self.dollars, other.dollars),
+            _smaller(self.tokens, other.tokens),
+            _smaller(self.seconds, other.seconds),
+        )
+
+
+def _smaller(a: N | None, b: N | None) -> N | None:
+    return b if a is None else a if b is None else min(a, b)
 
 
 UNLIMITED = Allowance()

@@ -30,7 +30,8 @@ from overnight.experiment import (
     Verdict,
 )
 from overnight.rows import load_experiments, load_measurement
-from overnight.schema import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS
+from overnight.schema import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, SPENT, VERDICTS
+from overnight.spent import Spent
 
 
 class Ledger:
@@ -143,8 +144,10 @@ class Ledger:
         """Forget an experiment and its measurements, so that its number is free again."""
         which = self._of(EXPERIMENTS, tag, n)
         with self._database.writing() as connection:
-            if verdict := connection.scalar(sa.select(EXPERIMENTS.c.verdict).where(which)):
-                self._tally(connection, tag, Verdict(verdict), -1)
+            for dropped in load_experiments(connection, sa.select(EXPERIMENTS).where(which)):
+                if dropped.verdict is not None:
+                    self._tally(connection, tag, dropped.verdict, -1)
+                    self._charge(connection, tag, dropped, -1)
             connection.execute(sa.delete(EXPERIMENTS).where(which))
 
     def experiment(self, tag: str, n: int, whole: bool = False) -> Experiment | None:
@@ -198,6 +201,14 @@ class Ledger:
             *tokens, dollars = connection.execute(query).one()
         read, cached, written = (None if n is None else int(n) for n in tokens)
         return Usage(read, cached, written, dollars)
+
+    def spent(self, tag: str) -> list[Spent]:
+        """What the proposals of each agent used, those of finished experiments, by name; the
+        baseline is nobody's."""
+        query = sa.select(SPENT).where(self._of(SPENT, tag)).order_by(SPENT.c.agent)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).mappings()
+            return [Spent(**{f.name: row[f.name] for f in fields(Spent)}) for row in rows]
 
     def counts(self, tag: str) -> dict[Verdict, int]:
         """How many experiments ended with each verdict; verdicts that never were are absent."""
@@ -326,6 +337,7 @@ class Ledger:
             (changed,) = load_experiments(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
             if open_ and changed.verdict is not None:
                 self._tally(connection, tag, changed.verdict, 1)
+                self._charge(connection, tag, changed, 1)
             return changed
 
     def _tally(self, connection: sa.Connection, tag: str, verdict: Verdict, step: int) -> None:
@@ -334,6 +346,17 @@ class Ledger:
         if not connection.execute(change).rowcount:
             row = self._key(tag) | {"verdict": verdict, "number": step}
             connection.execute(sa.insert(VERDICTS).values(row))
+
+    def _charge(self, connection: sa.Connection, tag: str, e: Experiment, sign: int) -> None:
+        if e.n == 0:
+            return
+        one = {key: sign * value for key, value in vars(Spent.of(e)).items() if key != "agent"}
+        which = sa.and_(self._of(SPENT, tag), SPENT.c.agent == e.agent)
+        change = sa.update(SPENT).where(which)
+        change = change.values({key: SPENT.c[key] + value for key, value in one.items()})
+        if not connection.execute(change).rowcount:
+            row = self._key(tag) | {"agent": e.agent} | one
+            connection.execute(sa.insert(SPENT).values(row))
 
 
 def _now() -> datetime:

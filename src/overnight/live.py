@@ -24,8 +24,9 @@ from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
 from overnight.message import one_line
 from overnight.pages import plain_line, results_table
-from overnight.quantity import format_duration
-from overnight.summary import Left, Summary, counted, direction_words, scale, summarize
+from overnight.quantity import format_dollars, format_duration
+from overnight.stop import Left
+from overnight.summary import Summary, counted, direction_words, scale, summarize
 from overnight.tables import Metric, Run
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -145,6 +146,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
     if summary.experiments:
         tried = counted(summary.experiments, "experiment")
         yield "so far", Text(f"{tried} in {format_duration(summary.seconds)}: {summary.tally}")
+    for place, words in enumerate(summary.spent_words):
+        yield "" if place else "spent", Text(words)
     if words := summary.pruning.words:
         yield "pruning", Text(words)
     if line := sparkline(summary):
@@ -180,6 +183,10 @@ def _left_words(left: Left, pace: float | None) -> str:
         words.append(f"about {counted(int(left.seconds / pace), 'experiment')}")
     if left.seconds is not None:
         words.append(f"at most {format_duration(left.seconds)}")
+    if left.dollars is not None:
+        words.append(f"at most {format_dollars(left.dollars)}")
+    if left.tokens is not None:
+        words.append(f"at most {left.tokens:,} tokens")
     return "; ".join(words)
 
 

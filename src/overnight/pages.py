@@ -15,9 +15,10 @@ from overnight.calibration import TrackRecord, came_to, held
 from overnight.experiment import Experiment, Purpose, Verdict
 from overnight.failures import FAILED
 from overnight.message import one_line
-from overnight.quantity import format_duration
+from overnight.quantity import format_dollars, format_duration
 from overnight.rehearsal import Rehearsal
 from overnight.replay import Replay
+from overnight.spent import Spent
 from overnight.standing import charges_of
 from overnight.tables import Metric
 
@@ -57,21 +58,31 @@ def results_table(
 ) -> Table:
     """Experiments as a table, in the order given; long words are folded, or cut to one line."""
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=one_line_each)
-    for name in ("n", "verdict", metric.name, "gain", "time"):
+    shown = list(experiments)
+    costs = ["cost"] if any(e.dollars for e in shown) else []
+    for name in ("n", "verdict", metric.name, "gain", "time", *costs):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
     overflow: OverflowMethod = "ellipsis" if one_line_each else "fold"
     ratio = 1 if one_line_each else None
     table.add_column("what", overflow=overflow, no_wrap=one_line_each, ratio=ratio)
-    for e in experiments:
+    for e in shown:
         table.add_row(
             str(e.n),
             Text(e.verdict or "under way", style=_COLOURS.get(e.verdict, "red")),
             "" if e.score is None else f"{e.score:.6g}",
             "" if e.claim is None else f"{e.claim:+.4g}",
             "" if e.seconds is None else format_duration(e.seconds),
+            *(_cost(e) for _ in costs),
             Text(_what(e)),
         )
     return table
+
+
+def _cost(e: Experiment) -> str:
+    """Empty where nothing could cost anything."""
+    if e.dollars is None:
+        return "unknown" if e.n and e.verdict else ""
+    return format_dollars(e.dollars) if e.dollars else ""
 
 
 def experiment_text(e: Experiment, arena: Arena) -> Text:
@@ -96,6 +107,8 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
     if e.caveats:
         text.append(f"           {', '.join(e.caveats)}\n", style="yellow")
     text.append(f"agent      {one_line(e.agent)}\n")
+    if e.n and e.verdict and not (spent := Spent.of(e)).free:
+        text.append(f"spent      {spent.words}\n")
     text.append(f"candidate  {e.candidate or 'none'}\nparent     {e.parent or 'none'}\n")
     for m in e.measurements:
         score = "" if m.score is None else f" {m.score:.6g}"
@@ -124,7 +137,7 @@ def expectation_words(e: Experiment) -> str:
 
 
 def agents_table(records: Iterable[TrackRecord], metric: Metric) -> Table:
-    """What agents have achieved; what is not known is left empty."""
+    """What agents have achieved, and what it took."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("agent", overflow="fold")
     gain = f"gain ({metric.unit})" if metric.unit else "gain"
@@ -137,8 +150,8 @@ def agents_table(records: Iterable[TrackRecord], metric: Metric) -> Table:
             f"{r.experiments:,}",
             f"{r.kept:,} ({r.keep_rate:.0%})",
             f"{r.gain:+.4g}" if r.kept > r.members else "",
-            "" if r.tokens is None else f"{r.tokens:,}",
-            "" if r.dollars is None else f"{r.dollars:.2f}",
+            _known("" if r.tokens is None else f"{r.tokens:,}", r.uncounted),
+            _known("" if r.dollars is None else f"{r.dollars:.2f}", r.unpriced),
             "" if r.thought is None else f"{r.thought / 60:.1f}",
             r.calibration,
         )
@@ -168,6 +181,13 @@ def rehearsal_text(name: str, rehearsal: Rehearsal) -> str:
         cost = "dollars unknown" if e.dollars is None else f"${e.dollars:.4f}"
         took += [f"{tokens:,} tokens", cost]
     return f"{name} works: it changed the file as asked ({', '.join(took)})."
+
+
+def _known(sum_: str, unknown: int) -> str:
+    """`3.20`, `3.20 + 12 unknown`, `unknown`."""
+    if not unknown:
+        return sum_
+    return f"{sum_} + {unknown:,} unknown" if sum_ else "unknown"
 
 
 def replay_text(replay: Replay) -> Text:

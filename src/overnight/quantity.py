@@ -1,7 +1,8 @@
-"""Durations and sizes as people write them: `5m`, `1h30m`, `8GB`."""
+"""Durations, sizes and sums as people write them: `5m`, `1h30m`, `8GB`, `$3.20`."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated
 
@@ -52,6 +53,14 @@ def format_duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def format_dollars(amount: float) -> str:
+    """`$0`, `$0.0043`, `$3.20`, `$1,204`."""
+    if amount < 0.1:
+        places = 1 - math.floor(math.log10(amount)) if amount > 0 else 0
+        return f"${amount:.{places}f}"
+    return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]

@@ -14,8 +14,9 @@ from overnight.failures import FAILED
 from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
 from overnight.message import one_line
-from overnight.quantity import format_duration
+from overnight.quantity import format_dollars, format_duration
 from overnight.rows import PAGE
+from overnight.spent import together
 from overnight.summary import Summary, counted, direction_words, summarize
 
 _MOST_DIFF_LINES = 80
@@ -38,6 +39,7 @@ def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path)
         *(_exam(summary.holdout) if summary.holdout else ()),
         *_lost(summary, ledger),
         *_merging(summary),
+        *_cost(summary),
         *_judging(summary),
     ]
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -198,6 +200,22 @@ def _merging(summary: Summary) -> Iterator[str]:
         return
     yield f"The branch `{branch}` holds what was kept, one commit each.\n"
     yield f"```\ngit log {base}..{branch}\ngit diff {base} {branch}\ngit merge {branch}\n```\n"
+
+
+def _cost(summary: Summary) -> Iterator[str]:
+    """What proposals have used; nothing where no model had a part."""
+    if all(one.free for one in summary.spent):
+        return
+    yield "## What it cost\n"
+    yield f"{together(summary.spent).words} for proposals.\n"
+    yield "| agent | proposals | dollars | of unknown cost | tokens | time |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for one in summary.spent:
+        dollars = format_dollars(one.dollars) if one.priced else "unknown"
+        tokens = f"{'≥ ' * bool(one.uncounted)}{one.tokens:,}" if one.counted else "unknown"
+        time = format_duration(one.thought)
+        yield _row(_plain(one.agent), one.proposals, dollars, one.unpriced or "", tokens, time)
+    yield ""
 
 
 def _judging(summary: Summary) -> Iterator[str]:

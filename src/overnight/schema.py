@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-VERSION = 5
+VERSION = 6
 """Version of the tables below; a ledger with a larger one is refused."""
 UPGRADES = {
     1: (
@@ -35,6 +35,21 @@ UPGRADES = {
         "ALTER TABLE experiments ADD COLUMN thought DOUBLE PRECISION",
         "ALTER TABLE experiments ADD COLUMN program TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX experiments_by_program ON experiments (arena, tag, program, n)",
+    ),
+    5: (
+        # Those who ask no model had nothing written down.
+        "UPDATE experiments SET dollars = 0, tokens_in = 0, tokens_cached = 0, tokens_out = 0 "
+        "WHERE agent IN ('tuner', 'patches') AND dollars IS NULL AND tokens_in IS NULL",
+        "CREATE TABLE spent (arena TEXT NOT NULL, tag TEXT NOT NULL, agent TEXT NOT NULL, "
+        "proposals INTEGER NOT NULL, priced INTEGER NOT NULL, dollars DOUBLE PRECISION NOT NULL, "
+        "counted INTEGER NOT NULL, tokens BIGINT NOT NULL, thought DOUBLE PRECISION NOT NULL, "
+        "PRIMARY KEY (arena, tag, agent), "
+        "FOREIGN KEY (arena, tag) REFERENCES campaigns (arena, tag))",
+        "INSERT INTO spent SELECT arena, tag, agent, count(*), count(dollars), "
+        "coalesce(sum(dollars), 0), count(coalesce(tokens_in, tokens_out)), "
+        "coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0), "
+        "coalesce(sum(thought), 0) FROM experiments "
+        "WHERE n > 0 AND verdict IS NOT NULL GROUP BY arena, tag, agent",
     ),
 }
 """By the version that they lead on from."""
@@ -138,6 +153,20 @@ VERDICTS = sa.Table(  # how often each was given: counting 100,000 experiments t
     sa.Column("tag", _Text, primary_key=True),
     sa.Column("verdict", _Text, primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
+    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
+)
+SPENT = sa.Table(  # what each agent's proposals used, those of finished experiments: see spent.py
+    "spent",
+    METADATA,
+    sa.Column("arena", _Text, primary_key=True),
+    sa.Column("tag", _Text, primary_key=True),
+    sa.Column("agent", _Text, primary_key=True),
+    sa.Column("proposals", sa.Integer, nullable=False),
+    sa.Column("priced", sa.Integer, nullable=False),
+    sa.Column("dollars", sa.Double, nullable=False),
+    sa.Column("counted", sa.Integer, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("thought", sa.Double, nullable=False),
     sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
 )
 MEASUREMENTS = sa.Table(

@@ -19,7 +19,7 @@ def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
 
     Raises MeasurementImpossible with its last words when it fails.
     """
-    if arena.setup is None or _mark(arena, workspace, task.base).exists():
+    if arena.setup is None or not needs_setup(arena, workspace, task.base):
         return
     for target in arena.linked_data().values():
         target.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,11 @@ def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
     mark = _mark(arena, workspace, task.base)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(command + "\n")
+
+
+def needs_setup(arena: Arena, workspace: Workspace, base: str) -> bool:
+    """Whether there is a setup that this machine has not run yet."""
+    return arena.setup is not None and not _mark(arena, workspace, base).exists()
 
 
 def _mark(arena: Arena, workspace: Workspace, base: str) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from overnight.agents.portfolio import Out, Portfolio
 from overnight.arena import Arena
 from overnight.experiment import UNLIMITED, Allowance, Event, confirmed_gain
 from overnight.history import History
@@ -28,6 +29,8 @@ class StopKind(StrEnum):
     DOLLARS = "dollars"
     TOKENS = "tokens"
     AGENT = "agent"
+    CAPPED = "capped"
+    """No agent has any of its share of a campaign left."""
     INTERRUPTED = "interrupted"
     ERROR = "error"
 
@@ -39,7 +42,7 @@ class StopKind(StrEnum):
     @property
     def exit_code(self) -> int:
         """What `overnight run` ends with."""
-        capped = {self.DOLLARS: _CAPPED, self.TOKENS: _CAPPED}
+        capped = {kind: _CAPPED for kind in (self.DOLLARS, self.TOKENS, self.CAPPED)}
         return {self.INTERRUPTED: EXIT_CODE, self.AGENT: 1, self.ERROR: 1, **capped}.get(self, 0)
 
 
@@ -49,6 +52,21 @@ class Stop:
 
     kind: StopKind
     words: str
+
+    @classmethod
+    def without_agents(cls, portfolio: Portfolio) -> Stop | None:
+        """When nobody can be asked any more; None while somebody can."""
+        if portfolio.over is None:
+            return None
+        out, words = portfolio.over
+        return cls(_OUT[out], words)
+
+
+_OUT = {
+    Out.FAILED: StopKind.AGENT,
+    Out.CAPPED: StopKind.CAPPED,
+    Out.EXHAUSTED: StopKind.EXHAUSTED,
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,37 @@ class Limits:
     tokens: int | None = None
     """Stop when proposals have used so many tokens, read and written."""
 
+    @classmethod
+    def of(cls, event: Event) -> Limits:
+        """The limits that a start event tells of."""
+
+        def number(key: str) -> float | None:
+            value = event.data.get(key)
+            return None if value is None else float(value)
+
+        def whole(key: str) -> int | None:
+            value = number(key)
+            return None if value is None else int(value)
+
+        return cls(
+            whole("experiments"),
+            number("hours"),
+            number("target"),
+            whole("plateau"),
+            number("dollars"),
+            whole("tokens"),
+        )
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the limits of a stretch leave. None: no such limit."""
+
+    experiments: int | None = None
+    seconds: float | None = None
+    dollars: float | None = None
+    tokens: int | None = None
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -82,17 +131,22 @@ class Stretch:
     def begin(cls, ledger: Ledger, tag: str, limits: Limits) -> Stretch:
         """Take up the stretch that died, or open a new one."""
         last = ledger.events(tag, "start", "stop")[-1:]
-        if last and last[0].kind == "start":
-            died = cls.of(last[0])
-            if asdict(limits).items() <= last[0].data.items():
-                return died
-            first, began = died.first, died.began
-        else:
-            experiments = ledger.experiments(tag, last=1)
-            first = max(experiments[-1].n + 1 if experiments else 1, 1)
-            began = datetime.now(UTC)
-        ledger.add_event(tag, "start", first=first, began=began.isoformat(), **asdict(limits))
+        ahead = cls.ahead(ledger, tag)
+        if ahead.event and asdict(limits).items() <= last[0].data.items():
+            return ahead
+        began = ahead.began.isoformat()
+        ledger.add_event(tag, "start", first=ahead.first, began=began, **asdict(limits))
         return cls.of(ledger.events(tag, "start")[-1])
+
+    @classmethod
+    def ahead(cls, ledger: Ledger, tag: str) -> Stretch:
+        """The one that would begin now: the one that died or, without an event, a new one."""
+        last = ledger.events(tag, "start", "stop")[-1:]
+        if last and last[0].kind == "start":
+            return cls.of(last[0])
+        experiments = ledger.experiments(tag, last=1)
+        first = max(experiments[-1].n + 1 if experiments else 1, 1)
+        return cls(datetime.now(UTC), first, 0)
 
     @classmethod
     def of(cls, event: Event) -> Stretch:
@@ -113,6 +167,16 @@ class Stretch:
         return Allowance(
             None if limits.dollars is None else limits.dollars - (used.dollars or 0.0),
             None if limits.tokens is None else limits.tokens - tokens,
+        )
+
+    def rest(self, limits: Limits, latest: int, left: Allowance) -> Left:
+        """What is left of all limits after experiment `latest`; nothing is less than 0."""
+        until, done = self.until(limits), latest - self.first + 1
+        return Left(
+            None if limits.experiments is None else max(limits.experiments - done, 0),
+            None if until is None else max((until - datetime.now(UTC)).total_seconds(), 0.0),
+            None if left.dollars is None else max(left.dollars, 0.0),
+            None if left.tokens is None else max(left.tokens, 0),
         )
 
     def over(self, limits: Limits, arena: Arena, history: History, left: Allowance) -> Stop | None:

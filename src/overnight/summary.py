@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from overnight.arena import Arena
 from overnight.experiment import Event, Experiment, Purpose, Verdict, confirmed_gain
 from overnight.gap import Gap, read_gap
 from overnight.ledger import Ledger
 from overnight.lock import driver_of
+from overnight.message import one_line
 from overnight.noise import Noise, noise_of
+from overnight.pace import walls
 from overnight.resume import lock_path
 from overnight.savings import Savings, savings
 from overnight.seeds import SEED
+from overnight.spent import Spent, together
 from overnight.standing import series
-from overnight.stop import Stretch
+from overnight.stop import Left, Limits, Stretch
 from overnight.tables import Metric
 
 _TALLY = {
@@ -59,14 +62,6 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What the limits of the present stretch leave. None: no such limit."""
-
-    experiments: int | None
-    seconds: float | None
-
-
-@dataclass(frozen=True)
 class Summary:
     """Where a campaign stands."""
 
@@ -96,10 +91,14 @@ class Summary:
     """Whether a living process drives it."""
     running: Running | None
     left: Left | None
-    """None when nobody drives it, or without limits on experiments and hours."""
+    """None when nobody drives it, or without such limits."""
     stop_reason: str | None
     seconds: float
     """Time that it was driven, pauses between two stretches left out."""
+    pace: float | None
+    """Mean wall seconds of a recent experiment, with the pairs and exams after it."""
+    spent: Sequence[Spent]
+    """What each agent's proposals have used."""
     pruning: Savings
     holdout: Gap | None
     """None without `[holdout]` and without any exam."""
@@ -160,14 +159,6 @@ class Summary:
         return self.verdicts.get(Verdict.KEEP, 0) / max(self.experiments, 1)
 
     @property
-    def pace(self) -> float | None:
-        """Mean seconds of a recent experiment."""
-        spent = sorted(e.seconds for e in self.recent if e.seconds is not None and e.n > 0)
-        if len(spent) >= 5:
-            del spent[-1]  # it may have waited, half done, for its driver to be started again
-        return sum(spent) / len(spent) if spent else None
-
-    @property
     def tally(self) -> str:
         """The verdicts in words: `4 kept (33%), 6 discarded, 2 crashed`."""
         words = []
@@ -176,6 +167,15 @@ class Summary:
                 share = f" ({self.keep_rate:.0%})" if verdict is Verdict.KEEP else ""
                 words.append(f"{count:,} {word}{share}")
         return ", ".join(words) or "none yet"
+
+    @property
+    def spent_words(self) -> Sequence[str]:
+        """What proposals have used: all of them, then, of several agents, each; nothing where no
+        model had a part."""
+        if all(one.free for one in self.spent):
+            return ()
+        each = [f"{one_line(one.agent)}: {one.words}" for one in self.spent]
+        return each if len(each) == 1 else (together(self.spent).words, *each)
 
     @property
     def gained(self) -> str:
@@ -291,12 +291,19 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         fixed_seed=_fixed_seed(ledger, tag),
         driven=driven,
         running=_running(ledger, tag, newest) if driven else None,
-        left=_left(turns, recent) if driven else None,
+        left=_left(ledger, tag, turns, recent) if driven else None,
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
+        pace=_pace(recent, turns),
+        spent=ledger.spent(tag),
         pruning=savings(ledger, tag),
         holdout=read_gap(arena, ledger, tag, kept, noise),
     )
+
+
+def _pace(recent: Sequence[Experiment], turns: Sequence[Event]) -> float | None:
+    took = [seconds for n, seconds in walls(recent, turns).items() if n > 0]
+    return sum(took) / len(took) if took else None
 
 
 def _fixed_seed(ledger: Ledger, tag: str) -> str | None:
@@ -328,18 +335,14 @@ def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:
     return Running(None, "setup", str(setup[0].data["words"]), setup[0].at) if setup else None
 
 
-def _left(turns: Sequence[Event], recent: Sequence[Experiment]) -> Left | None:
+def _left(
+    ledger: Ledger, tag: str, turns: Sequence[Event], recent: Sequence[Experiment]
+) -> Left | None:
     if not turns or turns[-1].kind != "start":
         return None
-    stretch, limits, latest = Stretch.of(turns[-1]), turns[-1].data, recent[-1].n if recent else 0
-    experiments, hours = limits.get("experiments"), limits.get("hours")
-    if experiments is None and hours is None:
-        return None
-    over = stretch.began + timedelta(hours=float(hours)) if hours is not None else None
-    return Left(
-        None if experiments is None else max(int(experiments) - (latest - stretch.first + 1), 0),
-        None if over is None else max((over - datetime.now(UTC)).total_seconds(), 0.0),
-    )
+    stretch, limits, latest = Stretch.of(turns[-1]), Limits.of(turns[-1]), recent[-1:]
+    left = stretch.rest(limits, latest[0].n if latest else 0, stretch.left(limits, ledger, tag))
+    return None if left == Left() else left
 
 
 def _stop_reason(turns: Sequence[Event], driven: bool) -> str | None:

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from overnight.quantity import Duration, Size
+from overnight.experiment import Allowance
+from overnight.quantity import Duration, Size, format_dollars, format_duration
+from overnight.spent import Spent
 
 _METRIC = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
@@ -212,6 +214,34 @@ class PortfolioTable(Table):
                 yield f"shares: {name} has none and would never be asked; give it one"
 
 
+class CampaignCaps(Table):
+    """What one agent may use in a campaign, by all its proposals together."""
+
+    dollars: FiniteFloat | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, ge=1)
+    """Read and written."""
+    time: Duration | None = None
+    """Wall clock that it thinks; measuring is not its time."""
+
+    def left(self, used: Spent) -> Allowance:
+        """What is left for its next proposal. What is unknown of earlier ones counts as nothing."""
+        return Allowance(
+            None if self.dollars is None else self.dollars - used.dollars,
+            None if self.tokens is None else self.tokens - used.tokens,
+            None if self.time is None else self.time - used.thought,
+        )
+
+    def reached(self, left: Allowance) -> str | None:
+        """The cap that leaves nothing, as people write it."""
+        if left.dollars is not None and left.dollars <= 0:
+            return f"{format_dollars(self.dollars or 0.0)}"
+        if left.tokens is not None and left.tokens <= 0:
+            return f"{self.tokens:,} tokens"
+        if left.seconds is not None and left.seconds <= 0:
+            return format_duration(self.time or 0.0)
+        return None
+
+
 class AgentTable(Table):
     """Who proposes changes: a program, an agent that speaks the Agent Client Protocol, or a model.
 
@@ -241,6 +271,8 @@ class AgentTable(Table):
     """Most tokens, read and written, of one proposal."""
     dollars: FiniteFloat | None = Field(default=None, gt=0)
     """Most US dollars of one proposal."""
+    campaign: CampaignCaps = CampaignCaps()
+    """Most of a whole campaign; then the other agents go on without it."""
     brief: int = Field(default=10_000, ge=2000)
     """Most tokens of what it is told before an experiment."""
     network: bool = True
@@ -265,3 +297,9 @@ class AgentTable(Table):
                     f"{key}: has no effect beside command, whose program nothing is known of; "
                     "write it into the command, or name a preset in its place"
                 )
+
+    def within(self, left: Allowance) -> AgentTable:
+        """The same for a proposal that may use no more than this either."""
+        own = Allowance(self.dollars, self.tokens, self.timeout).within(left)
+        bounds = {"dollars": own.dollars, "tokens": own.tokens, "timeout": own.seconds}
+        return self.model_copy(update=bounds)

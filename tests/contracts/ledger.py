@@ -307,7 +307,7 @@ class LedgerContract:
         ledger.close_experiment("jul1", 0, Closing(Verdict.KEEP, "first", 1.5))
         before = ledger.experiment("jul1", 0)
         ledger.close()
-        execute(place, "DROP INDEX measurements_by_purpose")
+        execute(place, "DROP INDEX measurements_by_purpose", "DROP TABLE spent")
         execute(place, "DROP INDEX experiments_by_program")
         for table, columns in (
             ("experiments", "simpler within whole expected tokens_in tokens_cached tokens_out"),

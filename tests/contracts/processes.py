@@ -68,7 +68,7 @@ def process(call: str, *words: object) -> Iterator[subprocess.Popen[str]]:
         child.stdout.close()
 
 
-def execute(place: Place, statement: str) -> None:
+def execute(place: Place, *statements: str) -> None:
     """Meddle with the database behind the ledger's back."""
     if isinstance(place, Path):
         place.parent.mkdir(exist_ok=True)
@@ -76,5 +76,6 @@ def execute(place: Place, statement: str) -> None:
     else:
         engine = sa.create_engine(place.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
-        connection.execute(sa.text(statement))
+        for statement in statements:
+            connection.execute(sa.text(statement))
     engine.dispose()

@@ -32,8 +32,7 @@ class Account:
         self._transcript = bench.transcript
         self._before = before
         self._home = bench.place / "home"
-        self._dollars = least(table.dollars, bench.allowance.dollars)
-        self._tokens = least(table.tokens, bench.allowance.tokens)
+        self._dollars, self._tokens = table.dollars, table.tokens
         self._looked = time.monotonic()
         self._already = self._partial()
         self.over = ""
@@ -102,11 +101,6 @@ class Account:
             return self.printed()
         files = sorted(self._home.glob(glob))[:_MOST_FILES]
         return "\n".join(plain_text(file, _MOST_BYTES) or "" for file in files)
-
-
-def least(*limits: float | None) -> float | None:
-    """The smallest of the limits that there are."""
-    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _since(total: Usage, before: Usage) -> Usage:

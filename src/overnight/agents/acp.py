@@ -67,6 +67,9 @@ class AcpAgent:
         return Reader(self.table.brief)
 
     def propose(self, bench: Workbench) -> Idea | None:
+        return replace(self, table=self.table.within(bench.allowance))._proposal(bench)
+
+    def _proposal(self, bench: Workbench) -> Idea | None:
         kept = Kept(self.name, bench) if self.table.session == "resume" else None
         transcript = Transcript(bench.transcript)
         try:
@@ -127,7 +130,7 @@ class AcpAgent:
 
     def _reason(self, ending: Ending, result: StageResult) -> tuple[str, Trouble]:
         if ending.hung:
-            words = f"was still working after {self.table.timeout:g} s and was ended"
+            words = f"was still working after {round(self.table.timeout, 1):g} s and was ended"
             return words, Trouble.HUNG
         if ending.limit:
             return f"has used up its share of a proposal: {ending.limit}", Trouble.LIMIT

@@ -12,6 +12,7 @@ from overnight.arena import Arena
 from overnight.errors import AgentError
 from overnight.experiment import UNLIMITED, Allowance, Experiment, Idea, Verdict
 from overnight.sections import Count, estimated_tokens
+from overnight.tables import AgentTable, CampaignCaps
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,17 @@ class Agent(Protocol):
         Raises AgentError when this proposal failed; the next experiment asks again.
         """
         ...
+
+
+def is_free(agent: Agent) -> bool:
+    """Whether its proposals cost nothing, for no model has a part in them."""
+    return bool(getattr(agent, "free", False))
+
+
+def caps_of(agent: Agent) -> CampaignCaps:
+    """What it may use in a campaign, by its table [agents.NAME]; none without one."""
+    table = getattr(agent, "table", None)
+    return table.campaign if isinstance(table, AgentTable) else CampaignCaps()
 
 
 class Rejected(AgentError):

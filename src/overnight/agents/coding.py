@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from overnight.agents.access import missing, reaching
-from overnight.agents.account import Account, least
+from overnight.agents.account import Account
 from overnight.agents.base import Reader, Workbench
 from overnight.agents.idea import take_idea
 from overnight.agents.kept import Conversation, Kept
@@ -52,6 +52,9 @@ class CodingAgent:
         return Reader(min(self.table.brief, most))
 
     def propose(self, bench: Workbench) -> Idea | None:
+        return replace(self, table=self.table.within(bench.allowance))._proposal(bench)
+
+    def _proposal(self, bench: Workbench) -> Idea | None:
         kept = Kept(self.name, bench) if self.table.session == "resume" else None
         table = reaching(self.table, self.preset)
         before = kept.take(expanded(table.data, bench.arena.root)) if kept else None
@@ -94,11 +97,10 @@ class CodingAgent:
     ) -> Mapping[str, str]:
         """What the names in the preset stand for, as far as there is something."""
         url = (self.table.url or "").removesuffix("/").removesuffix("/v1")
-        dollars = least(self.table.dollars, bench.allowance.dollars)
         given = {
             "model": self.table.model or (self.preset.server.model if url else None),
             "turns": str(_TURNS),
-            "dollars": None if dollars is None else f"{dollars:.4f}",
+            "dollars": None if self.table.dollars is None else f"{self.table.dollars:.4f}",
             "session": before.session if before else None,
             "prompt": bench.brief,
             "server": url or None,
@@ -117,7 +119,7 @@ class CodingAgent:
         if failure := self.preset.failure(account.printed()):
             return f"changed nothing. {failure.words}", failure.trouble
         if result.end is StageEnd.DEADLINE:
-            words = f"was still working after {self.table.timeout:g} s, without an edit"
+            words = f"was still working after {round(self.table.timeout, 1):g} s, without an edit"
             return words, Trouble.HUNG
         if result.exit_code:
             words = tail(transcript, 10)

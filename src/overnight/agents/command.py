@@ -35,11 +35,13 @@ class CommandAgent:
             line = line.replace("{prompt}", shlex.quote(bench.brief))
         else:
             line = f"( {line}\n) < {shlex.quote(str(brief_path(bench)))}"
-        result = run_stage(program_stage(self.table, bench, line), bench.stopping)
+        spec = program_stage(self.table, bench, line)
+        result = run_stage(spec, bench.stopping)
         idea = take_idea(bench.folder, f"{self.name}, experiment {bench.n}")
         if result.end is StageEnd.DEADLINE:
             raise AgentError(
-                f"{self.name} was still working after {self.table.timeout:g} s and was ended"
+                f"{self.name} was still working after {round(spec.budget_seconds, 1):g} s and was "
+                "ended"
             )
         if result.exit_code != 0 and not bench.stopping.is_set():
             words = tail(bench.transcript, 10)

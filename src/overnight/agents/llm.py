@@ -75,7 +75,7 @@ class LlmAgent:
             )
 
     def propose(self, bench: Workbench) -> Idea | None:
-        return _Conversation(Model(self.name, self.table), bench).idea()
+        return _Conversation(Model(self.name, self.table, bench.allowance), bench).idea()
 
 
 @dataclass
@@ -86,20 +86,22 @@ class _Conversation:
     bench: Workbench
     usage: Usage = field(default_factory=Usage)
     messages: list[Message] = field(default_factory=list)
+    replies: int = 0
 
     def idea(self) -> Idea | None:
         """The change, made to the files; None when the campaign is being stopped."""
         try:
             return self._idea()
         except AgentError as error:
-            error.usage = self.usage
+            if self.replies or error.usage is None:
+                error.usage = self.usage
             raise
 
     def _idea(self) -> Idea | None:
         self._add(*opening(self.bench))
         if not self.model.prepare(self.bench.stopping):
             return None
-        deadline = time.monotonic() + self.model.table.timeout
+        deadline = time.monotonic() + self.model.seconds
         reply = self._ask(deadline)
         if reply is None:
             return None
@@ -129,6 +131,7 @@ class _Conversation:
         reply = self.model.ask(self.messages, self.usage, deadline, self.bench.stopping)
         if reply is not None:
             self.usage += reply.usage
+            self.replies += 1
             used = ", ".join(f"{k} {v}" for k, v in vars(reply.usage).items() if v is not None)
             self._keep(f"reply after {time.monotonic() - began:.1f} s, {used}", reply.text)
         return reply

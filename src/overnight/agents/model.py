@@ -1,7 +1,6 @@
 """One call of a model through LiteLLM: what may be spent on it, what it said, and at what price.
 
 LiteLLM takes seconds to import, so that happens in the thread that makes the call, and only there.
-It is kept from retrying, from the terminal, and from every address but the model's.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -21,7 +20,7 @@ from overnight.agents.keys import keys_of, redacted
 from overnight.agents.library import Library, litellm_library
 from overnight.agents.troubles import told, where
 from overnight.errors import AgentError, Trouble
-from overnight.experiment import Usage
+from overnight.experiment import FREE, UNLIMITED, Allowance, Usage
 from overnight.tables import AgentTable
 
 T = TypeVar("T")
@@ -70,6 +69,13 @@ class Model:
     agent: str
     """NAME."""
     table: AgentTable
+    left: Allowance = UNLIMITED
+    """What the campaign leaves for this proposal."""
+
+    @property
+    def seconds(self) -> float:
+        """What a proposal may take."""
+        return self.table.within(self.left).timeout
 
     def prepare(self, stopping: threading.Event) -> bool:
         """Import LiteLLM, which takes seconds that are not the model's; False when `stopping` was
@@ -85,7 +91,7 @@ class Model:
     ) -> Reply | None:
         """Its reply; None when `stopping` was set meanwhile. `spent` is what this proposal has used
         already, `deadline` its end in time.monotonic(). Raises AgentError."""
-        call = _Call(self.agent, self.table, tuple(messages), spent, deadline)
+        call = _Call(self.agent, self.table, self.left, tuple(messages), spent, deadline)
         return self._done(call.reply, stopping, deadline)
 
     def _done(
@@ -111,7 +117,7 @@ class Model:
             if time.monotonic() > deadline:
                 raise AgentError(
                     f"{self.agent}: {self.table.model} did not answer within the "
-                    f"{self.table.timeout:g} s of a proposal; raise timeout in "
+                    f"{round(self.seconds, 1):g} s of a proposal; raise timeout in "
                     f"[agents.{self.agent}], or look at {where(self.table)}",
                     Trouble.HUNG,
                 )
@@ -122,14 +128,19 @@ class Model:
 class _Call:
     agent: str
     table: AgentTable
+    left: Allowance
     messages: tuple[Message, ...]
     spent: Usage
     deadline: float
 
     def reply(self) -> Reply:
         """Make the call."""
-        api_key = keys_of(self.agent, self.table)
-        most = self._most_out()
+        try:
+            api_key = keys_of(self.agent, self.table)
+            most = self._most_out()
+        except AgentError as error:
+            error.usage = FREE  # nothing was sent
+            raise
         response = self._lite.completion(
             model=self.table.model,
             messages=[self._as_sent(message) for message in self.messages],
@@ -190,37 +201,43 @@ class _Call:
         the prompt is too long, or leaves no room for a reply within the limits."""
         window, longest = (self._limit(key) for key in ("max_input_tokens", "max_output_tokens"))
         rooms = [min(longest, _MOST_OUT)] if longest else []
-        if window or self.table.tokens or self.table.dollars:
+        own = Allowance(self.table.dollars, self.table.tokens)
+        if window or own != UNLIMITED or replace(self.left, seconds=None) != UNLIMITED:
             prompt = self._prompt_tokens()
             if window and prompt > window:
                 raise self._does_not_fit(prompt, window)
-            rooms += [*self._room_in_tokens(prompt), *self._room_in_dollars(prompt)]
+            for bounds in (own, self.left):
+                rooms += [*self._room_in_tokens(prompt, bounds)]
+                rooms += [*self._room_in_dollars(prompt, bounds)]
         return min(rooms) if rooms else (_MOST_OUT if self._provider == "anthropic" else None)
 
-    def _room_in_tokens(self, prompt: int) -> Iterator[int]:
-        if (limit := self.table.tokens) is not None:
+    def _room_in_tokens(self, prompt: int, bounds: Allowance) -> Iterator[int]:
+        if (limit := bounds.tokens) is not None:
             used = (self.spent.tokens_in or 0) + (self.spent.tokens_out or 0)
             room = limit - used - prompt
             if room < _LEAST_OUT:
-                raise self._used_up(
-                    f"tokens = {limit:,}", f"{used:,} are used and the prompt has {prompt:,}"
-                )
+                words = f"{used:,} are used and the prompt has {prompt:,}"
+                raise self._used_up(bounds, f"tokens = {limit:,}", words)
             yield room
 
-    def _room_in_dollars(self, prompt: int) -> Iterator[int]:
-        if (limit := self.table.dollars) is not None:
+    def _room_in_dollars(self, prompt: int, bounds: Allowance) -> Iterator[int]:
+        if (limit := bounds.dollars) is not None and self._has_price(bounds):
             reading, writing = self._prices(prompt)
             left = limit - (self.spent.dollars or 0.0) - reading
             room = int(left / writing) if writing else _MOST_OUT
             if left < 0 or room < _LEAST_OUT:
                 raise self._used_up(
-                    f"dollars = {limit:g}",
+                    bounds,
+                    f"dollars = {limit:.3g}",
                     f"{self.spent.dollars or 0.0:.3g} are used, the prompt costs up to "
                     f"{reading:.3g} and 1,000 tokens of a reply {1000 * writing:.3g}",
                 )
             yield room
 
-    def _used_up(self, limit: str, words: str) -> AgentError:
+    def _used_up(self, bounds: Allowance, limit: str, words: str) -> AgentError:
+        if bounds is self.left:
+            words = f"{self.agent}: the campaign leaves {limit}, no room for a reply: {words}"
+            return AgentError(words, Trouble.SPENT)
         return AgentError(
             f"{self.agent}: {limit} of a proposal leaves no room for a reply: {words}; raise it in "
             f"[agents.{self.agent}]",
@@ -235,13 +252,19 @@ class _Call:
             Trouble.LIMIT,
         )
 
-    def _prices(self, prompt: int) -> tuple[float, float]:
-        """Dollars that the prompt costs at most, and each token of the reply."""
-        if not self._entry:
+    def _has_price(self, bounds: Allowance) -> bool:
+        """Whether dollars can be reckoned. Raises AgentError when they cannot, and the agent's own
+        table bounds them; where only the campaign's limit does, what is unknown does not count."""
+        asked = self.table.campaign.dollars if bounds is self.left else bounds.dollars
+        if not self._entry and asked is not None:
             raise AgentError(
                 f"{self.agent}: LiteLLM knows no price of {self.table.model}, so dollars = "
-                f"{self.table.dollars:g} cannot be kept to; write tokens = … in its place",
+                f"{asked:g} cannot be kept to; write tokens = … in its place",
             )
+        return bool(self._entry)
+
+    def _prices(self, prompt: int) -> tuple[float, float]:
+        """Dollars that the prompt costs at most, and each token of the reply."""
         reading, writing = self._lite.cost_per_token(
             model=self._name,
             custom_llm_provider=self._provider,

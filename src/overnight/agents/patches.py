@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from overnight.agents.base import Rejected, Workbench
 from overnight.errors import AgentError, UsageError, WorkspaceError
@@ -20,6 +21,7 @@ class PatchesAgent:
 
     folder: Path
     name: str = "patches"
+    free: ClassVar[bool] = True
     _tried: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 
-from overnight.agents.base import Agent
-from overnight.errors import AgentError
+from overnight.agents.base import Agent, caps_of
+from overnight.errors import AgentError, Trouble
 from overnight.experiment import UNLIMITED, Allowance, Experiment
 from overnight.history import History
+from overnight.spent import Spent
 
 DOLLARS_PER_HOUR = 2.0
 """What an hour of the machine counts for beside the dollars of a model, unless it is said."""
@@ -58,17 +61,33 @@ class Turn:
     """Is told how the proposal ended: None is a candidate."""
 
 
+class Out(StrEnum):
+    """Why an agent is not asked any more. Of several agents, the first of these counts."""
+
+    FAILED = "failed"
+    CAPPED = "capped"
+    """It has used up what it may use in a campaign, or too little is left."""
+    EXHAUSTED = "exhausted"
+    """It has nothing left to propose."""
+
+
 @dataclass
 class _Member:
     agent: Agent
+    left: Allowance = UNLIMITED
+    """Of its own caps."""
     failures: int = 0
     """In a row."""
     rests: int = 0
     """In a row."""
     until: float = 0.0
     """On the monotonic clock: when it may be asked again."""
-    out: str = ""
-    """Why it is not asked any more."""
+    out: Out | None = None
+    words: str = ""
+    """Why it is out."""
+
+    def end(self, out: Out, words: str) -> None:
+        self.out, self.words = out, words
 
 
 class Portfolio:
@@ -83,19 +102,46 @@ class Portfolio:
     ) -> None:
         """`shares`: of the experiments, by the agents' names; whoever is left out has none."""
         self.name = ", ".join(agent.name for agent in agents)
-        self.exhausted = False
-        """Whether every agent that is out is so for having nothing left to propose."""
         self._members = [_Member(agent) for agent in agents]
         self._shares = shares or {}
         self._price = dollars_per_hour / 3600
         self._clock = clock
 
     @property
-    def over(self) -> str | None:
-        """Why nobody can be asked any more, in words; None while somebody can."""
-        if all(member.out for member in self._members):
-            return "; ".join(f"{m.agent.name} {m.out}" for m in self._members)
-        return None
+    def agents(self) -> Sequence[Agent]:
+        """Those that can be asked."""
+        return [member.agent for member in self._members if not member.out]
+
+    def mix(self, finished: Sequence[Experiment]) -> dict[str, float]:
+        """Name → about its share of the turns to come, 1 together: as it is fixed, or as it was
+        lately."""
+        names = [agent.name for agent in self.agents]
+        lately = Counter(e.agent for e in finished[-_NEWEST:])
+        taken = {name: self._shares.get(name, 0.0) for name in names}
+        if not any(taken.values()):
+            taken = {name: 1.0 + lately[name] for name in names}
+        return {name: turns / sum(taken.values()) for name, turns in taken.items()}
+
+    @property
+    def over(self) -> tuple[Out, str] | None:
+        """Why nobody can be asked any more, in words too; None while somebody can."""
+        why = {member.out for member in self._members if member.out}
+        if any(member.out is None for member in self._members):
+            return None
+        words = "; ".join(f"{m.agent.name} {m.words}" for m in self._members)
+        return next(out for out in Out if out in why), words
+
+    def charge(self, accounts: Sequence[Spent]) -> list[str]:
+        """Hold what each has used in the campaign against its own caps. Who is out by it, a
+        sentence each."""
+        used, told = {one.agent: one for one in accounts}, []
+        for member in self._members:
+            name, caps = member.agent.name, caps_of(member.agent)
+            member.left = caps.left(used.get(name, Spent(name)))
+            if member.out is None and (cap := caps.reached(member.left)):
+                member.end(Out.CAPPED, f"has used up its {cap} of this campaign")
+                told.append(f"{name} {member.words}")
+        return told
 
     @property
     def rest(self) -> float:
@@ -126,15 +172,16 @@ class Portfolio:
             pause = min(_FIRST_REST * 2**member.rests, _LONGEST_REST)
             member.rests, member.until = member.rests + 1, self._clock() + pause
         elif error.trouble.stays:
-            member.out = f"needs a person ({error.trouble}): {error}"
+            member.end(Out.FAILED, f"needs a person ({error.trouble}): {error}")
+        elif error.trouble is Trouble.SPENT:
+            member.end(Out.CAPPED, f"has too little left for a proposal: {error}")
         elif member.failures >= _MOST_FAILURES:
-            member.out = f"failed {member.failures} times in a row: {error}"
+            member.end(Out.FAILED, f"failed {member.failures} times in a row: {error}")
 
     def finished(self, agent: Agent) -> None:
         """It has nothing left to propose."""
         member = next(m for m in self._members if m.agent is agent)
-        member.out = "has nothing left to propose"
-        self.exhausted = all(m.out == member.out for m in self._members)
+        member.end(Out.EXHAUSTED, "has nothing left to propose")
 
     # -- whose turn
 
@@ -166,7 +213,8 @@ class Portfolio:
     # -- on a plateau
 
     def _plain(self, agent: Agent) -> Turn:
-        return Turn(agent, heard=partial(self.heard, agent))
+        left = next(m.left for m in self._members if m.agent is agent)
+        return Turn(agent, allowance=left, heard=partial(self.heard, agent))
 
     def _changed(self, history: History, ready: Sequence[Agent], agent: Agent, since: int) -> Turn:
         """Another agent, then a bolder brief, then an earlier keep to begin from, and again."""

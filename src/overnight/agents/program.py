@@ -22,8 +22,8 @@ def brief_path(bench: Workbench) -> Path:
 
 def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpec:
     """The stage that runs a shell line in the worktree: confined where there is a sandbox, with the
-    agent's own variables and a private home, within its time limit and that of its processes and
-    files. What it prints is the transcript.
+    agent's own variables and a private home, within its time limit, what the campaign leaves of its
+    time, and the limits of its processes and files. What it prints is the transcript.
 
     Raises UsageError when the sandbox that was asked for does not work here.
     """
@@ -39,7 +39,7 @@ def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpe
         env,
         bench.transcript,
         bench.transcript,
-        table.timeout,
+        table.within(bench.allowance).timeout,
         processes=_MOST_PROCESSES,
         disk_folders=[bench.place],
         confinement=confinement,

@@ -46,6 +46,7 @@ class Tuner:
     """Proposes new values for module-level constants. The same history gets the same proposal."""
 
     name = "tuner"
+    free = True
 
     def propose(self, bench: Workbench) -> Idea | None:
         sources = _sources(bench)

@@ -110,12 +110,16 @@ def _drive(
     from overnight.agents.named import PORTFOLIO, portfolio_named
     from overnight.campaign import Campaign
     from overnight.live import LiveView, last_screen
+    from overnight.preflight import Past, preflight
     from overnight.record import Record
 
     with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         default = PORTFOLIO if campaign.arena.portfolio.agents else "tuner"
         portfolio = portfolio_named(agent or default, campaign.arena)
         told = say(campaign.warnings)
+        known = Past.read(campaign.arena, campaign.workspace, campaign.ledger, campaign.tag, limits)
+        ahead = preflight(campaign.arena, portfolio, limits, known)
+        out.print(f"Ahead: {ahead}.", markup=False, soft_wrap=True)
         with LiveView(campaign.arena, campaign.tag, out) as view:
             stop = campaign.run(portfolio, limits, view.observe)
         say(campaign.warnings[told:])

@@ -1,0 +1,168 @@
+"""What an agent may use in a campaign, and what a run may: hard stops, reckoned from the ledger."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from acprun import agent as acp_agent
+from chatserver import KEY, ChatServer, reply
+from overnight import Campaign, Limits
+from overnight.agents.acp import AcpAgent
+from overnight.agents.llm import LlmAgent
+from overnight.stop import StopKind
+from overnight.tables import AgentTable
+from toy import ARENA, make_toy, overnight
+from writer import run, verdicts
+
+SAME = ARENA + "\n[judge]\nsame_programs = true\n"
+DEAR = {"read": 1000, "cached": 0, "written": 6000}
+"""$0.093 by LiteLLM's prices, whatever the reply was bounded to."""
+PRICE, WRITTEN = 0.093, 15e-6
+SONNET = """
+[agents.sonnet]
+kind = "llm"
+model = "anthropic/claude-sonnet-4-5"
+env = ["ANTHROPIC_API_KEY"]
+campaign = { dollars = %s }
+"""
+
+
+def ran(toy: Path, server: ChatServer, *words: str) -> tuple[int, str]:
+    """The exit code and all that was said."""
+    env = {"ANTHROPIC_API_BASE": server.url, "ANTHROPIC_API_KEY": KEY}
+    done = overnight(toy, "run", "--tag", "t", *words, env=env, timeout=300)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def experiments(toy: Path) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(overnight(toy, "log", "--json").stdout)
+    return found[1:]
+
+
+def most_out(server: ChatServer) -> list[int]:
+    """The most tokens that each reply was allowed."""
+    return [asked.body["max_tokens"] for asked in server.asked]
+
+
+def test_an_agent_alone_ends_with_its_dollars_and_a_restart_gives_it_no_more(
+    tmp_path: Path,
+) -> None:
+    toy = make_toy(tmp_path / "arena", SAME + SONNET % 0.15)
+    with ChatServer([reply("X=5"), reply("X=4")], usage=DEAR) as server:
+        code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
+        assert (code, len(server.asked)) == (3, 2), said
+        assert "It stopped: sonnet has used up its $0.15 of this campaign" in said
+        first, second = most_out(server)
+        assert first < 0.15 / WRITTEN and second < (0.15 - PRICE) / WRITTEN
+        code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
+        assert (code, len(server.asked)) == (3, 2) and "has used up its $0.15" in said
+    assert [e["cost"] for e in experiments(toy)] == pytest.approx([PRICE, PRICE])
+
+
+def test_the_others_go_on_without_an_agent_that_has_used_up_its_share(tmp_path: Path) -> None:
+    shares = '\n[portfolio]\nagents = ["sonnet", "tuner"]\nshares = { sonnet = 9.0, tuner = 1.0 }\n'
+    text = SAME + SONNET % 0.15 + shares
+    toy = make_toy(tmp_path / "arena", text, value="X=10  # -20..20\n")
+    with ChatServer([reply("X=5  # -20..20"), reply("X=4  # -20..20")], usage=DEAR) as server:
+        code, said = ran(toy, server, "--experiments", "5")
+        assert code == 0 and len(server.asked) == 2, said
+    assert [e["agent"] for e in experiments(toy)] == ["sonnet"] * 2 + ["tuner"] * 3
+    assert "note: sonnet has used up its $0.15 of this campaign" in said
+
+
+def test_too_little_for_a_proposal_is_an_end_too_and_nothing_is_sent_for_it(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", SAME + SONNET % (PRICE + 0.004))
+    with ChatServer([reply("X=5")], usage=DEAR) as server:
+        code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
+        assert (code, len(server.asked)) == (3, 1), said
+    assert "sonnet has too little left for a proposal: sonnet: the campaign leaves" in said
+    _, last = experiments(toy)
+    assert (last["verdict"], last["measurements"], last["cost"]) == ("invalid", [], 0.0)
+
+
+def test_what_a_run_has_left_bounds_a_reply_as_well(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", SAME + SONNET % 99)
+    with ChatServer([reply("X=5"), reply("X=4"), reply("X=3")], usage=DEAR) as server:
+        words = ("--agent", "sonnet", "--dollars", "0.15")
+        code, said = ran(toy, server, *words)
+        assert (code, len(server.asked)) == (3, 2) and "the 0.15 dollars are spent" in said
+        assert most_out(server)[1] < (0.15 - PRICE) / WRITTEN
+        code, said = ran(toy, server, "--agent", "sonnet", "--tokens", "7100")
+        assert (code, len(server.asked)) == (3, 3), "each run has its own"
+        assert "the campaign leaves tokens = 100, no room for a reply" in said
+        assert most_out(server)[2] < 7100
+
+
+def priceless(server: ChatServer, **table: object) -> LlmAgent:
+    settings = {"kind": "llm", "model": "openai/my-own", "url": server.openai, **table}
+    return LlmAgent("mine", AgentTable.model_validate(settings))
+
+
+def test_an_unknown_price_counts_as_nothing_unless_the_agent_has_a_cap_of_its_own(
+    toy: Path,
+) -> None:
+    with ChatServer([reply("X=5"), reply("X=4")]) as server:
+        done = run(toy, priceless(server), experiments=2, dollars=0.01)
+        assert verdicts(done) == ["keep", "keep", "keep"]
+        capped = run(toy, priceless(server, campaign={"dollars": 5}), experiments=1)
+        assert capped[0].verdict == "invalid" and len(server.asked) == 2
+        assert "knows no price of openai/my-own, so dollars = 5 cannot be" in capped[0].reason
+
+
+def test_tokens_of_a_campaign_are_kept_to(toy: Path) -> None:
+    usage = {"read": 2000, "cached": 0, "written": 1000}
+    with ChatServer([reply("X=5"), reply("X=4"), reply("X=3")], usage=usage) as server:
+        agent = priceless(server, campaign={"tokens": 8000})
+        with Campaign.open(toy, "t") as campaign:
+            stop = campaign.run(agent, Limits(experiments=9))
+        assert stop.kind is StopKind.CAPPED and stop.kind.exit_code == 3, stop
+    assert len(server.asked) == 3 and most_out(server)[2] < 8000 - 2 * 3000
+
+
+def test_time_that_an_agent_thinks_is_bounded_for_the_whole_campaign(tmp_path: Path) -> None:
+    table = """
+[agents.slow]
+command = "sleep 2; echo X=$OVERNIGHT_EXPERIMENT > value.py"
+campaign = { time = "3s" }
+"""
+    toy = make_toy(tmp_path / "arena", SAME + table)
+    begun = time.monotonic()
+    done = overnight(toy, "run", "--tag", "t", "--agent", "slow", "--experiments", "9")
+    assert done.returncode == 3 and time.monotonic() - begun < 60
+    assert "slow has used up its 3.0 s of this campaign" in done.stdout
+    first, second = experiments(toy)
+    assert first["verdict"] == "keep" and second["verdict"] == "invalid"
+    assert re.search(r"still working after (0\.\d|1) s and was ended", str(second["reason"]))
+
+
+def test_an_agent_that_speaks_acp_is_held_to_what_is_left(toy: Path, tmp_path: Path) -> None:
+    spend: list[list[object]] = [["spend", 0.75], ["edit", "value.py", "X=5\n"]]
+    again: list[list[object]] = [["spend", 0.4], ["hang"], ["edit", "value.py", "X=4\n"]]
+    made = acp_agent(tmp_path / "agent", {"turns": {"1": spend, "2": again}})
+    table = AgentTable.model_validate(
+        {**made.table.model_dump(exclude_unset=True), "timeout": "60s", "campaign": {"dollars": 1}}
+    )
+    with Campaign.open(toy, "t") as campaign:
+        stop = campaign.run(AcpAgent("scripted", table), Limits(experiments=9))
+        done = campaign.ledger.experiments("t")
+    assert verdicts(done) == ["keep", "keep", "invalid"]
+    assert "used up its share of a proposal: $0.40 of $0.25" in done[2].reason
+    assert stop.kind is StopKind.CAPPED and "has used up its $1.00" in stop.words
+
+
+def test_a_cap_that_cannot_be_meant_so_is_a_mistake_in_arena_toml(tmp_path: Path) -> None:
+    table = '\n[agents.x]\ncommand = "true"\ncampaign = %s\n'
+    for wrong, words in (
+        ("5", "write [agents.x.campaign], and below it some of: dollars, tokens, time"),
+        ("{ hours = 2 }", "agents.x.campaign.hours: unknown key"),
+        ("{ time = 3 }", 'expected a duration with its unit, such as "90s"'),
+        ("{ dollars = 0 }", "agents.x.campaign.dollars"),
+    ):
+        toy = make_toy(tmp_path / str(len(wrong)), ARENA + table % wrong)
+        done = overnight(toy, "run", "--agent", "x")
+        assert done.returncode == 2 and words in done.stderr, done.stderr
