@@ -153,7 +153,7 @@ class Campaign:
         self, portfolio: Portfolio, stretch: Stretch, limits: Limits, observe: Observer
     ) -> Experiment | None:
         """One experiment of whoever has the turn; None without any."""
-        turn = portfolio.turn(self.history)
+        turn, lost = portfolio.turn(self.history), len(portfolio.lost)
         turn = replace(turn, allowance=stretch.left(limits, self.ledger, self.tag))
         try:
             experiment = self._attempt(turn, observe)
@@ -163,6 +163,8 @@ class Campaign:
             return None
         if experiment is None:
             portfolio.finished(turn.agent)
+        for words in portfolio.lost[lost:] if portfolio.over is None else ():
+            self._warn(f"{words}; the campaign goes on without it")
         return experiment
 
     def try_(self, agent: Agent, observe: Observer = lambda _: None) -> Experiment | None:

@@ -85,6 +85,8 @@ class Portfolio:
         self.name = ", ".join(agent.name for agent in agents)
         self.exhausted = False
         """Whether every agent that is out is so for having nothing left to propose."""
+        self.lost: list[str] = []
+        """Who is not asked any more though there may be changes left to propose, and why."""
         self._members = [_Member(agent) for agent in agents]
         self._shares = shares or {}
         self._price = dollars_per_hour / 3600
@@ -126,9 +128,13 @@ class Portfolio:
             pause = min(_FIRST_REST * 2**member.rests, _LONGEST_REST)
             member.rests, member.until = member.rests + 1, self._clock() + pause
         elif error.trouble is Trouble.SIGN_IN:
-            member.out = f"cannot sign in: {error}"
+            self._lose(member, f"cannot sign in: {error}")
         elif member.failures >= _MOST_FAILURES:
-            member.out = f"failed {member.failures} times in a row: {error}"
+            self._lose(member, f"failed {member.failures} times in a row: {error}")
+
+    def _lose(self, member: _Member, why: str) -> None:
+        member.out = why
+        self.lost.append(f"{member.agent.name} {why}")
 
     def finished(self, agent: Agent) -> None:
         """It has nothing left to propose."""
