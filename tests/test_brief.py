@@ -225,6 +225,15 @@ def test_failures_with_one_cause_are_told_once_with_their_numbers(night: Night) 
     assert failures[4] == "1 × crash (#20): exit code 2: run.sh: 3: Syntax error"
 
 
+def test_the_newest_failure_is_told_however_small_the_brief(night: Night) -> None:
+    for letter in "abcdefghijklmnopqrst" * 2:
+        night.add(Verdict.CRASH, f"an idea of many words {letter * 60}", f"crashed: {letter * 230}")
+    night.add(Verdict.INVALID, "x", "nothing editable was changed; its last words: `Shall I?`")
+    text = brief(night, Reader(2000))
+    assert "more left out)" in section(text, "Failures")
+    assert "1 × invalid (#46): nothing editable was changed" in section(text, "Failures")
+
+
 def test_ideas_with_one_title_are_told_once(night: Night) -> None:
     night.add(5.25, "to 9.0")
     night.add(Verdict.TIMEOUT, "to 9.0")

@@ -53,6 +53,15 @@ def test_an_unchanged_or_failed_proposal_is_invalid_and_costs_no_measurement(toy
     assert not done[1].measurements and not done[2].measurements
 
 
+def test_a_question_is_quoted_and_told_to_whoever_is_asked_next(toy: Path) -> None:
+    line = "echo 'I see `two` ways.'; echo 'Which one shall I take?'; cat > /dev/null; read answer"
+    done = run(toy, CommandAgent("asker", AgentTable(command=f"{line}; true")), experiments=2)
+    words = "the agent's last words: `I see 'two' ways. Which one shall I take?`"
+    assert done[1].reason == f"nothing editable was changed; {words}"
+    brief = (toy / ".overnight" / "logs" / "t" / "2" / "brief.md").read_text()
+    assert words in brief and "Nobody is there to answer a question" in brief
+
+
 def test_a_fault_of_an_agents_own_code_costs_one_proposal_and_no_night(toy: Path) -> None:
     @dataclass
     class Faulty:
@@ -113,6 +122,13 @@ def test_a_command_agent_that_hangs_is_ended_by_its_time_limit(toy: Path) -> Non
         toy, CommandAgent("slow", AgentTable(command="sleep 60", timeout="0.5s")), experiments=1
     )
     assert done[1].verdict is Verdict.INVALID and "still working after 0.5 s" in done[1].reason
+
+
+def test_a_command_agent_that_raises_says_so_in_its_first_line(toy: Path) -> None:
+    line = "python3 -c 'import nothing_of_the_kind'"
+    done = run(toy, CommandAgent("broken", AgentTable(command=line)), experiments=1)
+    first = done[1].reason.partition("\n")[0]
+    assert first.startswith("broken ended with exit code 1, ModuleNotFoundError: No module")
 
 
 def test_the_strategy_is_read_anew_before_every_experiment(toy: Path) -> None:

@@ -101,7 +101,7 @@ def test_what_failed_for_its_own_reasons_is_refused_too(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", run=line + 'cp value.py "$OVERNIGHT_OUT/value"\n')
     done = run(toy, Writer(["X=9\noops=1\n", "X=9\noops = 1\n"]))
     assert verdicts(done) == ["keep", "crash", "invalid"]
-    assert done[2].reason.startswith("the same program as #1, which crashed: crashed: exit code 3")
+    assert done[2].reason.startswith("the same program as #1, which crashed: exit code 3")
 
 
 @pytest.mark.parametrize("fault", ["sleep 60", "kill -9 $$"], ids=["timeout", "killed"])

@@ -92,6 +92,15 @@ def test_what_cannot_be_a_file_of_a_repository_is_refused_with_a_sentence(bench:
         file.truncate(MOST_FILE_BYTES + 1)
     made = bench.commit(place)
     assert made.commit is None and "50,000,001 bytes" in made.refused[0]
+    place, folder = bench.checkout()
+    (folder / "model").mkdir(exist_ok=True)
+    for name in ("train.py", "model/more.py"):
+        with (folder / name).open("wb") as file:
+            file.truncate(MOST_FILE_BYTES // 2 + 1)
+    made = bench.commit(place)
+    assert made.refused == (
+        "the changed files have 50,000,002 bytes together, more than 50,000,000",
+    )
 
 
 def test_eight_threads_make_two_hundred_candidates_and_lose_none(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from overnight.measuring import Measuring, StoppedAtOnce
 from overnight.message import candidate_message, kept_message, one_line
 from overnight.notes import NAME, note_writer, take_note
 from overnight.policies import PRIVATE
+from overnight.printed import tail
 from overnight.programs import Programs
 from overnight.prune import Pruning, is_control, pruning_for
 from overnight.reviews import Reviews, failure_of
@@ -34,6 +35,8 @@ from overnight.simplicity import Simplicity
 from overnight.standing import series, standing_of
 
 _LINE = 80  # characters of a candidate's line that a reason quotes
+_SAID_LINES, _SAID = 3, 160  # lines, and characters, of an agent's last words
+_TRANSCRIPT = "agent.log"
 
 
 class Attempts:
@@ -89,7 +92,7 @@ class Attempts:
             return self._refuse(n, replace(error.idea, usage=used), error.verdict, str(error))
         except AgentError as error:
             turn.heard(error)
-            if error.trouble.passes and error.usage is None:
+            if error.trouble.passes and error.usage in (None, Usage()):
                 self._ledger.drop_experiment(self._tag, n)
                 raise
             idea = Idea("no proposal", usage=_used(turn.agent, error.usage))
@@ -142,6 +145,8 @@ class Attempts:
 
     def _bench(self, n: int, folder: Path, place: Path, turn: Turn) -> Workbench:
         logs = self._measuring.logs(n)
+        # That of whoever was asked before and could not work: the trouble is in the ledger.
+        (logs / _TRANSCRIPT).unlink(missing_ok=True)
         brief = self._brief(turn.agent)
         brief += f"\n## This time\n{turn.hint}\n" if turn.hint else ""
         (logs / "brief.md").write_text(brief, encoding="utf-8")
@@ -154,7 +159,7 @@ class Attempts:
             incumbent=turn.start or self._history.tip,
             history=self._history.finished,
             prior=self._history.prior,
-            transcript=logs / "agent.log",
+            transcript=logs / _TRANSCRIPT,
             sandbox=self._measuring.sandbox,
             family=self._measuring.family,
             allowance=turn.allowance,
@@ -189,7 +194,7 @@ class Attempts:
         if made.refused:
             return self._refuse(n, idea, Verdict.INVALID, "; ".join(made.refused), made.dropped)
         if made.commit is None:
-            words = "nothing editable was changed"
+            words = f"nothing editable was changed{self._last_words(n)}"
             if (tip := self._history.tip).verdict is Verdict.PROVISIONAL:
                 words += f" beyond #{tip.n}, which is provisional: further experiments confirm it"
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
@@ -202,6 +207,11 @@ class Attempts:
         return self._ledger.record_candidate(
             self._tag, n, made.commit, idea, made.dropped, program, self._thought
         )
+
+    def _last_words(self, n: int) -> str:
+        """What the agent said last, if anything: a question that nobody was there to answer."""
+        said = one_line(tail(self._measuring.logs(n) / _TRANSCRIPT, _SAID_LINES), _SAID)
+        return f"; the agent's last words: `{said.replace('`', chr(39))}`" if said else ""
 
     def _wrong_with(self, diff: str) -> str | None:
         """Why a change must not be measured, in a sentence: it chooses its luck, or gives a secret

@@ -74,7 +74,7 @@ def write_brief(
             Section(
                 "Near misses, worth combining, best first", _near(history, noise), 0.07, data=True
             ),
-            Section("Failures by cause, most frequent first", _failures(history), 0.07, data=True),
+            _failures(history),
             Section("Ideas already tried, newest first", _tried(history), 0.07, data=True),
             _notes(arena.state / NAME),
         ],
@@ -242,12 +242,17 @@ def _near(history: History, noise: Noise) -> list[str]:
     return [f"#{e.n}{_gained(e)}: {_title(e)}{_why(e)}" for e in misses[:_MISSES]]
 
 
-def _failures(history: History) -> list[str]:
-    items = []
-    for cause in causes(e for e in history.finished if e.n):
-        numbers = _first([f"#{n}" for n in cause.numbers])
-        items.append(f"{len(cause.numbers)} × {cause.verdict} ({numbers}): {cause.line}")
-    return items
+def _failures(history: History) -> Section:
+    """The newest is the last to be left out: whoever failed is told before it tries again."""
+    found = causes(e for e in history.finished if e.n)
+    items = [
+        f"{len(cause.numbers)} × {cause.verdict} "
+        f"({_first([f'#{n}' for n in cause.numbers])}): {cause.line}"
+        for cause in found
+    ]
+    newest = max((cause.numbers[0] for cause in found), default=0)
+    ranks = sorted(range(len(found)), key=lambda i: found[i].numbers[0] != newest)
+    return Section("Failures by cause, most frequent first", items, 0.07, ranks, data=True)
 
 
 def _tried(history: History) -> list[str]:

@@ -332,11 +332,11 @@ class Campaign:
     def _over(self, stretch: Stretch, limits: Limits, portfolio: Portfolio) -> Stop | None:
         if self._stop_asked():
             return Stop(StopKind.ASKED, "stop was asked for")
-        gone = portfolio.charge(self.ledger.spent(self.tag))
+        portfolio.charge(self.ledger.spent(self.tag))
         if stop := Stop.without_agents(portfolio):
             return stop
-        for words in gone:
-            self._warn(words)
+        for words in portfolio.gone():
+            self._warn(f"{words}; the campaign goes on without it")
         left = stretch.left(limits, self.ledger, self.tag)
         return stretch.over(limits, self.arena, self.history, left)
 

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from overnight.git import shown
 
 MOST_FILE_BYTES = 50_000_000
-"""A larger file is refused in a candidate: it would stay in the repository for ever."""
+"""A larger file is refused in a candidate, and so are changed files that have more together: they
+would stay in the repository for ever."""
 MOST_NAMED = 100
 """So many dropped or refused paths are named; of the rest, only how many there are."""
 Predicate = Callable[[str], bool]
@@ -82,7 +83,7 @@ def holds(top: Path, path: str, mine: Predicate) -> bool:
 
 def refusals(top: Path, prefix: str, paths: Iterable[str]) -> Iterator[str]:
     """Why paths of a checkout cannot be taken as they are."""
-    arena = os.path.realpath(top / prefix)
+    arena, size = os.path.realpath(top / prefix), 0
     for path in paths:
         links = [above for above in PurePosixPath(path).parents if (top / above).is_symlink()]
         wrong = f"lies behind the link {links[-1]}" if links else _wrong_with(top / path, arena)
@@ -90,6 +91,10 @@ def refusals(top: Path, prefix: str, paths: Iterable[str]) -> Iterator[str]:
             wrong = "is a git repository of its own"
         if wrong:
             yield f"{path.removeprefix(prefix)} {wrong}"
+        elif (top / path).is_file():
+            size += (top / path).lstat().st_size
+    if size > MOST_FILE_BYTES:
+        yield f"the changed files have {size:,} bytes together, more than {MOST_FILE_BYTES:,}"
 
 
 def _wrong_with(place: Path, arena: str) -> str | None:

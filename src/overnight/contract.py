@@ -21,6 +21,7 @@ def handing_in(arena: Arena) -> Sequence[str]:
     unit = f"in {metric.unit}" if metric.unit else f"in units of {metric.name}"
     return [
         "- Make one change, finish, and exit. Do not run git commit; do not start the experiment.",
+        "- Nobody is there to answer a question or to allow something: decide yourself.",
         f"- Say what you did in `{IDEA_FILE}`: the first line a title, then why it should help. A "
         f"line `Expected: +0.01` there names the gain that you expect ({unit}, positive is "
         "better); you are told how such expectations hold.",

@@ -18,6 +18,7 @@ from pathlib import Path
 from overnight.candidate import MOST_FILE_BYTES
 from overnight.driven import Driven
 from overnight.experiment import Experiment, Verdict
+from overnight.failures import deciding_line
 from overnight.message import one_line
 from overnight.simplicity import TOKEN, is_comment
 
@@ -160,7 +161,7 @@ def _sentence(earlier: Experiment) -> str:
     if earlier.claim is not None:
         said += f" ({earlier.claim:+.4g})"
     elif earlier.n and earlier.reason and not earlier.kept:
-        said += f": {one_line(earlier.reason.partition(chr(10))[0], _MOST)}"
+        said += f": {one_line(deciding_line(earlier.reason), _MOST)}"
     return f"the same program as {which}, which {said}: try something else"
 
 

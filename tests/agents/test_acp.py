@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from acprun import agent, done_in, one_turn, transcript
-from overnight import Experiment
+from overnight import Campaign, Experiment, Limits
 from overnight.agents.acp import AcpAgent
 from overnight.agents.named import agent_named
 from overnight.arena import Arena
 from overnight.errors import UsageError
 from overnight.experiment import Usage
+from overnight.stop import StopKind
 from stages import alive
 from toy import ARENA, git, make_toy
 from writer import run, verdicts
@@ -183,6 +184,17 @@ def test_an_agent_above_its_share_is_stopped(toy: Path, tmp_path: Path) -> None:
     done = run(toy, proposer, experiments=2)
     assert "its share of a proposal: $0.75 of $0.50" in done[1].reason
     assert "900 of 800 tokens" in done[2].reason
+
+
+def test_an_agent_is_stopped_where_what_the_campaign_may_use_is_used_up(
+    toy: Path, tmp_path: Path
+) -> None:
+    proposer = one_turn(tmp_path / "agent", [["spend", 0.75], ["hang"]])
+    with Campaign.open(toy, "t") as campaign:
+        stop = campaign.run(proposer, Limits(dollars=0.5))
+        (done,) = campaign.ledger.experiments("t")[1:]
+    assert stop.kind is StopKind.DOLLARS and stop.kind.exit_code == 3
+    assert done.dollars == 0.75 and "its share of a proposal: $0.75 of $0.50" in done.reason
 
 
 def test_the_model_is_chosen_where_the_agent_offers_it(toy: Path, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_two_bad_replies_are_no_proposal_and_cost_no_measurement(toy: Path) -> N
     assert len(server.asked) == 2
     first, second, again = server.asked[1].turns[-3:]
     assert first == server.asked[0].turns[-1] and second == "no idea"
-    assert "no line that begin with `TITLE:`" in again and "<<<<<<< SEARCH" in again
+    assert "no line that begins with `TITLE:`" in again and "<<<<<<< SEARCH" in again
 
 
 def test_a_bad_reply_and_then_a_good_one_is_a_proposal(toy: Path) -> None:
@@ -158,17 +158,29 @@ def test_what_goes_wrong_is_told_by_its_kind_and_is_not_tried_again(toy: Path, m
     with ChatServer([fault for fault, _, _ in FAULTS]) as server:
         mine = agent(server, model)
         with Campaign.open(toy, "t") as campaign:
-            done = [campaign.try_(mine) for _ in FAULTS]
+            for fault, expected, _ in FAULTS:
+                if expected.passes:
+                    with pytest.raises(AgentError):
+                        campaign.try_(mine)
+                else:
+                    done = campaign.try_(mine)
+                    assert done and done.verdict == "invalid" and not done.measurements, fault
+            numbers = [e.n for e in campaign.ledger.experiments("t")]
     assert len(server.asked) == len(FAULTS), "one call each"
-    assert all(e and e.verdict == "invalid" and not e.measurements for e in done)
+    assert numbers == [0, *range(1, 1 + sum(not expected.passes for _, expected, _ in FAULTS))]
     for (fault, expected, words), error in zip(FAULTS, mine.raised, strict=True):
         assert error.trouble is expected, (fault, error)
         assert re.search(words, str(error)), (fault, error)
         assert "\n" not in str(error) and "Traceback" not in str(error)
 
 
-def test_a_server_that_is_not_there(toy: Path) -> None:
-    error = trouble(toy, url="http://127.0.0.1:9")
+def test_a_server_that_is_not_there_costs_no_experiment(toy: Path) -> None:
+    with ChatServer([]) as server, Campaign.open(toy, "t") as campaign:
+        mine = agent(server, url="http://127.0.0.1:9")
+        with pytest.raises(AgentError):
+            campaign.try_(mine)
+        assert [e.n for e in campaign.ledger.experiments("t")] == [0]
+    (error,) = mine.raised
     assert error.trouble is Trouble.NETWORK and "127.0.0.1:9" in str(error)
 
 

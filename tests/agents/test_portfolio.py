@@ -140,6 +140,10 @@ def test_who_cannot_sign_in_is_not_asked_again(toy: Path) -> None:
     both = Portfolio([Failing([error]), Mover("good", better)], {"failing": 9.0, "good": 1.0})
     stop, done = ran(toy, both, "u", experiments=5)
     assert [e.agent for e in done] == ["failing", "good", "good", "good", "good"]
+    with Campaign.open(toy, "u") as campaign:
+        warnings = [event.data["words"] for event in campaign.ledger.events("u", "warning")]
+    said = "failing cannot sign in: the key was refused; run `x login`"
+    assert warnings == [f"{said}; the campaign goes on without it"]
 
 
 def test_on_a_plateau_the_agent_the_words_and_the_start_change(toy: Path) -> None:

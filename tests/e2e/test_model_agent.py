@@ -36,7 +36,7 @@ def answers() -> list[Answer]:
         said(searched(VALUE.strip(), "X=5"), "five", "5"),
         reply("X=90"),
         reply("exit 3"),
-        Fault(529),
+        Fault(400),
         "I would rather not.",
         "I would rather not.",
     ]

@@ -27,7 +27,7 @@ from overnight.agents.kept import Kept
 from overnight.agents.program import program_stage
 from overnight.agents.transcript import Transcript
 from overnight.errors import AgentError, Trouble
-from overnight.experiment import Idea
+from overnight.experiment import Allowance, Idea
 from overnight.message import one_line
 from overnight.policies import expanded
 from overnight.printed import tail
@@ -93,7 +93,8 @@ class AcpAgent:
         assert self.table.command is not None
         spec = program_stage(self.table, bench, self.table.command)
         confined = spec.confinement is not None
-        talk = Talk(self.name, self.table, bench, transcript, before, confined)
+        table = _within(self.table, bench.allowance)
+        talk = Talk(self.name, table, bench, transcript, before, confined)
         stderr = bench.transcript.with_name(_STDERR)
         started, done = threading.Event(), threading.Event()
         with Ends.made() as ends, ThreadPoolExecutor(1, thread_name_prefix="acp") as thread:
@@ -153,6 +154,13 @@ class AcpAgent:
         if result.exit_code in _NOT_FOUND:
             return f"cannot be started by `{self.table.command}`; is it installed and on PATH?"
         return f"ended with exit code {result.exit_code} before its turn was over"
+
+
+def _within(table: AgentTable, left: Allowance) -> AgentTable:
+    """With a limit that keeps to the dollars that the campaign has left, too. The tokens that an
+    agent reports are those that its conversation holds."""
+    dollars = [most for most in (table.dollars, left.dollars) if most is not None]
+    return table.model_copy(update={"dollars": min(dollars, default=None)})
 
 
 def _trouble(words: str) -> Trouble:

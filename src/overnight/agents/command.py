@@ -9,9 +9,10 @@ from typing import ClassVar
 from overnight.agents.base import Reader, Workbench
 from overnight.agents.idea import take_idea
 from overnight.agents.program import brief_path, program_stage
-from overnight.errors import AgentError
+from overnight.errors import AgentError, Trouble
 from overnight.experiment import Idea
-from overnight.printed import tail
+from overnight.message import one_line
+from overnight.printed import exception_line, tail
 from overnight.stage import StageEnd, run_stage
 from overnight.tables import AgentTable
 
@@ -41,9 +42,12 @@ class CommandAgent:
         if result.end is StageEnd.DEADLINE:
             raise AgentError(
                 f"{self.name} was still working after {round(spec.budget_seconds, 1):g} s and was "
-                "ended"
+                "ended",
+                Trouble.HUNG,
             )
         if result.exit_code != 0 and not bench.stopping.is_set():
             words = tail(bench.transcript, 10)
-            raise AgentError(f"{self.name} ended with exit code {result.exit_code}\n{words}")
+            raised = exception_line(words)
+            how = f"exit code {result.exit_code}" + (f", {one_line(raised)}" if raised else "")
+            raise AgentError(f"{self.name} ended with {how}\n{words}")
         return idea

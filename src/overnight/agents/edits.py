@@ -142,8 +142,8 @@ def _only(lines: list[str], word: str) -> int:
     end = next((n for n, line in enumerate(lines) if line.startswith("<<<<<<< ")), len(lines))
     found = [n for n, line in enumerate(lines[:end]) if line.startswith(f"{word}:")]
     if len(found) != 1:
-        many = f"{len(found)} lines" if found else "no line"
-        raise BadReply(f"it has {many} that begin with `{word}:` before its blocks; write one")
+        many = f"{len(found)} lines that begin" if found else "no line that begins"
+        raise BadReply(f"it has {many} with `{word}:` before its blocks; write one")
     return found[0]
 
 

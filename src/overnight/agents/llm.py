@@ -109,6 +109,12 @@ class _Conversation:
             return self._made(reply)
         except BadReply as error:
             first = str(error)
+        if self._used_up:
+            raise AgentError(
+                f"{self.model.agent}: no change in its first reply: {first}. It was not asked "
+                "again, for what the campaign may use is used up",
+                Trouble.LIMIT,
+            )
         quoted = reply.text[:_MOST_QUOTED].strip() or "(nothing)"
         self._add(Message("assistant", (quoted,)), Message("user", (_again(first),)))
         try:
@@ -120,6 +126,14 @@ class _Conversation:
         except AgentError as error:
             words = f"{error} (asked again, for its first reply was no change: {first})"
             raise AgentError(words, error.trouble) from error
+
+    @property
+    def _used_up(self) -> bool:
+        """Whether this proposal has used what the campaign had left."""
+        left, used = self.bench.allowance, self.usage
+        tokens = (used.tokens_in or 0) + (used.tokens_out or 0)
+        over = left.tokens is not None and tokens >= left.tokens
+        return over or (left.dollars is not None and (used.dollars or 0.0) >= left.dollars)
 
     def _add(self, *messages: Message) -> None:
         self.messages += messages

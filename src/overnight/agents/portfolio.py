@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -85,6 +85,8 @@ class _Member:
     out: Out | None = None
     words: str = ""
     """Why it is out."""
+    told: bool = False
+    """Whether the person was."""
 
     def end(self, out: Out, words: str) -> None:
         self.out, self.words = out, words
@@ -131,17 +133,22 @@ class Portfolio:
         words = "; ".join(f"{m.agent.name} {m.words}" for m in self._members)
         return next(out for out in Out if out in why), words
 
-    def charge(self, accounts: Sequence[Spent]) -> list[str]:
-        """Hold what each has used in the campaign against its own caps. Who is out by it, a
-        sentence each."""
-        used, told = {one.agent: one for one in accounts}, []
+    def gone(self) -> Iterator[str]:
+        """Who is not asked any more though there may be changes left to propose, a sentence each;
+        everyone is told of once."""
+        for member in self._members:
+            if member.out in (Out.FAILED, Out.CAPPED) and not member.told:
+                member.told = True
+                yield f"{member.agent.name} {member.words}"
+
+    def charge(self, accounts: Sequence[Spent]) -> None:
+        """Hold what each has used in the campaign against its own caps."""
+        used = {one.agent: one for one in accounts}
         for member in self._members:
             name, caps = member.agent.name, caps_of(member.agent)
             member.left = caps.left(used.get(name, Spent(name)))
             if member.out is None and (cap := caps.reached(member.left)):
                 member.end(Out.CAPPED, f"has used up its {cap} of this campaign")
-                told.append(f"{name} {member.words}")
-        return told
 
     @property
     def rest(self) -> float:
