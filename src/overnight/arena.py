@@ -210,6 +210,11 @@ class Arena(Table):
         yield from (f"portfolio.{words}" for words in self.portfolio.mistakes())
         for name, agent in self.agents.items():
             yield from (f"agents.{name}.{words}" for words in agent.mistakes())
+        if 0 < self.judge.gain < self.metric.min_gain:
+            yield (
+                f"judge.gain: {self.judge.gain:g} has no effect below metric.min_gain = "
+                f"{self.metric.min_gain:g}; remove one of them"
+            )
         for name, bounds in self.constraints.items():
             yield from (f"constraints.{name}: {words}" for words in bounds.mistakes())
 
