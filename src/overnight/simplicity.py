@@ -108,10 +108,10 @@ def code_size(path: str, data: bytes) -> Size:
 
 def _nodes(tree: ast.Module) -> tuple[int, int]:
     """What the code weighs, and the characters of its docstrings."""
-    found = [n for n in ast.walk(tree) if isinstance(n, ast.Expr) and _is_string(n.value)]
-    aside = {id(node) for docstring in found for node in (docstring, docstring.value)}
+    found = [node for node in ast.walk(tree) if is_comment(node)]
+    aside = {id(inner) for remark in found for inner in ast.walk(remark)}
     weight = sum(_weight(node) for node in ast.walk(tree) if id(node) not in aside)
-    return weight, sum(len(ast.unparse(docstring)) for docstring in found)
+    return weight, sum(len(ast.unparse(remark)) for remark in found)
 
 
 def is_comment(node: ast.AST) -> bool:
