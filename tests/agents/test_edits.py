@@ -80,8 +80,8 @@ def test_a_text_with_the_words_of_the_form_in_it_can_be_written_whole(folder: Pa
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no line that begin with `TITLE:`"),
-        ("I cannot help with that.", "no line that begin with `TITLE:`"),
+        ("", "no line that begins with `TITLE:`"),
+        ("I cannot help with that.", "no line that begins with `TITLE:`"),
         (reply("X=1").replace("TITLE: another X", "TITLE:"), "TITLE says nothing"),
         ("TITLE: one\n" + reply("X=1"), "2 lines that begin with `TITLE:`"),
         (reply("X=1", expected="a lot"), "EXPECTED is `a lot`"),
