@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,8 +50,9 @@ def _entry(name: str, table: AgentTable, arena: Arena) -> Entry:
     except (UsageError, AgentError) as error:
         words = str(error).removeprefix(f"{name}: ").removeprefix(f"[agents.{name}]: ")
         return Entry(name, False, words)
-    program = table.command and shlex.split(table.command)[0]
-    if program and shutil.which(program) is None and table.kind == "acp":
+    words = (table.command or "").split() if table.kind == "acp" else []
+    program = next((word for word in words if "=" not in word), None)
+    if program and shutil.which(program) is None:
         return Entry(name, False, f"{program} is not on PATH; install it")
     return Entry(name, True, _access(runs, table, preset))
 
