@@ -52,12 +52,13 @@ OVER_ACP = {
 """Programs that speak the Agent Client Protocol themselves: their variables, what starts them."""
 
 
-def page_of(name: str) -> str:
-    """The table of arena.toml that this program's page shows."""
+def page_of(name: str) -> tuple[str, list[str]]:
+    """The table of arena.toml that this program's page shows, and the words of its command."""
     text = (Path(__file__).parents[2] / "docs" / "agents.md").read_text()
     section = text.partition(f"\n### {name}\n")[2].partition("\n##")[0]
     (table,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
-    return str(table)
+    (command,) = re.findall(r"^overnight (run .*)$", section, re.MULTILINE)
+    return str(table), str(command).split()
 
 
 @pytest.fixture(params=[name for name in PROGRAMS if name in CHOSEN])
@@ -83,7 +84,8 @@ class Night:
         (folder / "home").mkdir()
         self.env = {"HOME": str(folder / "home"), "PATH": f"{program.parent}:{os.environ['PATH']}"}
         given = {"timeout": "100s", "session": "fresh", **table}
-        text = table.get("text") or TABLE.format(page=page_of(name), url=models.address, **given)
+        page, self.command = page_of(name)
+        text = table.get("text") or TABLE.format(page=page, url=models.address, **given)
         self.toy = make_toy(folder / "arena", ARENA + text, run=RUN)
 
     def rehearsed(self) -> subprocess.CompletedProcess[str]:
@@ -94,7 +96,7 @@ class Night:
 
     def run(self, experiments: int) -> list[Mapping[str, object]]:
         """What the ledger says after the campaign, the baseline first."""
-        words = ("run", "--agent", self.name, "--experiments", str(experiments))
+        words = (*self.command, "--experiments", str(experiments))
         done = overnight(self.toy, *words, env=self.env, timeout=500)
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         logs = [*self.toy.glob(".overnight/logs/*/*/agent.log")]
