@@ -74,10 +74,23 @@ def test_it_says_when_the_incumbent_is_measured_again_beside_a_candidate(night: 
         assert "#4 WIDTH 64 → 96, #1 measured again" in printed(screen(night.summary()))
 
 
-def test_it_says_that_the_agent_thinks(night: Night) -> None:
+def test_it_says_that_the_agent_thinks_and_what_it_said_last(night: Night) -> None:
+    log = night.arena.state / "logs" / "t" / "4" / "agent.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     with CampaignLock(lock_path(night.arena, "t")):
         under_way(night, candidate=None)
-        assert "#4 the agent thinks, for" in printed(screen(night.summary()))
+        assert "#4 tuner thinks, for" in printed(screen(night.summary()))
+        log.write_text('* edit: value.py\n{"type":"event","of":"a program"}\n')
+        assert "#4 tuner thinks: * edit: value.py, for" in printed(screen(night.summary()))
+
+
+def test_it_says_why_every_agent_rests_until_something_is_tried_again(night: Night) -> None:
+    with CampaignLock(lock_path(night.arena, "t")):
+        words = "claude could not work (rate limit): the provider lets it ask no more for now"
+        night.ledger.add_event("t", "trouble", words=words)
+        assert words.partition(":")[0] in printed(screen(night.summary()))
+        night.add(5.0)
+        assert "could not work" not in printed(screen(night.summary()))
 
 
 def test_it_says_that_the_setup_runs(tmp_path: Path) -> None:

@@ -213,8 +213,7 @@ def running_text(summary: Summary) -> Text:
     if running is None:
         return Text("between experiments", style="dim")
     number = "" if running.n is None else f"#{running.n} "
-    words = one_line(running.description, 100) or "the agent thinks"
-    text = Text(f"{number}{words}", style="cyan")
+    text = Text(f"{number}{one_line(running.description, 100)}", style="cyan")
     if running.measured_since is None:
         return text.append(f", for {format_duration(_seconds_since(running.since))}")
     if running.measured != running.n:

@@ -15,6 +15,7 @@ from overnight.lock import driver_of
 from overnight.message import one_line
 from overnight.noise import Noise, noise_of
 from overnight.pace import walls
+from overnight.printed import tail
 from overnight.resume import lock_path
 from overnight.savings import Savings, savings
 from overnight.seeds import SEED
@@ -38,6 +39,7 @@ _ASIDE = {
     Purpose.REPLAY: "is measured again",
     Purpose.ABLATION: "is measured to see which wins carry weight",
 }
+_SAID_LINES = 20
 _RECENT = 50
 """Experiments from which the pace is told."""
 
@@ -50,7 +52,8 @@ class Running:
     """None for the setup."""
     phase: str
     """"setup", "agent" while a change is thought of, "measuring" once the candidate exists,
-    "holdout" or "replay" when an old one is measured for that."""
+    "resting" while no agent can be asked, "holdout" or "replay" when an old one is measured for
+    that."""
     description: str
     since: datetime
     """When the setup or the experiment began."""
@@ -290,7 +293,7 @@ def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
         noise=noise,
         fixed_seed=_fixed_seed(ledger, tag),
         driven=driven,
-        running=_running(ledger, tag, newest) if driven else None,
+        running=_running(arena, ledger, tag, newest) if driven else None,
         left=_left(ledger, tag, turns, recent) if driven else None,
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
@@ -320,7 +323,7 @@ def _noise(arena: Arena, kept: Sequence[Experiment], others: Iterable[Experiment
     return noise_of(series(arena, kept[-1]), [series(arena, e) for e in pool.values()])
 
 
-def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:
+def _running(arena: Arena, ledger: Ledger, tag: str, newest: datetime) -> Running | None:
     on_the_clock = ledger.measuring(tag)
     unfinished = ledger.unfinished(tag)
     if on_the_clock and (on_the_clock[2] is not Purpose.JUDGE or not unfinished):
@@ -328,11 +331,20 @@ def _running(ledger: Ledger, tag: str, newest: datetime) -> Running | None:
         return Running(n, purpose.value, _ASIDE[purpose], since, 0, n, since)
     if unfinished:
         e = unfinished[-1]
-        phase = "agent" if e.candidate is None else "measuring"
+        if e.candidate is None:
+            return Running(e.n, "agent", _thinking(arena, tag, e), e.started)
         clock = on_the_clock[:2] if on_the_clock else (None, None)
-        return Running(e.n, phase, e.description, e.started, len(e.measurements), *clock)
-    setup = [event for event in ledger.events(tag, "setup") if event.at > newest][-1:]
-    return Running(None, "setup", str(setup[0].data["words"]), setup[0].at) if setup else None
+        return Running(e.n, "measuring", e.description, e.started, len(e.measurements), *clock)
+    found = [event for event in ledger.events(tag, "setup", "trouble") if event.at > newest][-1:]
+    phases = {"setup": "setup", "trouble": "resting"}
+    return next((Running(None, phases[e.kind], str(e.data["words"]), e.at) for e in found), None)
+
+
+def _thinking(arena: Arena, tag: str, e: Experiment) -> str:
+    """Who thinks, and what it said last where that is no JSON."""
+    said = tail(arena.state / "logs" / tag / str(e.n) / "agent.log", _SAID_LINES).splitlines()
+    words = [line for line in said if line.strip() and not line.lstrip().startswith("{")]
+    return f"{e.agent} thinks" + (f": {one_line(words[-1])}" if words else "")
 
 
 def _left(

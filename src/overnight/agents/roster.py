@@ -50,8 +50,8 @@ def _entry(name: str, table: AgentTable, arena: Arena) -> Entry:
     except (UsageError, AgentError) as error:
         words = str(error).removeprefix(f"{name}: ").removeprefix(f"[agents.{name}]: ")
         return Entry(name, False, words)
-    words = (table.command or "").split() if table.kind == "acp" else []
-    program = next((word for word in words if "=" not in word), None)
+    line = (table.command or "").split() if table.kind == "acp" else []
+    program = next((word for word in line if "=" not in word), None)
     if program and shutil.which(program) is None:
         return Entry(name, False, f"{program} is not on PATH; install it")
     return Entry(name, True, _access(runs, table, preset))
