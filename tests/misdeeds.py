@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chatserver import reply, said, searched
 from models.ask import Ask
+from models.change import reply, said, searched
 from models.reply import Drop, Garble, Hang, Refuse, Reply, Say, Usage
 
 BEST = 3.0

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from acprun import agent as acp_agent
-from chatserver import KEY, ChatServer, reply
+from models.change import reply
+from models.reply import Say, Usage
+from models.server import KEY, ScriptedModels, answering
 from overnight import Campaign, Limits
 from overnight.agents.acp import AcpAgent
 from overnight.agents.llm import LlmAgent
@@ -20,9 +22,8 @@ from toy import ARENA, make_toy, overnight
 from writer import run, verdicts
 
 SAME = ARENA + "\n[judge]\nsame_programs = true\n"
-DEAR = {"read": 1000, "cached": 0, "written": 6000}
-"""$0.093 by LiteLLM's prices, whatever the reply was bounded to."""
 PRICE, WRITTEN = 0.093, 15e-6
+"""Dollars of a dear reply, and of each token that is written, by LiteLLM's prices."""
 SONNET = """
 [agents.sonnet]
 kind = "llm"
@@ -32,9 +33,14 @@ campaign = { dollars = %s }
 """
 
 
-def ran(toy: Path, server: ChatServer, *words: str) -> tuple[int, str]:
+def dear(text: str) -> Say:
+    """A reply for that price, whatever it was bounded to."""
+    return Say(reply(text), Usage(tokens_in=1000, tokens_out=6000, cached=0))
+
+
+def ran(toy: Path, server: ScriptedModels, *words: str) -> tuple[int, str]:
     """The exit code and all that was said."""
-    env = {"ANTHROPIC_API_BASE": server.url, "ANTHROPIC_API_KEY": KEY}
+    env = {"ANTHROPIC_API_BASE": server.address, "ANTHROPIC_API_KEY": KEY}
     done = overnight(toy, "run", "--tag", "t", *words, env=env, timeout=300)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
@@ -44,23 +50,23 @@ def experiments(toy: Path) -> list[dict[str, object]]:
     return found[1:]
 
 
-def most_out(server: ChatServer) -> list[int]:
+def most_out(server: ScriptedModels) -> list[int]:
     """The most tokens that each reply was allowed."""
-    return [asked.body["max_tokens"] for asked in server.asked]
+    return [ask.body["max_tokens"] for ask in server.asks]
 
 
 def test_an_agent_alone_ends_with_its_dollars_and_a_restart_gives_it_no_more(
     tmp_path: Path,
 ) -> None:
     toy = make_toy(tmp_path / "arena", SAME + SONNET % 0.15)
-    with ChatServer([reply("X=5"), reply("X=4")], usage=DEAR) as server:
+    with answering(dear("X=5"), dear("X=4")) as server:
         code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
-        assert (code, len(server.asked)) == (3, 2), said
+        assert (code, len(server.asks)) == (3, 2), said
         assert "It stopped: sonnet has used up its $0.15 of this campaign" in said
         first, second = most_out(server)
         assert first < 0.15 / WRITTEN and second < (0.15 - PRICE) / WRITTEN
         code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
-        assert (code, len(server.asked)) == (3, 2) and "has used up its $0.15" in said
+        assert (code, len(server.asks)) == (3, 2) and "has used up its $0.15" in said
     assert [e["cost"] for e in experiments(toy)] == pytest.approx([PRICE, PRICE])
 
 
@@ -68,18 +74,18 @@ def test_the_others_go_on_without_an_agent_that_has_used_up_its_share(tmp_path: 
     shares = '\n[portfolio]\nagents = ["sonnet", "tuner"]\nshares = { sonnet = 9.0, tuner = 1.0 }\n'
     text = SAME + SONNET % 0.15 + shares
     toy = make_toy(tmp_path / "arena", text, value="X=10  # -20..20\n")
-    with ChatServer([reply("X=5  # -20..20"), reply("X=4  # -20..20")], usage=DEAR) as server:
+    with answering(dear("X=5  # -20..20"), dear("X=4  # -20..20")) as server:
         code, said = ran(toy, server, "--experiments", "5")
-        assert code == 0 and len(server.asked) == 2, said
+        assert code == 0 and len(server.asks) == 2, said
     assert [e["agent"] for e in experiments(toy)] == ["sonnet"] * 2 + ["tuner"] * 3
     assert "note: sonnet has used up its $0.15 of this campaign" in said
 
 
 def test_too_little_for_a_proposal_is_an_end_too_and_nothing_is_sent_for_it(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", SAME + SONNET % (PRICE + 0.004))
-    with ChatServer([reply("X=5")], usage=DEAR) as server:
+    with answering(dear("X=5")) as server:
         code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
-        assert (code, len(server.asked)) == (3, 1), said
+        assert (code, len(server.asks)) == (3, 1), said
     assert "sonnet has too little left for a proposal: sonnet: the campaign leaves" in said
     _, last = experiments(toy)
     assert (last["verdict"], last["measurements"], last["cost"]) == ("invalid", [], 0.0)
@@ -87,41 +93,41 @@ def test_too_little_for_a_proposal_is_an_end_too_and_nothing_is_sent_for_it(tmp_
 
 def test_what_a_run_has_left_bounds_a_reply_as_well(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", SAME + SONNET % 99)
-    with ChatServer([reply("X=5"), reply("X=4"), reply("X=3")], usage=DEAR) as server:
+    with answering(dear("X=5"), dear("X=4"), dear("X=3")) as server:
         words = ("--agent", "sonnet", "--dollars", "0.15")
         code, said = ran(toy, server, *words)
-        assert (code, len(server.asked)) == (3, 2) and "the 0.15 dollars are spent" in said
+        assert (code, len(server.asks)) == (3, 2) and "the 0.15 dollars are spent" in said
         assert most_out(server)[1] < (0.15 - PRICE) / WRITTEN
         code, said = ran(toy, server, "--agent", "sonnet", "--tokens", "7100")
-        assert (code, len(server.asked)) == (3, 3), "each run has its own"
+        assert (code, len(server.asks)) == (3, 3), "each run has its own"
         assert "the campaign leaves tokens = 100, no room for a reply" in said
         assert most_out(server)[2] < 7100
 
 
-def priceless(server: ChatServer, **table: object) -> LlmAgent:
-    settings = {"kind": "llm", "model": "openai/my-own", "url": server.openai, **table}
+def priceless(server: ScriptedModels, **table: object) -> LlmAgent:
+    settings = {"kind": "llm", "model": "openai/my-own", "url": f"{server.address}/v1", **table}
     return LlmAgent("mine", AgentTable.model_validate(settings))
 
 
 def test_an_unknown_price_counts_as_nothing_unless_the_agent_has_a_cap_of_its_own(
     toy: Path,
 ) -> None:
-    with ChatServer([reply("X=5"), reply("X=4")]) as server:
+    with answering(reply("X=5"), reply("X=4")) as server:
         done = run(toy, priceless(server), experiments=2, dollars=0.01)
         assert verdicts(done) == ["keep", "keep", "keep"]
         capped = run(toy, priceless(server, campaign={"dollars": 5}), experiments=1)
-        assert capped[0].verdict == "invalid" and len(server.asked) == 2
+        assert capped[0].verdict == "invalid" and len(server.asks) == 2
         assert "knows no price of openai/my-own, so dollars = 5 cannot be" in capped[0].reason
 
 
 def test_tokens_of_a_campaign_are_kept_to(toy: Path) -> None:
-    usage = {"read": 2000, "cached": 0, "written": 1000}
-    with ChatServer([reply("X=5"), reply("X=4"), reply("X=3")], usage=usage) as server:
+    usage = Usage(tokens_in=2000, tokens_out=1000, cached=0)
+    with answering(*(Say(reply(f"X={n}"), usage) for n in (5, 4, 3))) as server:
         agent = priceless(server, campaign={"tokens": 8000})
         with Campaign.open(toy, "t") as campaign:
             stop = campaign.run(agent, Limits(experiments=9))
         assert stop.kind is StopKind.CAPPED and stop.kind.exit_code == 3, stop
-    assert len(server.asked) == 3 and most_out(server)[2] < 8000 - 2 * 3000
+    assert len(server.asks) == 3 and most_out(server)[2] < 8000 - 2 * 3000
 
 
 def test_time_that_an_agent_thinks_is_bounded_for_the_whole_campaign(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from chatserver import ChatServer, reply
+from models.server import answering
 from overnight import Arena, Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Agent, Workbench
 from overnight.agents.portfolio import Portfolio
@@ -25,7 +25,7 @@ from overnight.spent import Spent
 from overnight.stop import Left, Stretch
 from overnight.summary import summarize
 from overnight.tables import AgentTable
-from test_caps import DEAR, SAME, SONNET, experiments, ran
+from test_caps import SAME, SONNET, dear, experiments, ran
 from toy import ARENA, make_toy, overnight, write_toy
 from writer import Writer
 
@@ -303,7 +303,7 @@ def test_the_command_foretells_how_many_fit_into_its_hours(tmp_path: Path) -> No
 
 def test_the_command_foretells_what_models_cost(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", SAME + SONNET % 99)
-    with ChatServer([reply(f"X={n}") for n in range(9, 0, -1)], usage=DEAR) as server:
+    with answering(*(dear(f"X={n}") for n in range(9, 0, -1))) as server:
         words = ("--agent", "sonnet", "--experiments", "2")
         assert "; what proposals cost is not known yet" in ran(toy, server, *words)[1]
         code, shown = ran(toy, server, "--agent", "sonnet", "--dollars", "0.28")

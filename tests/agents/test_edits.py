@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatserver import reply, said, searched
+from models.change import reply, said, searched
 from overnight.agents.edits import BadReply, apply, parse, read_text
 from overnight.errors import Trouble
 

@@ -15,7 +15,7 @@ import pytest
 
 from models.ask import Ask
 from models.reply import Drop, Edit, Garble, Hang, Refuse, Reply, Run, Say, Usage
-from models.server import ScriptedModels
+from models.server import ScriptedModels, answering
 
 TASK = "Change LR in train.py"
 EDIT = Edit("train.py", "LR = 0.1", "LR = 0.2")
@@ -121,7 +121,8 @@ def test_chat_in_one_piece_and_in_events(serve: Serve) -> None:
     assert said[1]["choices"][0]["delta"]["tool_calls"][0]["function"]["name"] == "bash"
     assert said[-1]["choices"] == [] and said[-1]["usage"]["prompt_tokens"] == 1000
     assert said[-1]["usage"]["prompt_tokens_details"] == {"cached_tokens": 800}
-    assert {ask.authorization for ask in models.asks} == {"Bearer k"}
+    asked = {(ask.path, ask.headers["authorization"]) for ask in models.asks}
+    assert asked == {("/v1/chat/completions", "Bearer k")}
 
 
 def test_a_program_without_tools_gets_a_block_to_search_for(serve: Serve) -> None:
@@ -181,17 +182,16 @@ def test_a_refusal_is_said_in_the_format_that_was_asked_in(
     assert json.loads(refused.value.read())["error"]["type"] == kind
 
 
-def test_broken_and_missing_answers(serve: Serve) -> None:
-    broken: list[Reply] = [Garble(), Drop(), Hang(0.2)]
-    models = serve(lambda ask: broken[ask.count - 1])
-    address = f"{models.address}/v1/chat/completions"
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(post(address, chat(["bash"]))[1])
-    for least in (0, 0.2):
-        start = time.monotonic()
-        with pytest.raises(http.client.RemoteDisconnected):
-            post(address, chat(["bash"]))
-        assert time.monotonic() - start >= least
+def test_broken_and_missing_answers() -> None:
+    with answering(Garble(), Drop(), Hang(0.2)) as models:
+        address = f"{models.address}/v1/chat/completions"
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(post(address, chat(["bash"]))[1])
+        for least in (0, 0.2, 0.2):
+            start = time.monotonic()
+            with pytest.raises(http.client.RemoteDisconnected):
+                post(address, chat(["bash"]))
+            assert time.monotonic() - start >= least
 
 
 def test_a_hang_ends_with_the_server() -> None:
@@ -208,6 +208,11 @@ def test_a_hang_ends_with_the_server() -> None:
 def _ask_and_fail(models: ScriptedModels) -> None:
     with pytest.raises(OSError):
         post(f"{models.address}/v1/chat/completions", chat(["bash"]))
+
+
+def test_a_server_with_answers_in_turn_is_asked_for_nothing_else() -> None:
+    with pytest.raises(AssertionError, match="GET /v1/models"), answering("Hello.") as models:
+        urllib.request.urlopen(f"{models.address}/v1/models", timeout=10)
 
 
 def test_chores_do_not_reach_the_script(serve: Serve) -> None:

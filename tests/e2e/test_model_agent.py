@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chatserver import KEY, Answer, Asked, ChatServer, Fault, reply, said, searched
+from models.change import reply, said, searched
+from models.reply import Refuse, Reply
+from models.server import KEY, answering
 from toy import ARENA, VALUE, make_toy, overnight
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,12 +33,12 @@ def tables() -> list[str]:
     return re.findall(r"```toml\n(.*?)```", section(), re.DOTALL)
 
 
-def answers() -> list[Answer]:
+def answers() -> list[str | Reply]:
     return [
         said(searched(VALUE.strip(), "X=5"), "five", "5"),
         reply("X=90"),
         reply("exit 3"),
-        Fault(400),
+        Refuse(400),
         "I would rather not.",
         "I would rather not.",
     ]
@@ -52,8 +54,8 @@ def test_a_campaign_with_a_server_on_this_machine(tmp_path: Path) -> None:
     watched = tmp_path / "watched"
     (tmp_path / "hooks").mkdir()
     (tmp_path / "hooks" / "sitecustomize.py").write_text(WATCH)
-    with ChatServer(answers()) as server:
-        text = tables()[1].replace(":8080", f":{server.port}")
+    with answering(*answers()) as server:
+        text = tables()[1].replace("http://127.0.0.1:8080", server.address)
         toy = make_toy(tmp_path / "arena", f"{ARENA}\n{text}")
         path = os.pathsep.join([str(tmp_path / "hooks"), os.environ.get("PYTHONPATH", "")])
         env = {"PYTHONPATH": path, "WATCHED": str(watched), "OPENAI_API_KEY": KEY}
@@ -62,24 +64,21 @@ def test_a_campaign_with_a_server_on_this_machine(tmp_path: Path) -> None:
     assert "Warning" not in done.stderr and "litellm" not in (done.stdout + done.stderr).lower()
     verdicts = [e["verdict"] for e in log(toy)]
     assert verdicts == ["keep", "keep", "discard", "crash", "invalid", "invalid"]
-    assert len(server.asked) == 6 and KEY not in str([a.headers for a in server.asked])
+    assert len(server.asks) == 6 and KEY not in str([a.headers for a in server.asks])
     lines = [line for line in watched.read_text().splitlines() if "127.0.0.1" not in line]
     assert lines == [], "nobody else was called"
 
 
 def test_a_campaign_with_a_provider(tmp_path: Path) -> None:
-    def answer(asked: Asked) -> Answer:
-        return reply(f"X={9 - len(server.asked)}")
-
-    with ChatServer(answer) as server:
+    with answering(reply("X=8"), reply("X=7")) as server:
         toy = make_toy(tmp_path / "arena", f"{ARENA}\n{tables()[0]}")
-        env = {"ANTHROPIC_API_BASE": server.url, "ANTHROPIC_API_KEY": KEY}
+        env = {"ANTHROPIC_API_BASE": server.address, "ANTHROPIC_API_KEY": KEY}
         words = ("run", "--agent", "sonnet", "--experiments", "2")
         done = overnight(toy, *words, env=env, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [a.path for a in server.asked] == ["/v1/messages"] * 2
-    assert server.asked[0].headers["x-api-key"] == KEY
-    assert 1000 < server.asked[0].body["max_tokens"] < 0.5 / 15e-6
+    assert [a.path for a in server.asks] == ["/v1/messages"] * 2
+    assert server.asks[0].headers["x-api-key"] == KEY
+    assert 1000 < server.asks[0].body["max_tokens"] < 0.5 / 15e-6
     assert all(e["verdict"] == "keep" for e in log(toy))
     files = [f for f in toy.rglob("*") if f.is_file() and KEY.encode() in f.read_bytes()]
     assert files == [] and KEY not in done.stdout + done.stderr

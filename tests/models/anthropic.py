@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from models.ask import Body, Turn
+from models.ask import Body, Turn, joined
 from models.reply import Message
 from models.sse import events
 
@@ -28,26 +28,15 @@ def _turns(content: Any) -> Iterator[Turn]:
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     results = [block for block in blocks if block["type"] == "tool_result"]
     for block in results:
-        yield Turn(_text(block.get("content", "")), block["tool_use_id"])
+        yield Turn(joined(block.get("content", "")), block["tool_use_id"])
     if not results:
         texts = [block["text"] for block in blocks if block["type"] == "text"]
         yield Turn("\n".join(t for t in texts if not t.startswith("<system-reminder>")))
 
 
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(block.get("text", "") for block in content)
-
-
 def tools(body: Body) -> list[str]:
     """The names of the tools offered."""
     return [tool["name"] for tool in body.get("tools", [])]
-
-
-def streams(body: Body) -> bool:
-    """Whether the reply is to come in events."""
-    return bool(body.get("stream"))
 
 
 def plain(message: Message) -> bytes:

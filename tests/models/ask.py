@@ -53,9 +53,11 @@ class Ask:
     tools: tuple[str, ...]
     folder: str
     """Where the program says that it works; "" when it does not say."""
-    authorization: str
     count: int
     """Number of this request overall, from 1."""
+    path: str
+    headers: Mapping[str, str] = field(repr=False, compare=False)
+    """By their names in small letters."""
     body: Body = field(repr=False, compare=False)
 
     @property
@@ -67,6 +69,13 @@ class Ask:
     def latest(self) -> str:
         """The latest one."""
         return self.prompts[-1] if self.prompts else ""
+
+
+def joined(content: str | Sequence[Body]) -> str:
+    """The text of what comes whole or in parts."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text", "") for part in content)
 
 
 def carries_a_task(text: str) -> bool:
@@ -82,8 +91,9 @@ def read_ask(
     tools: Sequence[str],
     body: Body,
     said: str,
-    authorization: str,
     count: int,
+    path: str,
+    headers: Mapping[str, str],
 ) -> Ask:
     """An Ask from the parts that its wire format found; `said` is the request as it came."""
     prompts = [turn.text for turn in turns if turn.call is None and carries_a_task(turn.text)]
@@ -104,7 +114,8 @@ def read_ask(
         call=results[-1].call if results and steps else None,
         tools=tuple(tools),
         folder=folder[1] if folder else "",
-        authorization=authorization,
         count=count,
+        path=path,
+        headers=headers,
         body=body,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from models.ask import Body, Turn
+from models.ask import Body, Turn, joined
 from models.reply import Message
 from models.sse import events
 
@@ -22,26 +22,15 @@ def turns(body: Body) -> list[Turn]:
     found = []
     for message in body["messages"]:
         if message["role"] == "user":
-            found.append(Turn(_text(message["content"])))
+            found.append(Turn(joined(message["content"])))
         elif message["role"] == "tool":
-            found.append(Turn(_text(message["content"]), message["tool_call_id"]))
+            found.append(Turn(joined(message["content"]), message["tool_call_id"]))
     return found
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(part.get("text", "") for part in content)
 
 
 def tools(body: Body) -> list[str]:
     """The names of the tools offered."""
     return [tool["function"]["name"] for tool in body.get("tools") or []]
-
-
-def streams(body: Body) -> bool:
-    """Whether the reply is to come in events."""
-    return bool(body.get("stream"))
 
 
 def plain(message: Message) -> bytes:

@@ -45,7 +45,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Refuse:
-    """An error instead of a reply: 401, 429 with `retry-after`, 500, 529."""
+    """An error instead of a reply: 401, 429 with `retry-after`, 500, 529; or 200, with a body that
+    is no reply."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)

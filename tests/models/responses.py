@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from models.ask import Body, Turn
+from models.ask import Body, Turn, joined
 from models.chat import error as error
 from models.reply import Message
 from models.sse import events
@@ -21,26 +21,15 @@ def turns(body: Body) -> list[Turn]:
     found = []
     for item in given:
         if item.get("type") in _RESULTS:
-            found.append(Turn(_text(item["output"]), item["call_id"]))
+            found.append(Turn(joined(item["output"]), item["call_id"]))
         elif item.get("role") == "user":
-            found.append(Turn(_text(item["content"])))
+            found.append(Turn(joined(item["content"])))
     return found
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(part.get("text", "") for part in content)
 
 
 def tools(body: Body) -> list[str]:
     """The names of the tools offered; those without one have a type."""
     return [tool.get("name") or tool["type"] for tool in body.get("tools") or []]
-
-
-def streams(body: Body) -> bool:
-    """Whether the reply is to come in events."""
-    return bool(body.get("stream"))
 
 
 def plain(message: Message) -> bytes:

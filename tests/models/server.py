@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,9 +14,11 @@ from urllib.parse import urlsplit
 from models import anthropic, chat, gemini, responses
 from models.ask import Ask, Body, read_ask
 from models.plan import Step, plan
-from models.reply import Call, Drop, Garble, Hang, Message, Refuse, Reply, Usage
+from models.reply import Call, Drop, Garble, Hang, Message, Refuse, Reply, Say, Usage
 
 Script = Callable[[Ask], Reply]
+KEY = "sk-not-a-real-key-0123456789"
+"""One that is found wherever it gets to."""
 
 _WIRES: dict[str, Any] = {
     "anthropic": anthropic,
@@ -70,7 +73,9 @@ class ScriptedModels:
         """Where it serves, without a path: `http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def asked(self, wire: str, model: str, body: Body, said: str, authorization: str) -> Ask | None:
+    def asked(
+        self, wire: str, model: str, body: Body, said: str, path: str, headers: Mapping[str, str]
+    ) -> Ask | None:
         """The request, written down. None: a chore, which the script need not know of."""
         form = _WIRES[wire]
         tools = form.tools(body)
@@ -84,8 +89,9 @@ class ScriptedModels:
                 tools=tools,
                 body=body,
                 said=said,
-                authorization=authorization,
                 count=len(self.asks) + 1,
+                path=path,
+                headers=headers,
             )
             self.asks.append(ask)
         return ask
@@ -105,6 +111,16 @@ class ScriptedModels:
             with self._lock:
                 self._planned[call.id] = steps[1:], usage
         return Message(step.text, call or None, usage, ask.model, id_)
+
+
+@contextmanager
+def answering(*answers: str | Reply) -> Iterator[ScriptedModels]:
+    """A server that answers requests so, one after another, and the last one again and again; a
+    text is what the model says. Whoever asks it must ask for nothing but replies."""
+    replies = [Say(answer) if isinstance(answer, str) else answer for answer in answers]
+    with ScriptedModels(lambda ask: replies[min(ask.count, len(replies)) - 1]) as models:
+        yield models
+    assert not models.chores, models.chores
 
 
 class _Server(ThreadingHTTPServer):
@@ -145,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         said, models = raw.decode(), self.server.models
         body = json.loads(raw)
         model = model or body["model"]
-        ask = models.asked(wire, model, body, said, self._authorization())
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        ask = models.asked(wire, model, body, said, self.path, headers)
         if ask is None:
             self._chore(None, write=False)
             message = Message(_CHORE, None, Usage(), model, f"chore{len(models.chores)}")
@@ -173,14 +190,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _streams(self, wire: str, body: Body) -> bool:
         if wire == "gemini":
             return ":streamGenerateContent" in self.path
-        return bool(_WIRES[wire].streams(body))
+        return bool(body.get("stream"))
 
     def _kind(self, streams: bool) -> str:
         return "text/event-stream" if streams else "application/json"
-
-    def _authorization(self) -> str:
-        names = ("authorization", "x-api-key", "x-goog-api-key")
-        return next((self.headers[name] for name in names if name in self.headers), "")
 
     def _chore(self, answer: Any, status: int = 200, write: bool = True) -> None:
         self.server.models.chores.append(f"{self.command} {self.path}")
