@@ -7,13 +7,15 @@ moves the branch.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free
-from overnight.agents.keys import secret_in
+from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free, table_of
+from overnight.agents.keys import blot_out, redacted, secret_in
 from overnight.agents.portfolio import Turn
 from overnight.brief import Moment, write_brief
 from overnight.driven import Driven
@@ -119,13 +121,22 @@ class Attempts:
 
     def _ask(self, agent: Agent, bench: Workbench) -> Idea | None:
         """What it proposes; how long it took and what it learned is kept, whatever comes of it."""
-        begun = monotonic()
+        begun, table = monotonic(), table_of(agent)
+        clean = partial(redacted, table=table)
         try:
-            return self._answer(agent, bench)
+            idea = self._answer(agent, bench)
+            return idea and _cleaned(idea, clean)
+        except AgentError as error:
+            error.args = (clean(str(error)),)
+            if isinstance(error, Rejected):
+                error.idea = _cleaned(error.idea, clean)
+            raise
         finally:
             self._thought = monotonic() - begun
             who = note_writer(self._tag, bench.n, agent.name)
-            take_note(bench.folder, self._arena.state / NAME, who)
+            take_note(bench.folder, self._arena.state / NAME, who, clean)
+            for log in bench.transcript.parent.glob("agent*.log"):
+                blot_out(log, table)
 
     def _answer(self, agent: Agent, bench: Workbench) -> Idea | None:
         # In a thread, so that a stop is heard while the agent thinks; the block waits for its end.
@@ -295,6 +306,11 @@ class Attempts:
         closed = self._ledger.close_experiment(self._tag, experiment.n, closing)
         note_pruning(self._ledger, self._tag, closed)
         return closed
+
+
+def _cleaned(idea: Idea, clean: Callable[[str], str]) -> Idea:
+    """The idea without a key that its agent has seen."""
+    return replace(idea, title=clean(idea.title), hypothesis=clean(idea.hypothesis))
 
 
 def _used(agent: Agent, *reports: Usage | None) -> Usage:

@@ -234,6 +234,8 @@ def _wins(history: History) -> Section:
 
 def _near(history: History, noise: Noise) -> list[str]:
     """What was no better, or not by enough, and yet no worse than the noise explains."""
+    if noise.deterministic:
+        return []  # what was worse is worse
     scored = [e for e in history.finished if e.n and e.gain is not None]
     typical = median(abs(e.gain or 0.0) for e in scored) if scored else 0.0
     reach = max(noise.sigma, _NEAR * typical)

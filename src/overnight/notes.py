@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -126,11 +126,12 @@ def note_writer(tag: str, n: int, agent: str) -> str:
     return f"{tag}/{n}, {agent}"
 
 
-def take_note(folder: Path, path: Path, who: str) -> None:
+def take_note(folder: Path, path: Path, who: str, clean: Callable[[str], str]) -> None:
     """Add to the notes at `path` what an agent left in the arena's folder of its worktree, which
-    is then gone; nothing when it left none. Done again after a death, it is added once."""
+    is then gone; nothing when it left none. Done again after a death, it is added once. `clean`
+    takes out what nobody may read."""
     left = folder / LEFT
-    words = plain_text(left, MOST_BYTES)
+    words = clean(plain_text(left, MOST_BYTES) or "")
     if words:
         more = left.stat().st_size - MOST_BYTES
         keep_note(

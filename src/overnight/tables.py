@@ -297,6 +297,12 @@ class AgentTable(Table):
                     f"{key}: has no effect beside command, whose program nothing is known of; "
                     "write it into the command, or name a preset in its place"
                 )
+        for key in ("dollars", "tokens"):
+            if getattr(self.campaign, key) is not None:
+                yield (
+                    f"campaign.{key}: has no effect beside command, whose program reports none; "
+                    "use campaign.time, or name a preset in its place"
+                )
 
     def within(self, left: Allowance) -> AgentTable:
         """The same for a proposal that may use no more than this either."""

@@ -140,6 +140,83 @@ sed -i "s/X=10/X=4/" value.py"""
     assert "# Brief" in told or "## Strategy" in told, "the brief came on standard input"
 
 
+def test_a_program_in_an_environment_of_its_own_starts_confined(tmp_path: Path) -> None:
+    """As `uv tool install` leaves it: a link in ~/.local/bin to a script whose interpreter is a
+    link into a third folder."""
+    home = tmp_path / "home"
+    tool, pythons = home / ".local/share/uv/tools/aider-chat/bin", home / ".local/share/uv/python"
+    for folder in (tool, pythons / "cpython-3.12/bin", home / ".local/bin"):
+        folder.mkdir(parents=True)
+    (pythons / "cpython-3.12/bin/python3.12").write_text("#!/bin/sh\nsed -i s/X=10/X=4/ value.py\n")
+    (pythons / "cpython-3.12/bin/python3.12").chmod(0o755)
+    (tool / "python").symlink_to(pythons / "cpython-3.12/bin/python3.12")
+    (tool / "aider").write_text(f"#!{tool}/python\n")
+    (tool / "aider").chmod(0o755)
+    (home / ".local/bin/aider").symlink_to(tool / "aider")
+    toy = make_toy(tmp_path / "arena", ARENA)
+    env = {"HOME": str(home), "OPENAI_API_KEY": "sk-0123456789abcdef"}
+    env["PATH"] = f"{home}/.local/bin:{os.environ['PATH']}"
+    done = overnight(toy, "run", "--agent", "aider", "--experiments", "1", env=env)
+    told = json.loads(overnight(toy, "log", "--json").stdout)
+    assert {e["n"]: e["verdict"] for e in told} == {0: "keep", 1: "keep"}, done.stdout
+
+
+SAYS = """
+echo "Use $CODEX_API_KEY" > .overnight-idea.md
+echo "- the key is $CODEX_API_KEY" > .overnight-notes.md
+echo "$CODEX_API_KEY"
+sed -i "s/X=10/X=4/" value.py
+"""
+
+
+@pytest.mark.parametrize("agent", ["codex", "mine"])
+@pytest.mark.parametrize("script", [SAYS, 'echo "$CODEX_API_KEY"; exit 3'], ids=["edit", "failure"])
+def test_a_key_that_an_agent_tells_is_written_nowhere(
+    tmp_path: Path, agent: str, script: str
+) -> None:
+    """Neither into commits, notes and pages, nor into what the next agent is told."""
+    env = stub(tmp_path, "codex", script)
+    table = '\n[agents.mine]\ncommand = "codex"\nenv = ["CODEX_API_KEY"]\n'
+    toy = make_toy(tmp_path / "arena", ARENA + table)
+    key = "sk-0123456789abcdef"
+    env |= {"CODEX_API_KEY": key, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+    done = overnight(toy, "run", "--agent", agent, "--experiments", "1", env=env)
+    overnight(toy, "report", env=env)
+    brief = overnight(toy, "brief", env=env).stdout
+    files = [f.read_bytes() for f in (toy / ".overnight").rglob("*") if f.is_file()]
+    everything = b"".join(files) + git(toy, "log", "--all", "--format=%B").encode()
+    assert key not in done.stdout + done.stderr + brief and key.encode() not in everything
+    assert "[CODEX_API_KEY]" in brief, "that something stood there can be seen"
+
+
+def test_what_a_program_prints_holds_up_no_night(tmp_path: Path) -> None:
+    """A line that a pattern would take hours for, a number that is none, brackets without end."""
+    script = """python3 - <<'END'
+print('"turn.failed" ' * 300000)
+print('{' + chr(10) + '{', end=chr(10))
+print(chr(10).join(['{'] * 1000000))
+print('{"type":"turn.completed","usage":{"input_tokens":' + '9' * 400 + ',"output_tokens":-5}}')
+END"""
+    env = stub(tmp_path, "codex", script)
+    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.codex]\ntokens = 100000\n")
+    env |= {"CODEX_API_KEY": "k", "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+    words = ("run", "--agent", "codex", "--experiments", "1")
+    done = overnight(toy, *words, env=env, timeout=60)
+    (told,) = [e for e in json.loads(overnight(toy, "log", "--json").stdout) if e["n"] == 1]
+    assert "changed no editable file" in str(told["reason"]), done.stdout
+
+
+def test_shares_are_of_those_that_the_table_names(tmp_path: Path) -> None:
+    env = stub(tmp_path, "codex", 'echo "X=$((9 - $OVERNIGHT_EXPERIMENT))" > value.py')
+    table = '\n[portfolio]\nagents = ["c"]\ntuner = false\nshares = { c = 1 }\n'
+    tables = "".join(f'\n[agents.{name}]\ncommand = "codex"\n' for name in "cde")
+    toy = make_toy(tmp_path / "arena", ARENA + table + tables)
+    env["PATH"] += f":{os.environ['PATH']}"
+    overnight(toy, "run", "--agent", "d,e", "--experiments", "8", env=env)
+    told = json.loads(overnight(toy, "log", "--json").stdout)
+    assert {e["agent"] for e in told} == {"baseline", "d", "e"}
+
+
 def test_a_key_that_an_agent_puts_into_its_change_is_committed_nowhere(tmp_path: Path) -> None:
     env = stub(tmp_path, "codex", 'echo "X=4 # $CODEX_API_KEY" > value.py; echo "$CODEX_API_KEY"')
     toy = make_toy(tmp_path / "arena", ARENA)

@@ -244,7 +244,7 @@ def _agents_that_cannot_work_cost_no_experiment(done: Night) -> None:
         assert re.match(rf"api could not work \({step.reason}\): ", words), (step.name, words)
         assert "Traceback" not in words
     (out,) = done.warnings
-    assert "claude cannot sign in" in out and "the campaign goes on without it" in out
+    assert "claude needs a person (sign-in)" in out and "the campaign goes on without it" in out
     assert done.script.taken["claude"][-1].name == "expired sign-in"
     assert done.of("claude")[-1].n < EXPERIMENTS / 2, "the others went on"
 
@@ -337,7 +337,7 @@ def _the_table_agrees_with_the_ledger(done: Night) -> None:
     ]
 
 
-def test_a_cap_on_dollars_is_kept_to_but_for_one_call(toy: Path) -> None:
+def test_a_cap_on_dollars_is_kept_to_by_the_last_call_too(toy: Path) -> None:
     script = Script({"claude": misdeeds.honest(misdeeds.whole)}, MODELS)
     cap = 3.5 * 0.0018
     with ScriptedModels(script) as server:
@@ -345,12 +345,12 @@ def test_a_cap_on_dollars_is_kept_to_but_for_one_call(toy: Path) -> None:
         words = ["--agent", "claude", "--experiments", "50", "--dollars", f"{cap:f}"]
         done = overnight(toy, "run", *words, "--tag", "t", timeout=300)
     assert done.returncode == 3, done.stdout + done.stderr
-    assert f"the {cap:g} dollars are spent" in done.stdout and "Traceback" not in done.stderr
+    assert "too little left for a proposal" in done.stdout and "Traceback" not in done.stderr
     handed = script.world.handed["claude"]
-    assert cost(handed[:-1]) < cap <= cost(handed) and len(handed) >= 3
+    assert 0 < cost(handed) <= cap
     with Campaign.open(toy, "t") as campaign:
         used, last = campaign.ledger.used("t", 1), campaign.history.latest
-    assert used.dollars == pytest.approx(cost(handed)) and last.n == len(handed)
+    assert used.dollars == pytest.approx(cost(handed)) and last.n >= len(handed)
 
 
 def test_a_reply_that_is_no_change_is_not_sent_back_where_the_tokens_are_used_up(
@@ -360,12 +360,12 @@ def test_a_reply_that_is_no_change_is_not_sent_back_where_the_tokens_are_used_up
     asked_twice = misdeeds.MODEL[6]
     script = Script({"api": [better, asked_twice, better, better]}, MODELS)
     with ScriptedModels(script) as server, _begun(toy, server) as campaign:
-        stop = campaign.run(agent_named("api", campaign.arena), Limits(tokens=2000))
+        stop = campaign.run(agent_named("api", campaign.arena), Limits(tokens=3000))
         _, first, second = campaign.ledger.experiments("t")
-    assert (stop.kind, stop.kind.exit_code) == (StopKind.TOKENS, 3)
+    assert (stop.kind, stop.kind.exit_code) == (StopKind.CAPPED, 3)
     assert len(server.asks) == 2
     assert (first.verdict, second.verdict) == ("keep", "invalid")
-    assert "It was not asked again" in second.reason and second.tokens_in == 1020
+    assert "no room for a reply" in second.reason and second.tokens_in == 1020
 
 
 def _begun(toy: Path, server: ScriptedModels) -> Campaign:

@@ -11,6 +11,7 @@ from overnight.agents.library import price_of
 from overnight.agents.preset import Preset
 from overnight.errors import Trouble
 from overnight.experiment import Usage
+from overnight.sandboxes.runtime import program_paths
 from overnight.tables import AgentTable
 
 
@@ -21,11 +22,16 @@ def obstacle(name: str, table: AgentTable, preset: Preset) -> str | None:
         return missing(name, preset)
     if preset.model_needed and not (table.model or (table.url and preset.server.model)):
         return f"{name}: {preset.program} has no model of its own; set model in [agents.{name}]"
-    if table.dollars and not _knows_dollars(table, preset):
+    if (dollars := table.dollars or table.campaign.dollars) and not _knows_dollars(table, preset):
         return (
             f"{name}: {preset.program} reports no dollars, and no price is known of its model, so "
-            f"dollars = {table.dollars:g} cannot be kept to; write tokens = … in its place, or "
+            f"dollars = {dollars:g} cannot be kept to; write tokens = … in its place, or "
             "set model to one that LiteLLM knows (pip install 'overnight[llm]')"
+        )
+    if unset := [variable for variable in table.env if not os.environ.get(variable)]:
+        return (
+            f"{name}: the variable {unset[0]}, which [agents.{name}] names in env, is not set; "
+            f"`export {unset[0]}=…` in the shell that starts overnight"
         )
     if not signed_in(table, preset):
         words = sign_in_words(preset)
@@ -34,7 +40,9 @@ def obstacle(name: str, table: AgentTable, preset: Preset) -> str | None:
 
 
 def _knows_dollars(table: AgentTable, preset: Preset) -> bool:
-    if preset.output.dollars or "dollars" in preset.options:
+    if (preset.output.dollars or "dollars" in preset.options) and (
+        preset.server.prices or not table.url
+    ):
         return True
     return table.model is not None and price_of(table.model, Usage(0, 0, 0)) is not None
 
@@ -60,22 +68,14 @@ def sign_in_words(preset: Preset) -> str:
 def reaching(table: AgentTable, preset: Preset) -> AgentTable:
     """The table with what the program needs to start, and to be signed in: its key and its sign-in,
     unless the table names variables of its own or a server."""
-    own = _installation(preset)
+    program = shutil.which(preset.program)
+    own = [str(path) for path in program_paths(Path(program))] if program else []
     if table.url:
         return table.model_copy(update={"data": (*table.data, *own)})
     keys = () if table.env else _keys_set(table, preset)
     passes = (name for name in preset.passes if name in os.environ)
     env, data = (*table.env, *keys, *passes), (*table.data, *_sign_ins(preset), *own)
     return table.model_copy(update={"env": tuple(dict.fromkeys(env)), "data": data})
-
-
-def _installation(preset: Preset) -> list[str]:
-    """What belongs to the program beside its executable, where that is a link to it."""
-    real = Path(shutil.which(preset.program) or "/").resolve()
-    packages = [folder for folder in real.parents if folder.name == "node_modules"]
-    if packages:
-        return [str(packages[-1])]
-    return [] if real.parent.name in ("bin", "") else [str(real.parent)]
 
 
 def _keys_set(table: AgentTable, preset: Preset) -> list[str]:

@@ -14,10 +14,12 @@ from overnight.candidate import plain_text
 from overnight.experiment import Usage
 from overnight.tables import AgentTable
 
-_MOST_BYTES = 20_000_000
+_MOST_BYTES = 10_000_000
 _MOST_FILES = 20
 _LOOK_SECONDS = 2.0
 """Between two looks while it runs."""
+_RARELY = 20
+"""So many times as long as a look took passes until the next one."""
 
 
 class Account:
@@ -33,7 +35,7 @@ class Account:
         self._before = before
         self._home = bench.place / "home"
         self._dollars, self._tokens = table.dollars, table.tokens
-        self._looked = time.monotonic()
+        self._next_look = time.monotonic() + _LOOK_SECONDS
         self._already = self._partial()
         self.over = ""
         """Which share is used up, in words."""
@@ -42,9 +44,10 @@ class Account:
         """Whether the share is used up."""
         if self._dollars is None and self._tokens is None:
             return False
-        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+        if (begun := time.monotonic()) >= self._next_look:
             self.look()
-            self._looked = time.monotonic()
+            now = time.monotonic()
+            self._next_look = now + max(_LOOK_SECONDS, _RARELY * (now - begun))
         return bool(self.over)
 
     def look(self) -> Usage:
@@ -99,7 +102,10 @@ class Account:
     def _text(self, glob: str | None) -> str:
         if glob is None:
             return self.printed()
-        files = sorted(self._home.glob(glob))[:_MOST_FILES]
+        # No link that the agent left leads out of its home.
+        home = self._home.resolve()
+        inside = (file for file in self._home.glob(glob) if file.resolve().is_relative_to(home))
+        files = sorted(inside)[:_MOST_FILES]
         return "\n".join(plain_text(file, _MOST_BYTES) or "" for file in files)
 
 

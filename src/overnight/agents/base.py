@@ -101,10 +101,16 @@ def is_free(agent: Agent) -> bool:
     return bool(getattr(agent, "free", False))
 
 
-def caps_of(agent: Agent) -> CampaignCaps:
-    """What it may use in a campaign, by its table [agents.NAME]; none without one."""
+def table_of(agent: Agent) -> AgentTable | None:
+    """Its table [agents.NAME], if it has one."""
     table = getattr(agent, "table", None)
-    return table.campaign if isinstance(table, AgentTable) else CampaignCaps()
+    return table if isinstance(table, AgentTable) else None
+
+
+def caps_of(agent: Agent) -> CampaignCaps:
+    """What it may use in a campaign; nothing is said without a table."""
+    table = table_of(agent)
+    return table.campaign if table else CampaignCaps()
 
 
 class Rejected(AgentError):

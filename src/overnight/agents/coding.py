@@ -18,7 +18,7 @@ from overnight.agents.account import Account
 from overnight.agents.base import Reader, Workbench
 from overnight.agents.idea import take_idea
 from overnight.agents.kept import Conversation, Kept
-from overnight.agents.keys import keys_of, redacted
+from overnight.agents.keys import keys_of
 from overnight.agents.preset import Preset, filled
 from overnight.agents.program import brief_path, program_stage
 from overnight.errors import AgentError, Trouble
@@ -61,8 +61,7 @@ class CodingAgent:
         spec = self._spec(table, bench, before)
         account = Account(table, self.preset, bench, before)
         result = run_stage(replace(spec, watch=account.reached), bench.stopping)
-        _without_keys(bench.transcript, table)
-        usage, said = account.look(), redacted(account.last_words(), table)
+        usage, said = account.look(), account.last_words()
         first = next((line for line in map(one_line, said.splitlines()) if line), "")
         idea = take_idea(bench.folder, first or f"{self.name}, experiment {bench.n}")
         if bench.stopping.is_set():
@@ -141,10 +140,3 @@ def _put(home: Path, path: str, content: str) -> None:
             place.unlink()
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(content, encoding="utf-8")
-
-
-def _without_keys(transcript: Path, table: AgentTable) -> None:
-    """Agents print what they see, and they may see their key."""
-    text = transcript.read_text(encoding="utf-8", errors="replace")
-    if (clean := redacted(text, table)) != text:
-        transcript.write_text(clean, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from overnight.errors import AgentError, Trouble
 from overnight.tables import AgentTable
@@ -30,14 +31,23 @@ def keys_of(agent: str, table: AgentTable) -> str | None:
     return "none" if table.url else None
 
 
-def redacted(text: str, table: AgentTable) -> str:
-    """The text with the variable's name in place of every key in this process's environment."""
-    names = {name for name in os.environ if _SECRET.search(name)} | {_name_of_key(table) or ""}
+def redacted(text: str, table: AgentTable | None = None) -> str:
+    """The text with the variable's name in place of every key in this process's environment, and of
+    the one that the table names."""
+    names = {name for name in os.environ if _SECRET.search(name)}
+    names |= {_name_of_key(table) or ""} if table else set()
     for name in sorted(names, key=lambda name: -len(os.environ.get(name, ""))):
         value = os.environ.get(name, "")
         if len(value) >= _LEAST:
             text = text.replace(value, f"[{name}]")
     return text
+
+
+def blot_out(path: Path, table: AgentTable | None) -> None:
+    """Redact a log. Agents print what they see, and they may see their key."""
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    if (clean := redacted(text, table)) != text:
+        path.write_text(clean, encoding="utf-8", errors="surrogateescape")
 
 
 def secret_in(text: str) -> str | None:

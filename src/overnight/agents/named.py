@@ -44,7 +44,9 @@ def portfolio_named(names: str, arena: Arena) -> Portfolio:
         return Portfolio(agents)
     if table.tuner and "tuner" not in chosen and _has_constants(arena):
         agents.append(agent_named("tuner", arena))
-    return Portfolio(agents, table.shares, table.dollars_per_hour)
+    # Shares are of those that the table names; of others nothing is said.
+    shares = table.shares if names == PORTFOLIO else None
+    return Portfolio(agents, shares, table.dollars_per_hour)
 
 
 def _has_constants(arena: Arena) -> bool:

@@ -18,6 +18,8 @@ from overnight.tables import Table
 
 _ALONE = re.compile(r"\{(model|turns|dollars|resume|server|files)\}")
 """An argument that stands for several, or for none."""
+_MOST_PRINTED, _MOST_LINE = 200_000, 2000
+"""Characters that are looked at for a failure."""
 _NAMED = re.compile(r"\{(\w+)\}")
 
 
@@ -38,6 +40,8 @@ class Server(Table):
     """The format that the server must speak."""
     model: str | None = None
     """What it is asked for where nobody says which."""
+    prices: bool = True
+    """Whether the program knows what its answers cost."""
     arguments: tuple[str, ...] = ()
     options: Mapping[Literal["model"], tuple[str, ...]] = {}
     """In place of the preset's."""
@@ -91,8 +95,11 @@ class Preset(Table):
                 yield filled(part, words)
 
     def failure(self, printed: str) -> Failure | None:
-        """The first failure that the output tells of."""
-        return next((f for f in self.failures if re.search(f.pattern, printed)), None)
+        """The first failure that the end of the output tells of. Lines are cut: a pattern may take
+        the square of a line's length."""
+        lines = printed[-_MOST_PRINTED:].split("\n")
+        text = "\n".join(line[:_MOST_LINE] for line in lines)
+        return next((f for f in self.failures if re.search(f.pattern, text)), None)
 
 
 def filled(text: str, words: Mapping[str, str]) -> str:

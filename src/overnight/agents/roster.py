@@ -30,7 +30,8 @@ def roster(arena: Arena) -> Iterator[Entry]:
     """Those of arena.toml first, then those that need no word there."""
     for name, table in arena.agents.items():
         yield _entry(name, table, arena)
-    yield Entry("tuner", True, "built in, needs no model")
+    if "tuner" not in arena.agents:
+        yield Entry("tuner", True, "built in, needs no model")
     for name in presets():
         if name not in arena.agents:
             yield _entry(name, AgentTable(), arena)

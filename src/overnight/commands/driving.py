@@ -81,7 +81,9 @@ def run(
         str | None, typer.Option(help="tuner, NAME, patches:FOLDER, command:LINE; or NAME,NAME,….")
     ] = None,
     experiments: Experiments = None,
-    hours: Annotated[float | None, typer.Option(min=0, help="Stop after this many hours.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0, max=100_000, help="Stop after this many hours.")
+    ] = None,
     target: Annotated[float | None, typer.Option(help="Stop when the metric is this good.")] = None,
     plateau: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many experiments without a win.")
@@ -115,7 +117,7 @@ def _drive(
 
     with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         default = PORTFOLIO if campaign.arena.portfolio.agents else "tuner"
-        portfolio = portfolio_named(agent or default, campaign.arena)
+        portfolio = portfolio_named(default if agent is None else agent, campaign.arena)
         told = say(campaign.warnings)
         known = Past.read(campaign.arena, campaign.workspace, campaign.ledger, campaign.tag, limits)
         ahead = preflight(campaign.arena, portfolio, limits, known)

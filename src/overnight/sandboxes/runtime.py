@@ -75,6 +75,21 @@ def _installation(folder: Path, home: Path) -> Iterator[Path]:
             yield from _own_prefix(python, home)
 
 
+def program_paths(program: Path) -> list[Path]:
+    """What a program of the person's needs beside its executable: the package that it is a link
+    into, and the interpreter of that."""
+    real, home = program.resolve(), Path.home()
+    packages = [folder for folder in real.parents if folder.name == "node_modules"]
+    if packages:
+        found = packages[-1:]
+    elif real.parent.name == "bin":
+        python = (real.parent / "python").resolve()
+        found = [*_own_prefix(real, home), *(_own_prefix(python, home) if python.is_file() else ())]
+    else:
+        found = [real if home.is_relative_to(real.parent) else real.parent]
+    return [path for path in found if not _covered(path)]
+
+
 def _own_prefix(program: Path, home: Path) -> Iterator[Path]:
     prefix = program.parents[1]
     if prefix != home / ".local" and not home.is_relative_to(prefix):
