@@ -23,7 +23,7 @@ from overnight.errors import AgentError, OvernightError, Trouble
 from overnight.experiment import FREE, Closing, Experiment, Idea, Usage, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
 from overnight.measuring import Measuring, StoppedAtOnce
-from overnight.message import candidate_message, kept_message, one_line
+from overnight.message import candidate_message, change_in_words, kept_message, one_line
 from overnight.notes import NAME, note_writer, take_note
 from overnight.policies import PRIVATE
 from overnight.printed import tail
@@ -198,7 +198,10 @@ class Attempts:
             raise AgentError(f"{agent.name}: its brief cannot be counted: {words}") from error
 
     def _commit(self, n: int, parent: str, place: Path, idea: Idea) -> Experiment:
-        """Make the candidate; an experiment with a verdict when that is refused."""
+        """Make the candidate; an experiment with a verdict when that is refused. A change without a
+        title is called after its own lines."""
+        untitled = not idea.title
+        idea = replace(idea, title=idea.title or f"experiment {n}")
         made = self._workspace.commit(
             parent, place / "tree", self._arena.is_editable, candidate_message(self._tag, n, idea)
         )
@@ -209,14 +212,18 @@ class Attempts:
             if (tip := self._history.tip).verdict is Verdict.PROVISIONAL:
                 words += f" beyond #{tip.n}, which is provisional: further experiments confirm it"
             return self._refuse(n, idea, Verdict.INVALID, words, made.dropped)
-        if wrong := self._wrong_with(self._workspace.diff(parent, made.commit)):
+        diff, commit = self._workspace.diff(parent, made.commit), made.commit
+        if wrong := self._wrong_with(diff):
             return self._refuse(n, idea, Verdict.INVALID, wrong, made.dropped)
-        program = self.programs.digest(made.commit)
+        if untitled:
+            idea = replace(idea, title=change_in_words(diff))
+            commit = self._workspace.reword(commit, candidate_message(self._tag, n, idea))
+        program = self.programs.digest(commit)
         if again := self.programs.refusal(program):
             return self._refuse(n, idea, Verdict.INVALID, again, made.dropped)
-        self._workspace.refs.record(self._tag, n, made.commit)
+        self._workspace.refs.record(self._tag, n, commit)
         return self._ledger.record_candidate(
-            self._tag, n, made.commit, idea, made.dropped, program, self._thought
+            self._tag, n, commit, idea, made.dropped, program, self._thought
         )
 
     def _last_words(self, n: int) -> str:

@@ -206,6 +206,18 @@ END"""
     assert "changed no editable file" in str(told["reason"]), done.stdout
 
 
+def test_a_change_without_a_word_is_called_after_its_lines(tmp_path: Path) -> None:
+    env = stub(tmp_path, "codex", "sed -i s/X=10/X=4/ value.py")
+    toy = make_toy(tmp_path / "arena", ARENA)
+    env |= {"CODEX_API_KEY": "k", "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+    overnight(toy, "run", "--agent", "codex", "--experiments", "1", env=env)
+    told = {e["n"]: e for e in json.loads(overnight(toy, "log", "--json").stdout)}
+    assert told[1]["description"] == "value.py: X=10 → X=4"
+    assert (
+        git(toy, "log", "-1", "--format=%s", str(told[1]["candidate"])) == "value.py: X=10 → X=4\n"
+    )
+
+
 def test_shares_are_of_those_that_the_table_names(tmp_path: Path) -> None:
     env = stub(tmp_path, "codex", 'echo "X=$((9 - $OVERNIGHT_EXPERIMENT))" > value.py')
     table = '\n[portfolio]\nagents = ["c"]\ntuner = false\nshares = { c = 1 }\n'

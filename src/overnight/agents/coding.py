@@ -62,8 +62,8 @@ class CodingAgent:
         account = Account(table, self.preset, bench, before)
         result = run_stage(replace(spec, watch=account.reached), bench.stopping)
         usage, said = account.look(), account.last_words()
-        first = next((line for line in map(one_line, said.splitlines()) if line), "")
-        idea = take_idea(bench.folder, first or f"{self.name}, experiment {bench.n}")
+        idea = take_idea(bench.folder, "")
+        idea = replace(idea, hypothesis=idea.hypothesis or one_line(said, _MOST_SAID))
         if bench.stopping.is_set():
             return idea
         if not bench.edited():
