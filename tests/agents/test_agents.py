@@ -51,7 +51,7 @@ def test_names_lead_to_agents(tmp_path: Path) -> None:
         ("tunner", "Did you mean tuner?"),
         ("patches:nowhere", "there is no such folder"),
         ("command:", "names no program"),
-        ("claude", "add your own as"),
+        ("somebody", "add your own as"),
     ],
 )
 def test_an_agent_that_is_not_there_says_which_are(tmp_path: Path, name: str, words: str) -> None:

@@ -7,7 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from overnight.agents.named import agent_named
+from overnight.agents.preset import presets
 from overnight.arena import Arena
 from overnight.template import make_demo
 from toy import ARENA, git
@@ -57,14 +60,22 @@ def test_the_arena_of_the_guide_is_a_valid_arena() -> None:
     assert arena.judge.rule == "confirm" and arena.run.env == ("CUDA_VISIBLE_DEVICES",)
 
 
-def test_every_table_of_the_agents_page_leads_to_an_agent() -> None:
+def test_every_table_of_the_agents_page_leads_to_an_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for preset in presets().values():
+        (tmp_path / preset.program).write_text("#!/bin/sh\n")
+        (tmp_path / preset.program).chmod(0o755)
+        for key in preset.keys:
+            monkeypatch.setenv(key, "a-key")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     names = []
     for text in blocks("docs/agents.md", "toml"):
         if "[agents." not in text:
             continue  # of another program's settings
         arena = Arena.parse(ARENA + text, ROOT)
         names += [agent_named(name, arena).name for name in arena.agents]
-    assert {"claude-acp", "gemini-acp", "codex-acp", "opencode-acp"} <= set(names)
+    assert {*presets(), "claude-acp", "gemini-acp", "codex-acp", "opencode-acp"} <= set(names)
 
 
 def test_the_demo_trains_a_language_model_and_leaves_everything_that_it_promises(

@@ -142,7 +142,7 @@ def test_who_cannot_sign_in_is_not_asked_again(toy: Path) -> None:
     assert [e.agent for e in done] == ["failing", "good", "good", "good", "good"]
     with Campaign.open(toy, "u") as campaign:
         warnings = [event.data["words"] for event in campaign.ledger.events("u", "warning")]
-    said = "failing cannot sign in: the key was refused; run `x login`"
+    said = "failing needs a person (sign-in): the key was refused; run `x login`"
     assert warnings == [f"{said}; the campaign goes on without it"]
 
 
