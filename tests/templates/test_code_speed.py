@@ -145,7 +145,7 @@ def test_the_proofs_are_kept_and_refused_in_a_campaign(arena: Path) -> None:
     with (place / "arena.toml").open("a") as contract:
         contract.write('\n[judge]\nrule = "greedy"\n')
     git(place, "commit", "-qam", "one measurement each")
-    done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs")
+    done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs", timeout=400)
     assert done.returncode == 0, done.stderr
     found = json.loads(overnight(place, "log", "--json").stdout)
     assert [one["verdict"] for one in found] == ["keep", "invalid", "keep"], done.stdout

@@ -287,7 +287,7 @@ def test_a_peek_sees_nothing(peeking: Path, sandbox: str) -> None:
 
 def test_the_proofs_are_kept_and_refused(peeking: Path) -> None:
     place = peeking
-    done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs")
+    done = overnight(place, "run", "--experiments", "2", "--agent", "patches:proofs", timeout=400)
     assert done.returncode == 0, done.stderr
     found = json.loads(overnight(place, "log", "--json").stdout)
     assert [one["verdict"] for one in found] == ["keep", "discard", "keep"], done.stdout
