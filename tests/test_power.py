@@ -83,20 +83,26 @@ def test_what_was_not_measured_with_the_arenas_settings_is_said(
         assert f"{name} = {value}" in words
 
 
-def test_the_pairs_are_those_that_the_arenas_own_settings_ask_for(tmp_path: Path) -> None:
+def test_the_whole_table_speaks_of_the_same_settings_and_says_which_differ(tmp_path: Path) -> None:
     least = ARENA.replace("[run]", "min_gain = 0.02\n\n[run]", 1)
-    arenas = {
-        "plain": ARENA,
-        "strict": f"{ARENA}\n[judge]\nfalse_keep = 0.0005\nmax_repeats = 50\n",
-        "least": least,
-    }
-    toys = {name: make_toy(tmp_path / name, text) for name, text in arenas.items()}
-    pairs = {name: pairs_of(said_of(toy, *NOISE)) for name, toy in toys.items()}
-    assert pairs["plain"][:2] == [None, 20] and pairs["strict"][0] is None
-    for few, many in zip(pairs["plain"][1:], pairs["strict"][1:], strict=True):
-        assert few and many and few < many
-    # One sigma above a least gain of one sigma is what two sigmas are.
-    assert pairs["least"][:2] == [None, None] and pairs["least"][3] == pairs["plain"][1]
+    strict = f"{ARENA}\n[judge]\nfalse_keep = 0.0005\nmax_repeats = 50\n"
+    plain, *others = (
+        said_of(make_toy(tmp_path / name, text), *NOISE)
+        for name, text in (("plain", ARENA), ("strict", strict), ("least", least))
+    )
+    assert pairs_of(plain)[:2] == [None, 20] and plain["differs"] == {}
+    assert [pairs_of(said) for said in others] == [pairs_of(plain)] * 2
+    assert [set(said["differs"]) for said in others] == [
+        {"judge.false_keep", "judge.max_repeats"},
+        {"metric.min_gain"},
+    ]
+
+
+@pytest.mark.parametrize("option", ["--noise", "--hours", "--seconds"])
+def test_a_number_without_bounds_is_a_sentence(toy: Path, option: str) -> None:
+    done = overnight(toy, "power", *NOISE, option, "inf")
+    assert done.returncode == 2 and "expected a number below" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_noise_there_is_no_table_and_no_picture(toy: Path) -> None:
