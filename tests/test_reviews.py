@@ -65,7 +65,8 @@ def test_planted_gains_stay_and_planted_harms_do_not(tmp_path: Path) -> None:
         e = experiments[n]
         assert "confirmed by" in e.reason and len(e.judged) >= 3
         message = git(toy, "log", "-1", "--format=%B", f"refs/overnight/t/{n}")
-        assert f"Overnight-Gain: {e.gain:.6g}" in message
+        told = f"Confirmed-With: t/{e.within}" if e.is_member else f"Gain: {e.claim:.6g}"
+        assert f"Overnight-{told}" in message
     tip = git(toy, "show", "overnight/t:value.py")
     assert float(tip.split()[0].removeprefix("X=")) == 38.0
 
