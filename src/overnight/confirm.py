@@ -153,7 +153,7 @@ class Confirm:
             Verdict.DISCARD, gain, f"not confirmed: measured again, {compared(gain, 0)}"
         )
 
-    def _as_good(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | More | None:
+    def _as_good(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | More:
         """A stack of simplifications alone is kept when all of them since the last keep that was
         better have lost no more than the margin: it cannot be spent twice."""
         gain, margin = levels.gap(-1, 0).mean, self._margin(noise)
