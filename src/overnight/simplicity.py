@@ -33,6 +33,7 @@ class Simplicity:
         self._arena = arena
         self._workspace = workspace
         self._sizes = lru_cache(_REMEMBERED)(self._measured)
+        self._disguises = lru_cache(_REMEMBERED)(self._counted)
 
     def gained(self, experiment: Experiment) -> bool:
         """Whether the candidate has less code than its parent, by one part in a hundred, and no
@@ -40,7 +41,9 @@ class Simplicity:
         if experiment.parent is None or experiment.candidate is None:
             return False
         before, after = self._sizes(experiment.parent), self._sizes(experiment.candidate)
-        if after.keys() - before.keys() or self._disguises(experiment):
+        if after.keys() - before.keys():
+            return False
+        if self._disguises(experiment.candidate) > self._disguises(experiment.parent):
             return False
         was = now = 0
         for path, lost in before.items():
@@ -51,14 +54,10 @@ class Simplicity:
             now += (gained[0] or 0) if in_nodes else gained[1]
         return now < was * (1 - _LEAST)
 
-    def _disguises(self, experiment: Experiment) -> bool:
-        """Whether it has more of what runs hidden code than its parent."""
-        assert experiment.parent is not None and experiment.candidate is not None
-        was, now = (
-            sum(len(_DISGUISE.findall(text.decode(errors="replace"))) for text in texts.values())
-            for texts in (self._texts(experiment.parent), self._texts(experiment.candidate))
-        )
-        return now > was
+    def _counted(self, commit: str) -> int:
+        """How often it has what runs hidden code."""
+        texts = self._texts(commit).values()
+        return sum(len(_DISGUISE.findall(text.decode(errors="replace"))) for text in texts)
 
     def _measured(self, commit: str) -> dict[str, Size]:
         return {path: code_size(path, text) for path, text in self._texts(commit).items()}
