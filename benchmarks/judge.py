@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import Pool
 from statistics import fmean
+from typing import TypeVar
 
 import numpy as np
 
@@ -145,7 +146,7 @@ class Campaign:
             if word is None:
                 return
             if isinstance(word, More):
-                self._measure(self.stack[-1])
+                self._measure(self.stack[0 if word.of is Side.INCUMBENT else -1])
             elif isinstance(word, Pair):
                 self._pair(word)
             elif word.verdict is Verdict.KEEP:
@@ -281,6 +282,21 @@ def simplifications(rule: str, noise: str, seed: int, loss: float) -> Score:
     return score(done, before)
 
 
+def equal_code(rule: str, noise: str, seed: int, others: int, margin: float | None) -> str:
+    """One experiment with simpler code that is exactly as good, after so many that change nothing:
+    what became of it."""
+    done, _ = campaign(rule, noise, seed)
+    done.rule = RULES["confirm"](JudgeTable(margin=margin), 0.0)
+    for _ in range(others):
+        done.attempt(0.0)
+    done.attempt(0.0, simpler=True)
+    tip = done.stack[-1]
+    done.settle(ALLOWANCE)
+    if not tip.simpler or tip not in [*done.before, *done.stack]:
+        return "discarded"
+    return "provisional" if tip in done.stack[1:] else "kept"
+
+
 def progress(rule: str, noise: str, seed: int, mix: str) -> Score:
     """200 measurements in all, spent on candidates of a mixture of gains and harms."""
     done, before = campaign(rule, noise, seed)
@@ -300,10 +316,12 @@ MIXES: dict[str, tuple[list[float], list[float]]] = {
     "gains as often as harms": ([1.0, -1.0, 0.0], [0.1, 0.1, 0.8]),
     "harms are common": ([1.0, -0.5, 0.0], [0.05, 0.6, 0.35]),
 }
-Trial = Callable[..., Score]
+Found = TypeVar("Found")
 
 
-def many(trial: Trial, times: int, rule: str, noise: str, *more: object) -> list[Score]:
+def many(
+    trial: Callable[..., Found], times: int, rule: str, noise: str, *more: object
+) -> list[Found]:
     calls = [(rule, noise, seed, *more) for seed in range(times)]
     with Pool() as pool:
         return pool.starmap(trial, calls, chunksize=max(times // 16, 1))
@@ -366,12 +384,21 @@ def losses(times: int) -> None:
         lost = sorted(-s.true for s in many(simplifications, times, "confirm", "Gaussian", loss))
         most = lost[math.ceil(0.95 * times) - 1]
         print(f"{'confirm':<10} {loss:>15.1f} σ {fmean(lost):>6.2f} {most:>16.2f}", flush=True)
+    print("\nOne candidate with simpler code that is exactly as good")
+    print(f"{'rule':<10} {'margin':>7} {'after':>9} {'kept':>15} {'provisional':>15}")
+    for margin in (1.0, 2.0):
+        for others in (0, 20):
+            ends = many(equal_code, times, "confirm", "Gaussian", others, margin)
+            kept, left = (share(end == word for end in ends) for word in ("kept", "provisional"))
+            print(f"{'confirm':<10} {margin:>5.0f} σ {others:>9} {kept:>15} {left:>15}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=30, help="campaigns for each row")
+    parser.add_argument("--times", type=int, default=30, help="campaigns for each row, 2 or more")
     times = parser.parse_args().times
+    if times < 2:
+        parser.error(f"--times {times}: a share needs at least 2 campaigns")
     luck(times)
     power(times)
     gains(times)

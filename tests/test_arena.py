@@ -135,6 +135,12 @@ def test_a_setting_that_could_have_no_effect_is_a_mistake(
         assert word in message
 
 
+def test_a_threshold_below_the_least_gain_of_every_rule_is_a_mistake(folder: Path) -> None:
+    least = GOOD.replace("[metric]", "[metric]\nmin_gain = 0.5", 1)
+    message = mistakes(folder, f'{least}\n[judge]\nrule = "threshold"\ngain = 0.1\n')
+    assert "judge.gain: 0.1 has no effect below metric.min_gain = 0.5" in message
+
+
 @pytest.mark.parametrize(
     "table",
     [

@@ -57,7 +57,8 @@ def test_a_stack_is_one_win_and_none_of_its_members_claims_a_gain(tmp_path: Path
 
 def test_a_simplification_is_no_win_and_claims_no_gain(tmp_path: Path) -> None:
     texts = ["X=50\n" + "".join(f"A{n}={n}\n" for n in range(size)) for size in (40, 30, 20, 10)]
-    toy = noisy(tmp_path / "arena", "\n[judge]\nmargin = 3\n", value=texts[0])
+    soft = "\n[constraints]\npeak_memory_mb = { soft = 9999 }\n"
+    toy = noisy(tmp_path / "arena", f"\n[judge]\nmargin = 3\n{soft}", value=texts[0])
     run(toy, Writer(texts[1:]))
     kept = [e for n, e in final(toy).items() if e.kept and n]
     assert kept and all(e.simpler and e.claim is None for e in kept)

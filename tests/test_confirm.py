@@ -29,6 +29,10 @@ from overnight.tables import JudgeTable
 
 RULE = Confirm(JudgeTable(), 0.0)
 
+MIXED = ((0, 0.0), (1, 0.8), (2, -0.3))
+"""An incumbent, a better keep, and a simplification of that which is worse than either."""
+THREE = ((0, 0.0), (1, 3.0), (2, 2.2))
+
 
 def readings(scores: list[float], first: int = 0) -> tuple[Reading, ...]:
     return tuple(Reading(score, first + place) for place, score in enumerate(scores))
@@ -353,3 +357,24 @@ def test_exact_simplifications_lose_no_more_than_the_margin_either() -> None:
     for _ in range(10):
         done.attempt(-0.4, simpler=True)
     assert done.stack[0].true == pytest.approx(-0.4)
+
+
+def test_a_simplification_of_what_is_still_provisional_is_decided_too() -> None:
+    """Otherwise the search would go on from it, worse than what it was made from, for ever."""
+    undecided, kept = 0, 0
+    for seed in range(60):
+        levels = [readings(drawn(4 * seed + k, 15, mean), 15 * k) for k, mean in MIXED]
+        standing = Standing(tuple(levels), (False, False, True), patience=80.0, looks=2, now=45)
+        word = RULE.review(standing)
+        undecided += word is None
+        kept += isinstance(word, Decision) and word.keep
+    assert undecided <= 9 and kept == 0
+
+
+def test_the_margin_is_counted_from_a_better_keep_that_is_provisional_too() -> None:
+    flat = [readings([level - 0.5, level, level + 0.5] * 20, 60 * k) for k, level in THREE]
+    standing = Standing(tuple(flat), (False, False, True), looks=2, now=180, patience=math.inf)
+    word = RULE.review(standing)
+    assert isinstance(word, Decision) and not word.keep, "it lost twice the margin"
+    asked = Evidence(readings([flat[2][1].score - 0.05] * 6, 200), standing, simpler=True)
+    assert verdict_of(RULE.decide(asked)) is Verdict.DISCARD, "nothing is left of the margin"

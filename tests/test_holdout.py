@@ -108,6 +108,16 @@ def test_what_is_due_follows_from_the_ledger_whatever_the_order_of_the_keeps(
     assert numbers() == [8] == numbers(end=True)
 
 
+def test_what_was_confirmed_with_a_later_keep_does_not_sit_it(tmp_path: Path) -> None:
+    """Only of the whole is known what it gained."""
+    night = Night(tmp_path / "arena")
+    night.add(9)
+    for score in (8, 7):
+        night.add(score, within=3)
+    night.add(6, within=3, whole=3.0)
+    assert [e.n for e in due(night.ledger, "t", 1)] == [0, 3]
+
+
 def test_no_verdict_no_seed_and_no_score_depends_on_an_exam(tmp_path: Path) -> None:
     values = ["X=9.8\n", "X=8\n", "X=7.9\n", "oops(\n", "X=5\n", "X=4.9\n", "X=2\n"]
     toys = [

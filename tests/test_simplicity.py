@@ -16,6 +16,7 @@ from overnight.workspace import Workspace
 from toy import ARENA, git, make_toy
 
 PROGRAM = Path(__file__).read_text()
+COMMENTED = "".join(f"#:{line}\n" for line in PROGRAM.splitlines())
 PACKED = base64.b64encode(zlib.compress(PROGRAM.encode(), 9))
 
 
@@ -58,6 +59,10 @@ def test_less_code_is_simpler(tmp_path: Path) -> None:
         {"value.py": f"exec({int.from_bytes(PACKED):#x}.to_bytes(9999))\n"},
         {"value.py": PROGRAM + "\nprint 'of another Python'\n"},
         {"value.py": f'r"""{PROGRAM.replace(chr(34) * 3, "")}"""\nexec(__doc__)\n'},
+        {"value.py": COMMENTED + "__import__('os').system('sed s/^#:// value.py | python3')\n"},
+        {"value.py": COMMENTED + "print(open('value.py').read())\n"},
+        {"value.py": COMMENTED + "vars()['__built' 'ins__']\n"},
+        {"value.py": f'r"""{PROGRAM.replace(chr(34) * 3, "")}"""\nprint(globals())\n'},
         {"value.py": "exec(open('a.txt').read())\n", "a.txt": PROGRAM},
         {"value.py": "exec(open('a.txt').read())\n", "a.txt": PACKED.decode()},
         {"value.py": PROGRAM.replace("simpler", "s").replace("experiment", "e")},
@@ -69,6 +74,10 @@ def test_less_code_is_simpler(tmp_path: Path) -> None:
         "number",
         "syntax",
         "docstring",
+        "comments",
+        "comments that are read",
+        "comments, by a name in pieces",
+        "docstring that is looked up",
         "moved",
         "moved, packed",
         "names",
@@ -76,6 +85,11 @@ def test_less_code_is_simpler(tmp_path: Path) -> None:
 )
 def test_code_in_disguise_is_not_simpler(tmp_path: Path, after: dict[str, str]) -> None:
     assert not simpler(tmp_path, {"value.py": PROGRAM}, after)
+
+
+def test_a_line_that_says_why_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    why = "# one test less: what it looked at is looked at by the others\n"
+    assert simpler(tmp_path, {"value.py": PROGRAM}, {"value.py": why + half(PROGRAM)})
 
 
 def test_code_on_one_line_and_without_comments_is_as_simple_as_before(tmp_path: Path) -> None:

@@ -204,6 +204,11 @@ class Arena(Table):
 
     def _mistakes_in_settings(self) -> Iterator[str]:
         yield from (f"judge.{words}" for words in self.judge.mistakes())
+        if 0 < self.judge.gain < self.metric.min_gain:
+            yield (
+                f"judge.gain: {self.judge.gain:g} has no effect below metric.min_gain = "
+                f"{self.metric.min_gain:g}; remove one of them"
+            )
         for name, bounds in self.constraints.items():
             yield from (f"constraints.{name}: {words}" for words in bounds.mistakes())
 

@@ -138,8 +138,10 @@ class Confirm:
             return More(Side.TIP)
         if len(standing.stack) == 1:
             return None
-        if all(standing.simpler[1:]):
-            return self._as_good(standing, levels, noise)
+        if standing.simpler[-1] and not standing.on_trial:
+            word = self._as_good(standing, levels, noise)
+            if all(standing.simpler[1:]) or not isinstance(word, Decision) or not word.keep:
+                return word
         return self._trial(standing, levels, noise)
 
     def _fallen(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | None:
@@ -154,15 +156,16 @@ class Confirm:
         )
 
     def _as_good(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | More:
-        """A stack of simplifications alone is kept when all of them since the last keep that was
-        better have lost no more than the margin: it cannot be spent twice."""
+        """Simplifications are as good when all of them since the last keep that was better have
+        lost no more than the margin: it cannot be spent twice. What is on top of a gain that is
+        not confirmed yet goes on from there."""
         gain, margin = levels.gap(-1, 0).mean, self._margin(noise)
         if _since_better(standing, noise).beyond(-margin) >= _SURE:
             words = _as_simple(gain, margin)
             return Decision(Verdict.KEEP, gain, words, None, _shares(levels, gain))
         if len(standing.tip) >= _MOST_EQUAL:
             return Decision(Verdict.DISCARD, gain, _not_as_simple(gain, margin))
-        if len(standing.stack[0]) < len(standing.tip):
+        if all(standing.simpler[1:]) and len(standing.stack[0]) < len(standing.tip):
             return More(Side.INCUMBENT)
         return More(Side.TIP)
 
@@ -248,8 +251,10 @@ def _shares(levels: Levels, gain: float) -> tuple[float, ...]:
 
 
 def _since_better(standing: Standing, noise: Noise) -> Gap:
-    """The tip beside the last keep that was not there for being simpler."""
-    return Levels([*standing.before, *standing.stack], noise).gap(-1, 0)
+    """The tip beside the last keep, provisional or not, that was not there for being simpler."""
+    above = [place for place, simpler in enumerate(standing.simpler) if not simpler and place]
+    since = standing.stack[above[-1] :] if above else [*standing.before, *standing.stack]
+    return Levels(since, noise).gap(-1, 0)
 
 
 def _luck(tip: Series, noise: Noise) -> float:

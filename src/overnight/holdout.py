@@ -54,9 +54,10 @@ class Exams:
 
 def due(ledger: Ledger, tag: str, every: int, end: bool = False) -> list[Experiment]:
     """The keeps that are to sit the exam now: the baseline, every `every`-th keep after the last
-    that sat it, and, at the end, the incumbent. One that failed it has sat it."""
+    that sat it, and, at the end, the incumbent. One that failed it has sat it. Those that were
+    confirmed with a later one do not count: only of the whole is known what it gained."""
     sat = ledger.exams(tag)
-    keeps = ledger.experiments(tag, verdict=Verdict.KEEP)
+    keeps = [e for e in ledger.experiments(tag, verdict=Verdict.KEEP) if not e.is_member]
     if not keeps:
         return []
     last = max((at for at, keep in enumerate(keeps) if keep.n in sat), default=-1)

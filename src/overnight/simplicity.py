@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
+from tokenize import COMMENT, tokenize
 
 from overnight.arena import Arena
 from overnight.experiment import Experiment
@@ -19,11 +24,26 @@ counts by its length, even when it is packed."""
 _COMMENT = re.compile(r"(?m)(?:^|\s)(?:#|//)(?:\s.*|$)")
 _BLOCK_COMMENT = re.compile(r"(?s)/\*.*?\*/")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_DISGUISE = re.compile(r"\b(exec|eval|compile|__doc__|__file__|getsource\w*|runpy|import_module)\b")
+_DISGUISE = re.compile(
+    r"\b(exec|eval|compile|__doc__|__file__|getsource\w*|getdoc|inspect|runpy|import_module|"
+    r"__import__|importlib|__builtins__|builtins|subprocess|popen|Popen|system|spawn\w*)\b"
+)
 """What runs code that is hidden where none is counted, in comments and docstrings."""
+_MOST_REMARKS = 80
+"""Characters by which comments and docstrings may grow: a line that says why. More may be code."""
 
-Size = tuple[int | None, int]
-"""Nodes of the syntax tree, where there is one, and tokens."""
+
+@dataclass(frozen=True)
+class Size:
+    """Of one file."""
+
+    nodes: int | None = None
+    """Of the syntax tree, where there is one."""
+    tokens: int = 0
+    remarks: int = 0
+    """Characters of comments and docstrings."""
+    disguises: int = 0
+    """How often it has what runs hidden code."""
 
 
 class Simplicity:
@@ -33,31 +53,24 @@ class Simplicity:
         self._arena = arena
         self._workspace = workspace
         self._sizes = lru_cache(_REMEMBERED)(self._measured)
-        self._disguises = lru_cache(_REMEMBERED)(self._counted)
 
     def gained(self, experiment: Experiment) -> bool:
-        """Whether the candidate has less code than its parent, by one part in a hundred, and no
-        file that the parent has not: what moved there may be anything."""
+        """Whether the candidate has less code than its parent, by one part in a hundred, and
+        nowhere to hide it: no file that the parent has not, no longer comments, nothing new that
+        runs what is no code."""
         if experiment.parent is None or experiment.candidate is None:
             return False
         before, after = self._sizes(experiment.parent), self._sizes(experiment.candidate)
-        if after.keys() - before.keys():
-            return False
-        if self._disguises(experiment.candidate) > self._disguises(experiment.parent):
+        if after.keys() - before.keys() or _hides_more(before.values(), after.values()):
             return False
         was = now = 0
         for path, lost in before.items():
-            gained = after.get(path, (0, 0))
+            gained = after.get(path, Size(nodes=0))
             # Both by the same measure: a file that no longer parses is not simpler for that.
-            in_nodes = lost[0] is not None and gained[0] is not None
-            was += (lost[0] or 0) if in_nodes else lost[1]
-            now += (gained[0] or 0) if in_nodes else gained[1]
+            in_nodes = lost.nodes is not None and gained.nodes is not None
+            was += (lost.nodes or 0) if in_nodes else lost.tokens
+            now += (gained.nodes or 0) if in_nodes else gained.tokens
         return now < was * (1 - _LEAST)
-
-    def _counted(self, commit: str) -> int:
-        """How often it has what runs hidden code."""
-        texts = self._texts(commit).values()
-        return sum(len(_DISGUISE.findall(text.decode(errors="replace"))) for text in texts)
 
     def _measured(self, commit: str) -> dict[str, Size]:
         return {path: code_size(path, text) for path, text in self._texts(commit).items()}
@@ -67,24 +80,37 @@ class Simplicity:
         return {path: self._workspace.read(commit, path) or b"" for path in files}
 
 
-def code_size(path: str, text: bytes) -> Size:
+def _hides_more(before: Collection[Size], after: Collection[Size]) -> bool:
+    """Whether more may be hidden than was."""
+    if sum(size.disguises for size in after) > sum(size.disguises for size in before):
+        return True
+    said = sum(size.remarks for size in before)
+    return sum(size.remarks for size in after) > said + _MOST_REMARKS
+
+
+def code_size(path: str, data: bytes) -> Size:
     """Nodes of the syntax tree, for Python, and words and signs of the text: neither layout nor
     comments (`# …`, `// …`, docstrings in a tree) nor the length of names count."""
-    plain = _BLOCK_COMMENT.sub(" ", _COMMENT.sub("", text.decode(errors="replace")))
+    text = data.decode(errors="replace")
+    plain = _BLOCK_COMMENT.sub(" ", _COMMENT.sub("", text))
     words = _TOKEN.findall(plain)
     tokens = sum(1 + _beyond_a_word(len(word)) for word in words)
-    if not path.endswith(".py"):
-        return None, tokens
-    try:
-        return _nodes(ast.parse(text)), tokens
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None, tokens  # not this Python's syntax
+    disguises = len(_DISGUISE.findall(text))
+    if path.endswith(".py"):
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # not this Python's
+            nodes, docstrings = _nodes(ast.parse(data))
+            read = tokenize(BytesIO(data).readline)
+            remarks = docstrings + sum(len(t.string) for t in read if t.type == COMMENT)
+            return Size(nodes, tokens, remarks, disguises)
+    return Size(None, tokens, len(text) - len(plain), disguises)
 
 
-def _nodes(tree: ast.Module) -> int:
-    comments = [n for n in ast.walk(tree) if isinstance(n, ast.Expr) and _is_string(n.value)]
-    aside = {id(node) for comment in comments for node in (comment, comment.value)}
-    return sum(_weight(node) for node in ast.walk(tree) if id(node) not in aside)
+def _nodes(tree: ast.Module) -> tuple[int, int]:
+    """What the code weighs, and the characters of its docstrings."""
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.Expr) and _is_string(n.value)]
+    aside = {id(node) for docstring in found for node in (docstring, docstring.value)}
+    weight = sum(_weight(node) for node in ast.walk(tree) if id(node) not in aside)
+    return weight, sum(len(ast.unparse(docstring)) for docstring in found)
 
 
 def _is_string(node: ast.AST) -> bool:

@@ -195,12 +195,12 @@ class Summary:
         measured = self.metric.orient(best.score) - self.metric.orient(first.score)
         if math.isclose(gain, measured, rel_tol=1e-6):
             return f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
-        if any(bounds.soft is not None for bounds in self.arena.constraints.values()):
-            words = f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
-            return f"{words}: {gain:.6g} better with what soft constraints cost"
         if not self.wins:
             words = f"{name} is as good as the baseline's {first.score:.6g} within the margin"
             return f"{words}, with {wins} in {tried}"
+        if any(bounds.soft is not None for bounds in self.arena.constraints.values()):
+            words = f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
+            return f"{words}: {gain:.6g} better with what soft constraints cost"
         # The best score has its lucky first draw in it: only what was confirmed is claimed.
         share = f" ({abs(gain / first.score) * 100:.3g}%)" if first.score else ""
         words = f"{name} is {gain:.4g} better{share} than the baseline's {first.score:.6g}"
