@@ -234,6 +234,7 @@ def campaign(rule: str, noise: str, seed: int) -> tuple[Campaign, int]:
 
 
 def score(done: Campaign, before: int) -> Score:
+    done.settle(ALLOWANCE)
     return Score(
         done.stack[0].true,
         done.claimed,
@@ -249,7 +250,6 @@ def nulls(rule: str, noise: str, seed: int) -> Score:
     done, before = campaign(rule, noise, seed)
     for _ in range(EXPERIMENTS):
         done.attempt(0.0)
-    done.settle(ALLOWANCE)
     return score(done, before)
 
 
@@ -260,7 +260,6 @@ def seeds(rule: str, noise: str, seed: int, rest: float = 0.0) -> Score:
     for _ in range(EXPERIMENTS):
         own_seed = float(done.machine.random.normal())
         done.attempt(-done.stack[-1].true, own_seed, rest)
-    done.settle(ALLOWANCE)
     return score(done, before)
 
 
@@ -269,7 +268,6 @@ def lone_gain(rule: str, noise: str, seed: int, gain: float) -> Score:
     done, before = campaign(rule, noise, seed)
     for n in range(20):
         done.attempt(gain if n == 10 else 0.0)
-    done.settle(ALLOWANCE)
     return score(done, before)
 
 
@@ -278,7 +276,6 @@ def simplifications(rule: str, noise: str, seed: int, loss: float) -> Score:
     done, before = campaign(rule, noise, seed)
     for _ in range(60):
         done.attempt(-loss, simpler=True)
-    done.settle(ALLOWANCE)
     return score(done, before)
 
 
@@ -338,16 +335,12 @@ def luck(times: int) -> None:
     print(f"\nCampaigns of {EXPERIMENTS} identical candidates that keep something, and price")
     print(f"{'rule':<10} {'noise':<16} {'keep something':>15} {'claimed':>8} {'price of one':>13}")
     for rule in TABLES:
-        for noise in [*NOISES, "deterministic"]:
-            found = many(nulls, times, rule, noise)
-            price = sum(s.measurements for s in found) / sum(s.experiments for s in found)
-            kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
-            print(f"{rule:<10} {noise:<16} {kept:>15} {claimed:>8.2f} {price:>13.2f}", flush=True)
+        named = {noise: many(nulls, times, rule, noise) for noise in [*NOISES, "deterministic"]}
         for rest in (0.0, 0.35):
-            found = many(seeds, times, rule, "Gaussian", rest)
-            kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
+            named[f"own seeds, {1 - rest:.0%}"] = many(seeds, times, rule, "Gaussian", rest)
+        for name, found in named.items():
             price = sum(s.measurements for s in found) / sum(s.experiments for s in found)
-            name = f"own seeds, {1 - rest:.0%}"
+            kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
             print(f"{rule:<10} {name:<16} {kept:>15} {claimed:>8.2f} {price:>13.2f}", flush=True)
 
 
