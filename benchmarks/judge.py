@@ -10,6 +10,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from multiprocessing import Pool
 from statistics import fmean
 from typing import TypeVar
@@ -347,27 +348,25 @@ def luck(times: int) -> None:
 def power(times: int) -> None:
     print("\nA single true gain among 20 experiments: how often it is kept, and what is claimed")
     print(f"{'rule':<10} {'gain':>6} {'kept':>15} {'claimed':>8} {'in its 95 % interval':>21}")
-    for rule in TABLES:
-        for gain in (1.0, 2.0, 3.0, 5.0):
-            found = many(lone_gain, times, rule, "Gaussian", gain)
-            won = [s for s in found if s.true >= gain]
-            claimed = f"{fmean(s.claimed for s in won):.2f}" if won else ""
-            within = [c for s in won for c in s.covered]
-            covered = f"{fmean(within):.0%}" if within else ""
-            kept = share(s.true >= gain for s in found)
-            print(f"{rule:<10} {gain:>4.0f} σ {kept:>15} {claimed:>8} {covered:>21}", flush=True)
+    for rule, gain in product(TABLES, (1.0, 2.0, 3.0, 5.0)):
+        found = many(lone_gain, times, rule, "Gaussian", gain)
+        won = [s for s in found if s.true >= gain]
+        claimed = f"{fmean(s.claimed for s in won):.2f}" if won else ""
+        within = [c for s in won for c in s.covered]
+        covered = f"{fmean(within):.0%}" if within else ""
+        kept = share(s.true >= gain for s in found)
+        print(f"{rule:<10} {gain:>4.0f} σ {kept:>15} {claimed:>8} {covered:>21}", flush=True)
 
 
 def gains(times: int) -> None:
     print(f"\nTrue and claimed gain after {MEASUREMENTS} measurements, in sigmas")
     print(f"{'rule':<10} {'candidates':<24} {'true':>11} {'claimed':>8} {'experiments':>12}")
-    for rule in TABLES:
-        for mix in MIXES:
-            found = many(progress, times, rule, "Gaussian", mix)
-            true, error = fmean(s.true for s in found), np.std([s.true for s in found])
-            words = f"{true:.2f} ±{1.96 * error / math.sqrt(times):.2f}"
-            claimed, tried = fmean(s.claimed for s in found), fmean(s.experiments for s in found)
-            print(f"{rule:<10} {mix:<24} {words:>11} {claimed:>8.2f} {tried:>12.0f}", flush=True)
+    for rule, mix in product(TABLES, MIXES):
+        found = many(progress, times, rule, "Gaussian", mix)
+        true, error = fmean(s.true for s in found), np.std([s.true for s in found])
+        words = f"{true:.2f} ±{1.96 * error / math.sqrt(times):.2f}"
+        claimed, tried = fmean(s.claimed for s in found), fmean(s.experiments for s in found)
+        print(f"{rule:<10} {mix:<24} {words:>11} {claimed:>8.2f} {tried:>12.0f}", flush=True)
 
 
 def losses(times: int) -> None:
@@ -379,11 +378,10 @@ def losses(times: int) -> None:
         print(f"{'confirm':<10} {loss:>15.1f} σ {fmean(lost):>6.2f} {most:>16.2f}", flush=True)
     print("\nOne candidate with simpler code that is exactly as good")
     print(f"{'rule':<10} {'margin':>7} {'after':>9} {'kept':>15} {'provisional':>15}")
-    for margin in (1.0, 2.0):
-        for others in (0, 20):
-            ends = many(equal_code, times, "confirm", "Gaussian", others, margin)
-            kept, left = (share(end == word for end in ends) for word in ("kept", "provisional"))
-            print(f"{'confirm':<10} {margin:>5.0f} σ {others:>9} {kept:>15} {left:>15}", flush=True)
+    for margin, others in product((1.0, 2.0), (0, 20)):
+        ends = many(equal_code, times, "confirm", "Gaussian", others, margin)
+        kept, left = (share(end == word for end in ends) for word in ("kept", "provisional"))
+        print(f"{'confirm':<10} {margin:>5.0f} σ {others:>9} {kept:>15} {left:>15}", flush=True)
 
 
 def main() -> None:
