@@ -182,7 +182,8 @@ class Supervisor:
     def _why_over(self) -> str:
         order = self.order
         exited = self.exit_code is not None
-        if exited:
+        if exited or self._stop:
+            # A last look: once it is ended, nobody knows what it held since the one before.
             self.meter.sample()
             self.disk.look()
         wall = (self._ended if exited else time.monotonic()) - self.started
