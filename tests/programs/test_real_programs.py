@@ -127,20 +127,19 @@ def check_the_campaign(night: Night) -> list[Mapping[str, object]]:
     return told
 
 
+@pytest.mark.parametrize(
+    ("name", "over_acp"),
+    [(one, False) for one in CHOSEN] + [(one, True) for one in OVER_ACP if one in CHOSEN],
+)
 def test_a_campaign_with_a_keep_a_discard_and_a_crash(
-    name: str, models: ScriptedModels, tmp_path: Path
+    name: str, over_acp: bool, models: ScriptedModels, tmp_path: Path
 ) -> None:
     three_edits(models)
-    for e in check_the_campaign(Night(name, models, tmp_path))[1:]:
-        assert e["tokens_in"] and e["tokens_out"], e
-
-
-@pytest.mark.parametrize("name", [one for one in OVER_ACP if one in CHOSEN])
-def test_the_same_over_the_agent_client_protocol(
-    name: str, models: ScriptedModels, tmp_path: Path
-) -> None:
+    if not over_acp:
+        for e in check_the_campaign(Night(name, models, tmp_path))[1:]:
+            assert e["tokens_in"] and e["tokens_out"], e
+        return
     variables, command = OVER_ACP[name]
-    three_edits(models)
     words = {"server": models.address, "key": "no-key", "model": "local"}
     text = f'[agents.{name}]\nkind = "acp"\ncommand = "{command}"\nenv = {[*variables]}\n'
     night = Night(name, models, tmp_path, text=text)
