@@ -35,6 +35,8 @@ class Account:
         self._before = before
         self._home = bench.place / "home"
         self._dollars, self._tokens = table.dollars, table.tokens
+        if self._dollars is not None:
+            self._priced(Usage(0, 0, 1))  # the table of prices takes seconds to load
         self._next_look = time.monotonic() + _LOOK_SECONDS
         self._already = self._partial()
         self.over = ""
@@ -45,7 +47,7 @@ class Account:
         if self._dollars is None and self._tokens is None:
             return False
         if (begun := time.monotonic()) >= self._next_look:
-            self.look()
+            self._hold_against_share(self._used() if self._dollars is None else self.usage())
             now = time.monotonic()
             self._next_look = now + max(_LOOK_SECONDS, _RARELY * (now - begun))
         return bool(self.over)
@@ -53,12 +55,15 @@ class Account:
     def look(self) -> Usage:
         """What it has used so far."""
         usage = self.usage()
+        self._hold_against_share(usage)
+        return usage
+
+    def _hold_against_share(self, usage: Usage) -> None:
         tokens = (usage.tokens_in or 0) + (usage.tokens_out or 0)
         if self._tokens is not None and tokens >= self._tokens:
             self.over = f"{tokens:,} of {self._tokens:,} tokens"
         if self._dollars is not None and (usage.dollars or 0.0) >= self._dollars:
             self.over = f"{usage.dollars:.3g} of {self._dollars:.3g} dollars"
-        return usage
 
     def printed(self) -> str:
         """All that it printed."""
@@ -70,13 +75,17 @@ class Account:
 
     def usage(self) -> Usage:
         """By its own report, its dollars else by LiteLLM's prices; unknown where neither says."""
+        used = self._used()
+        # Those who know no price say 0.
+        return used if used.dollars else replace(used, dollars=self._priced(used))
+
+    def _used(self) -> Usage:
         used = self._whole()
         if used == Usage():
             used = _since(self._partial(), self._already)
         elif self._output.cumulative and self._before:
             used = _since(used, self._before.used)
-        # Those who know no price say 0.
-        return used if used.dollars else replace(used, dollars=self._priced(used))
+        return used
 
     def _priced(self, used: Usage) -> float | None:
         return price_of(self._model, used) if self._model and used.tokens_out else None
