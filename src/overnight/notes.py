@@ -126,7 +126,7 @@ def note_writer(tag: str, n: int, agent: str) -> str:
     return f"{tag}/{n}, {agent}"
 
 
-def take_note(folder: Path, path: Path, who: str, clean: Callable[[str], str]) -> None:
+def take_note(folder: Path, path: Path, who: str, clean: Callable[[str], str] = str) -> None:
     """Add to the notes at `path` what an agent left in the arena's folder of its worktree, which
     is then gone; nothing when it left none. Done again after a death, it is added once. `clean`
     takes out what nobody may read."""
