@@ -156,7 +156,8 @@ def weights(past, held):
     home = arena.parent / "home"
     found = scored(arena, home, tmp_path / "cheat", cheat)
     honest = scored(arena, home, tmp_path / "honest", EQUAL)
-    assert found["sharpe"] == pytest.approx(honest["sharpe"], abs=1e-3)
+    # Not to the last digit: what an honest rule earns differs by as much from run to run.
+    assert found["sharpe"] == pytest.approx(honest["sharpe"], abs=5e-3)
 
 
 DATED = """
