@@ -109,15 +109,24 @@ def priceless(server: ScriptedModels, **table: object) -> LlmAgent:
     return LlmAgent("mine", AgentTable.model_validate(settings))
 
 
-def test_an_unknown_price_counts_as_nothing_unless_the_agent_has_a_cap_of_its_own(
-    toy: Path,
-) -> None:
+def test_an_unknown_price_counts_as_nothing_for_a_run(toy: Path) -> None:
     with answering(reply("X=5"), reply("X=4")) as server:
         done = run(toy, priceless(server), experiments=2, dollars=0.01)
         assert verdicts(done) == ["keep", "keep", "keep"]
-        capped = run(toy, priceless(server, campaign={"dollars": 5}), experiments=1)
-        assert capped[0].verdict == "invalid" and len(server.asks) == 2
-        assert "knows no price of openai/my-own, so dollars = 5 cannot be" in capped[0].reason
+
+
+def test_a_cap_that_is_raised_counts_in_the_campaign_that_is_under_way(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", SAME + SONNET % 0.08)
+    with answering(dear("X=5"), dear("X=4")) as server:
+        assert ran(toy, server, "--agent", "sonnet", "--experiments", "9")[0] == 3
+        (toy / "arena.toml").write_text(SAME + SONNET % 99)
+        code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "1")
+        assert (code, len(server.asks)) == (0, 2) and "has changed since" not in said, said
+        added = ARENA.replace("20s", "30s") + SONNET % 99 + '\n[agents.new]\ncommand = "true"\n'
+        (toy / "arena.toml").write_text(added)
+        code, said = ran(toy, server, "--agent", "new", "--experiments", "1")
+        assert code == 0 and "arena.toml has changed since campaign t began" in said, said
+    assert [e["agent"] for e in experiments(toy)] == ["sonnet", "sonnet", "new"]
 
 
 def test_tokens_of_a_campaign_are_kept_to(toy: Path) -> None:

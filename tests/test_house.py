@@ -25,7 +25,8 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 # Every module may import only from layers above its own, or to its left within it.
 LAYERS = [
     "interrupts experiment errors quantity spent pace calibration sections",
-    "tables arena schema rows database ledger noise levels evidence sight patience judge confirm",
+    "tables commandline arena schema rows database ledger",
+    "noise levels evidence sight patience judge confirm",
     "rules prune savings history message failures lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",
@@ -38,7 +39,7 @@ LAYERS = [
     "agents.idea agents.program agents.worktree agents.permits agents.transcript agents.kept",
     "agents.acpwire agents.acpclient agents.acptalk agents.acp",
     "agents.command agents.patches agents.person agents.portfolio agents.keys",
-    "agents.troubles agents.library agents.output agents.preset agents.access agents.account",
+    "agents.troubles agents.litellm agents.output agents.preset agents.access agents.account",
     "agents.coding agents.edits agents.model agents.llm",
     "agents.named agents.roster results stop resume",
     "standing contract brief measuring reviews duel",

@@ -8,8 +8,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import shlex
-import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -25,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from overnight.commandline import is_unknown, words_of
 from overnight.errors import ArenaError
 from overnight.experiment import Measurement
 from overnight.tables import (
@@ -256,16 +255,14 @@ class Arena(Table):
 
     def _mistakes_in_command(self, key: str, command: str, protected: bool) -> Iterator[str]:
         try:
-            words = shlex.split(command)
+            words = words_of(command)
         except ValueError as error:
             yield f"{key}: `{command}` is not a command line ({error})"
             return
-        while words and re.match(r"\w+=", words[0]):
-            words.pop(0)
         if not words:
             yield f"{key}: `{command}` names no program"
             return
-        if not _program_exists(words[0], self.root):
+        if is_unknown(words[0], self.root):
             yield f"{key}: the program `{words[0]}` of `{command}` is not on this machine's PATH"
         for word in _named_files(words, self.root):
             if not (self.root / word).is_file():
@@ -297,13 +294,6 @@ def _files(root: Path) -> Iterator[str]:
         folders[:] = [name for name in folders if name not in (STATE, ".git")]
         base = Path(folder).relative_to(root)
         yield from ((base / name).as_posix() for name in files)
-
-
-def _program_exists(program: str, root: Path) -> bool:
-    builtin = program in {"cd", "exec", "test", "[", "true", "false", "set", "export", ":", "if"}
-    if builtin or program.startswith(("$", "(", "{")):
-        return True
-    return shutil.which(program) is not None or (root / program).is_file()
 
 
 def _named_files(words: list[str], root: Path) -> Iterator[str]:

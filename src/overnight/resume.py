@@ -75,11 +75,13 @@ def _mended(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> Cam
 
 
 def base_arena(arena: Arena, workspace: Workspace, base: str) -> Arena:
-    """The contract as the base commit has it: what counts for a whole campaign."""
+    """The contract as the base commit has it: what counts for a whole campaign. Who proposes, and
+    what that may cost, is no part of it: scores compare whoever made the change."""
     text = workspace.read(base, FILE)
     if text is None:
         raise ArenaError(f"{FILE} is not in the commit {base[:10]}: commit it first")
-    return Arena.parse(text.decode("utf-8", "replace"), arena.root)
+    begun = Arena.parse(text.decode("utf-8", "replace"), arena.root)
+    return begun.model_copy(update={"agents": arena.agents, "portfolio": arena.portfolio})
 
 
 def _changes_since(arena: Arena, workspace: Workspace, record: CampaignRecord) -> list[str]:

@@ -101,8 +101,8 @@ def test_the_list_says_what_is_missing_and_the_page_says_the_same(
     toy = make_toy(tmp_path / "arena", ARENA + table)
     env = {**stub(tmp_path, name), "OVERNIGHT_HOME": str(tmp_path / "cache")}
     (tmp_path / "bin" / preset.program).rename(tmp_path / "bin" / "elsewhere")
-    absent = roster(toy, env)[name]
-    assert absent == {"agent": name, "ready": False, "words": f"not installed: {preset.install}"}
+    words = f"{preset.program} is not on PATH; install it: {preset.install}"
+    assert roster(toy, env)[name] == {"agent": name, "ready": False, "words": words}
     assert f"\n{preset.install}\n" in page
     (tmp_path / "bin" / "elsewhere").rename(tmp_path / "bin" / preset.program)
     unknown = roster(toy, env)[name]

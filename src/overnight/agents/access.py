@@ -1,47 +1,86 @@
-"""Whether a coding-agent program can be asked: installed, signed in, and with which secrets."""
+"""Whether an agent can be asked: installed, signed in, and with which secrets."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from overnight.agents.library import price_of
+from overnight.agents.litellm import keys_missing, price_of
 from overnight.agents.preset import Preset
+from overnight.commandline import is_unknown, words_of
 from overnight.errors import Trouble
 from overnight.experiment import Usage
 from overnight.sandboxes.runtime import program_paths
 from overnight.tables import AgentTable
 
 
-def obstacle(name: str, table: AgentTable, preset: Preset) -> str | None:
-    """What keeps it from working, and what to do, in a sentence; None: nothing that can be seen
-    without asking its model."""
-    if shutil.which(preset.program) is None:
-        return missing(name, preset)
-    if preset.model_needed and not (table.model or (table.url and preset.server.model)):
-        return f"{name}: {preset.program} has no model of its own; set model in [agents.{name}]"
+def obstacle(name: str, table: AgentTable, preset: Preset | None = None) -> str | None:
+    """What keeps an agent from working, and what to do, in a sentence; None: nothing that can be
+    seen without asking its model. `preset`: how its program is run, where that is known."""
+    return next(_obstacles(name, table, preset), None)
+
+
+def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[str]:
+    """The one to mend first comes first."""
+    if preset:
+        if shutil.which(preset.program) is None:
+            yield missing(name, preset)
+        if preset.model_needed and not (table.model or (table.url and preset.server.model)):
+            yield f"{name}: {preset.program} has no model of its own; set model in [agents.{name}]"
+    elif table.command and (program := _unknown_program(table.command)):
+        yield (
+            f"{name}: `{program}`, which its command starts, is not on PATH; install it, or mend "
+            "the command"
+        )
     if (dollars := table.dollars or table.campaign.dollars) and not _knows_dollars(table, preset):
-        return (
-            f"{name}: {preset.program} reports no dollars, and no price is known of its model, so "
-            f"dollars = {dollars:g} cannot be kept to; write tokens = … in its place, or "
-            "set model to one that LiteLLM knows (pip install 'overnight[llm]')"
+        what = f"{preset.program} reports no dollars, and " if preset else ""
+        yield (
+            f"{name}: {what}no price is known of its model, so dollars = {dollars:g} cannot be "
+            "kept to; write tokens = … in its place, or set model to one that LiteLLM knows "
+            "(pip install 'overnight[llm]')"
         )
-    if unset := [variable for variable in table.env if not os.environ.get(variable)]:
-        return (
-            f"{name}: the variable {unset[0]}, which [agents.{name}] names in env, is not set; "
-            f"`export {unset[0]}=…` in the shell that starts overnight"
-        )
-    if not signed_in(table, preset):
+    for variable in table.env:
+        if not os.environ.get(variable):
+            yield (
+                f"{name}: the variable {variable}, which [agents.{name}] names in env, is not set; "
+                f"`export {variable}=…` in the shell that starts overnight"
+            )
+    if preset and not signed_in(table, preset):
         words = sign_in_words(preset)
-        return words if words.startswith(name) else f"{name}: {words}"
-    return None
+        yield words if words.startswith(name) else f"{name}: {words}"
+    if table.kind == "llm" and not (table.env or table.url):
+        yield from _keys_missing(name, table.model or "")
 
 
-def _knows_dollars(table: AgentTable, preset: Preset) -> bool:
-    if (preset.output.dollars or "dollars" in preset.options) and (
-        preset.server.prices or not table.url
+def _keys_missing(name: str, model: str) -> Iterator[str]:
+    """Only where a key is all that the provider wants: others know several ways to sign in."""
+    missing_keys = keys_missing(model)
+    if missing_keys and all(key.endswith("_API_KEY") for key in missing_keys):
+        yield (
+            f"{name}: {model} needs a key, and {' or '.join(missing_keys)} is not set; `export "
+            f"{missing_keys[0]}=…` in the shell that starts overnight, or name the variable that "
+            f"has it as env in [agents.{name}]"
+        )
+
+
+def _unknown_program(command: str) -> str | None:
+    try:
+        words = words_of(command)
+    except ValueError:
+        return None  # the shell will say what it makes of it
+    return words[0] if words and is_unknown(words[0], Path("/")) else None
+
+
+def _knows_dollars(table: AgentTable, preset: Preset | None) -> bool:
+    """Whether they are reported, or can be reckoned. An agent that speaks a protocol may tell."""
+    if table.kind == "acp":
+        return True
+    if (
+        preset
+        and (preset.output.dollars or "dollars" in preset.options)
+        and (preset.server.prices or not table.url)
     ):
         return True
     return table.model is not None and price_of(table.model, Usage(0, 0, 0)) is not None

@@ -14,17 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 from acp.exceptions import RequestError
 from pydantic import ValidationError
 
 from overnight.agents.acptalk import LAST_SECONDS, Ending, Talk, words_of
 from overnight.agents.acpwire import Ends
-from overnight.agents.base import Reader, Workbench
+from overnight.agents.base import Workbench
 from overnight.agents.idea import take_idea
 from overnight.agents.kept import Kept
-from overnight.agents.program import program_stage
+from overnight.agents.program import ProgramAgent, program_stage
 from overnight.agents.transcript import Transcript
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Allowance, Idea
@@ -53,18 +52,10 @@ _STOPPED = {
 }
 
 
-@dataclass
-class AcpAgent:
+@dataclass(frozen=True)
+class AcpAgent(ProgramAgent):
     """Asks the program that the table's command starts for every proposal, within a time limit in
     seconds."""
-
-    name: str
-    table: AgentTable
-    heeds_brief: ClassVar[bool] = True
-
-    @property
-    def reader(self) -> Reader:
-        return Reader(self.table.brief)
 
     def propose(self, bench: Workbench) -> Idea | None:
         return replace(self, table=self.table.within(bench.allowance))._proposal(bench)

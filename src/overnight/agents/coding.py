@@ -11,16 +11,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 from overnight.agents.access import missing, reaching
 from overnight.agents.account import Account
 from overnight.agents.base import Reader, Workbench
 from overnight.agents.idea import take_idea
 from overnight.agents.kept import Conversation, Kept
-from overnight.agents.keys import keys_of
+from overnight.agents.keys import key_of
 from overnight.agents.preset import Preset, filled
-from overnight.agents.program import brief_path, program_stage
+from overnight.agents.program import ProgramAgent, brief_path, program_stage
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Idea
 from overnight.message import one_line
@@ -38,13 +37,10 @@ _MOST_SAID = 300
 
 
 @dataclass(frozen=True)
-class CodingAgent:
+class CodingAgent(ProgramAgent):
     """Runs the program once for every proposal, confined, within a time limit in seconds."""
 
-    name: str
-    table: AgentTable
     preset: Preset
-    heeds_brief: ClassVar[bool] = True
 
     @property
     def reader(self) -> Reader:
@@ -103,7 +99,7 @@ class CodingAgent:
             "session": before.session if before else None,
             "prompt": bench.brief,
             "server": url or None,
-            "key": keys_of(self.name, self.table) if url else None,
+            "key": key_of(self.table) if url else None,
             "folder": str(bench.folder),
             "home": str(home),
         }

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import ClassVar
 
-from overnight.agents.base import Reader, Workbench
+from overnight.agents.base import Workbench
 from overnight.agents.idea import take_idea
-from overnight.agents.program import brief_path, program_stage
+from overnight.agents.program import ProgramAgent, brief_path, program_stage
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Idea
 from overnight.message import one_line
 from overnight.printed import exception_line, tail
 from overnight.stage import StageEnd, run_stage
-from overnight.tables import AgentTable
 
 
-@dataclass
-class CommandAgent:
+@dataclass(frozen=True)
+class CommandAgent(ProgramAgent):
     """Runs a shell line for every proposal, confined, within a time limit in seconds."""
-
-    name: str
-    table: AgentTable
-    heeds_brief: ClassVar[bool] = True
-
-    @property
-    def reader(self) -> Reader:
-        return Reader(self.table.brief)
 
     def propose(self, bench: Workbench) -> Idea | None:
         line = self.table.command

@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path
 
-from overnight.errors import AgentError, Trouble
 from overnight.tables import AgentTable
 
 _SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)")
@@ -15,18 +14,10 @@ _LEAST, _LEAST_TELLING = 8, 16
 many texts by chance."""
 
 
-def keys_of(agent: str, table: AgentTable) -> str | None:
-    """The key that arena.toml names for this agent; None: LiteLLM finds the provider's own
-    variables by itself. Raises AgentError when a named variable is not set."""
-    for name in table.env:
-        if not os.environ.get(name):
-            raise AgentError(
-                f"{agent}: the variable {name}, which [agents.{agent}] names in env, is not set; "
-                f"`export {name}=…` in the shell that starts overnight",
-                Trouble.SIGN_IN,
-            )
-    if key := _name_of_key(table):
-        return os.environ[key]
+def key_of(table: AgentTable) -> str | None:
+    """The key that arena.toml names; None: LiteLLM finds the provider's own variables by itself."""
+    if key := os.environ.get(_name_of_key(table) or ""):
+        return key
     # A server of the person's own is not sent the key of a provider.
     return "none" if table.url else None
 

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from overnight.agents.keys import keys_of, redacted
-from overnight.agents.library import Library, litellm_library
+from overnight.agents.keys import key_of, redacted
+from overnight.agents.litellm import Library, litellm_library
 from overnight.agents.troubles import told, where
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import FREE, UNLIMITED, Allowance, Usage
@@ -136,7 +136,6 @@ class _Call:
     def reply(self) -> Reply:
         """Make the call."""
         try:
-            api_key = keys_of(self.agent, self.table)
             most = self._most_out()
         except AgentError as error:
             error.usage = FREE  # nothing was sent
@@ -145,7 +144,7 @@ class _Call:
             model=self.table.model,
             messages=[self._as_sent(message) for message in self.messages],
             base_url=self.table.url,
-            api_key=api_key,
+            api_key=key_of(self.table),
             timeout=self._timeout(),
             num_retries=0,
             max_retries=0,
@@ -221,7 +220,7 @@ class _Call:
             yield room
 
     def _room_in_dollars(self, prompt: int, bounds: Allowance) -> Iterator[int]:
-        if (limit := bounds.dollars) is not None and self._has_price(bounds):
+        if (limit := bounds.dollars) is not None and self._entry:
             reading, writing = self._prices(prompt)
             left = limit - (self.spent.dollars or 0.0) - reading
             room = int(left / writing) if writing else _MOST_OUT
@@ -251,17 +250,6 @@ class _Call:
             "`editable`, or choose a model that reads more",
             Trouble.LIMIT,
         )
-
-    def _has_price(self, bounds: Allowance) -> bool:
-        """Whether dollars can be reckoned. Raises AgentError when they cannot, and the agent's own
-        table bounds them; where only the campaign's limit does, what is unknown does not count."""
-        asked = self.table.campaign.dollars if bounds is self.left else bounds.dollars
-        if not self._entry and asked is not None:
-            raise AgentError(
-                f"{self.agent}: LiteLLM knows no price of {self.table.model}, so dollars = "
-                f"{asked:g} cannot be kept to; write tokens = … in its place",
-            )
-        return bool(self._entry)
 
     def _prices(self, prompt: int) -> tuple[float, float]:
         """Dollars that the prompt costs at most, and each token of the reply."""

@@ -61,17 +61,31 @@ def _has_constants(arena: Arena) -> bool:
 
 
 def _agent_of(name: str, table: AgentTable) -> Agent:
-    """The agent of a table [agents.NAME]."""
-    match table.kind:
-        case "program" if table.command:
-            return CommandAgent(name, table)
-        case "acp":
-            return _acp_agent(name, table)
-        case "llm":
-            from overnight.agents.llm import LlmAgent
+    """The agent of a table [agents.NAME]. Raises UsageError when it cannot be meant so, cannot be
+    started, or is not signed in."""
+    preset = preset_of(name, table)
+    agent = _made(name, table, preset)
+    if words := obstacle(name, table, preset):
+        raise UsageError(words)
+    return agent
 
-            return LlmAgent(name, table)
-    return _coding_agent(name, table)
+
+def _made(name: str, table: AgentTable, preset: Preset | None) -> Agent:
+    if table.kind == "llm":
+        from overnight.agents.llm import LlmAgent
+
+        return LlmAgent(name, table)
+    if table.kind == "acp":
+        return _acp_agent(name, table)
+    if table.command:
+        return CommandAgent(name, table)
+    if preset:
+        return CodingAgent(name, table, preset)
+    given = f'preset = "{table.preset}" is none' if table.preset else "it has no `command`"
+    raise UsageError(
+        f"[agents.{name}]: {given}; write `command`, the shell line that starts it, or "
+        f"`preset`, one of {', '.join(presets())}"
+    )
 
 
 def preset_of(name: str, table: AgentTable) -> Preset | None:
@@ -83,20 +97,6 @@ def preset_of(name: str, table: AgentTable) -> Preset | None:
 def plugins() -> dict[str, EntryPoint]:
     """The agents of installed packages, by name."""
     return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def _coding_agent(name: str, table: AgentTable) -> Agent:
-    """Raises UsageError when it cannot be started, or is not signed in."""
-    preset = preset_of(name, table)
-    if preset is None:
-        given = f'preset = "{table.preset}" is none' if table.preset else "it has no `command`"
-        raise UsageError(
-            f"[agents.{name}]: {given}; write `command`, the shell line that starts it, or "
-            f"`preset`, one of {', '.join(presets())}"
-        )
-    if words := obstacle(name, table, preset):
-        raise UsageError(words)
-    return CodingAgent(name, table, preset)
 
 
 def _acp_agent(name: str, table: AgentTable) -> Agent:
@@ -129,11 +129,11 @@ def agent_named(name: str, arena: Arena) -> Agent:
     if colon and kind == "command":
         if not rest.strip():
             raise UsageError("--agent command: names no program; write command:SHELL LINE")
-        return CommandAgent("command", AgentTable(command=rest))
+        return _agent_of("command", AgentTable(command=rest))
     if table := arena.agents.get(name):
         return _agent_of(name, table)
     if name in presets():
-        return _coding_agent(name, AgentTable())
+        return _agent_of(name, AgentTable())
     if name == "tuner":
         from overnight.agents.tuner import Tuner
 

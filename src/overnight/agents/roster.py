@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from overnight.agents.access import reaching
-from overnight.agents.keys import keys_of
 from overnight.agents.named import agent_named, plugins, preset_of
 from overnight.agents.preset import Preset, presets
 from overnight.arena import Arena
-from overnight.errors import AgentError, UsageError
+from overnight.errors import UsageError
 from overnight.tables import AgentTable
 
 
@@ -40,22 +38,13 @@ def roster(arena: Arena) -> Iterator[Entry]:
 
 
 def _entry(name: str, table: AgentTable, arena: Arena) -> Entry:
-    preset = preset_of(name, table)
-    runs = _runs(table, preset)
-    if preset and shutil.which(preset.program) is None:
-        return Entry(name, False, f"not installed: {preset.install}")
     try:
         agent_named(name, arena)
-        if table.kind == "llm" or table.env:
-            keys_of(name, table)
-    except (UsageError, AgentError) as error:
+    except UsageError as error:
         words = str(error).removeprefix(f"{name}: ").removeprefix(f"[agents.{name}]: ")
         return Entry(name, False, words)
-    line = (table.command or "").split() if table.kind == "acp" else []
-    program = next((word for word in line if "=" not in word), None)
-    if program and shutil.which(program) is None:
-        return Entry(name, False, f"{program} is not on PATH; install it")
-    return Entry(name, True, _access(runs, table, preset))
+    preset = preset_of(name, table)
+    return Entry(name, True, _access(_runs(table, preset), table, preset))
 
 
 def _runs(table: AgentTable, preset: Preset | None) -> str:

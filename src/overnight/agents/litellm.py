@@ -34,6 +34,7 @@ class Library(Protocol):
     def get_llm_provider(self, model: str | None, *, api_base: str | None) -> Sequence[object]: ...
     def cost_per_token(self, **request: object) -> tuple[float, float]: ...
     def token_counter(self, *, model: str, text: str) -> int: ...
+    def validate_environment(self, model: str) -> Mapping[str, object]: ...
     def HTTPHandler(self, *, client: object) -> object: ...
 
 
@@ -78,6 +79,12 @@ def _bound(response: object) -> None:
     assert isinstance(response, httpx.Response)
     assert isinstance(response.stream, httpx.SyncByteStream)
     response.stream = Bounded(response.stream)
+
+
+def keys_missing(model: str) -> list[str]:
+    """The variables that its provider's client looks for, where none that would do is set."""
+    found = litellm_library().validate_environment(model)["missing_keys"]
+    return [str(key) for key in found] if isinstance(found, list) else []
 
 
 def price_of(model: str, usage: Usage) -> float | None:
