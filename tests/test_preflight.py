@@ -14,7 +14,10 @@ import pytest
 from models.server import answering
 from overnight import Arena, Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Agent, Workbench
+from overnight.agents.coding import CodingAgent
+from overnight.agents.command import CommandAgent
 from overnight.agents.portfolio import Portfolio
+from overnight.agents.preset import presets
 from overnight.agents.tuner import Tuner
 from overnight.experiment import Event
 from overnight.lock import CampaignLock
@@ -155,6 +158,23 @@ def test_unknown_costs_are_never_none(arena: Arena) -> None:
     both = said(arena, replace(known, left=Left()), [Priced("codex"), Priced("claude")])
     assert "$0.72 an hour" in both and "of the last 2 of each" in both
     assert both.endswith("; what codex costs is unknown: codex reports no dollars")
+
+
+def test_what_will_never_be_known_is_told_before_the_first_proposal(arena: Arena) -> None:
+    never = CommandAgent("shell", AgentTable(command="true"))
+    alone = said(arena, past(), [never], hours=1, dollars=5, tokens=9)
+    assert alone.endswith(
+        "; what they cost is unknown: shell reports no dollars, so --dollars 5 does not count it; "
+        "shell reports no tokens, so --tokens 9 does not count them"
+    )
+    both = said(arena, past(), [never, Priced("claude")])
+    assert both.endswith(
+        "; what claude takes and costs is not known yet; what shell costs is unknown: shell "
+        "reports no dollars"
+    )
+    for model, known in (("no-such-model", False), ("gpt-4o", True)):
+        agent = CodingAgent("codex", AgentTable(model=model), presets()["codex"])
+        assert ("reports no dollars" in said(arena, past(), [agent])) is not known
 
 
 def test_an_agent_that_was_never_asked_is_not_known(arena: Arena) -> None:

@@ -99,12 +99,18 @@ class AgentError(OvernightError):
     """An agent failed; its experiment is recorded as invalid and the campaign goes on."""
 
     def __init__(
-        self, message: str, trouble: Trouble = Trouble.BROKEN, usage: Usage | None = None
+        self,
+        message: str,
+        trouble: Trouble = Trouble.BROKEN,
+        usage: Usage | None = None,
+        wait: float = 0.0,
     ) -> None:
-        """`usage`: what was used all the same."""
+        """`usage`: what was used all the same. `wait`: seconds that its server asks to be left
+        alone for, where it says so."""
         super().__init__(message)
         self.trouble = trouble
         self.usage = usage
+        self.wait = wait
 
 
 class Interrupted(OvernightError):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from overnight.agents.base import Agent, caps_of, is_free
+from overnight.agents.base import Agent, caps_of, is_free, unreported
 from overnight.agents.portfolio import Portfolio
 from overnight.arena import Arena
 from overnight.experiment import Event, Experiment
@@ -123,21 +123,25 @@ def _gone(found: Forecast) -> Iterator[str]:
 
 def _unknown(agents: Sequence[Agent], rates: Mapping[str, Rates], limits: Limits) -> Iterator[str]:
     """What is not in it."""
-    paid = [agent.name for agent in agents if not is_free(agent)]
-    new = [name for name in paid if name not in rates]
-    silent = [name for name in paid if name in rates and rates[name].dollars is None]
+    paid = [agent for agent in agents if not is_free(agent)]
+    silent = [agent.name for agent in paid if _is_silent(agent, rates, "dollars")]
+    new = [agent.name for agent in paid if agent.name not in {*rates, *silent}]
     if new:
-        what = (
-            f"what {_who(new, 'take')} and {_verb(new, 'cost')}" if rates else "what proposals cost"
-        )
-        yield f"{what} is not known yet"
+        named = f"{_who(new, 'take')} and {_verb(new, 'cost')}"
+        yield f"what {named if rates or silent else 'proposals cost'} is not known yet"
     if silent:
-        what = "they cost" if silent == paid else _who(silent, "cost")
+        what = "they cost" if len(silent) == len(paid) else _who(silent, "cost")
         so = "".join(f", so {flag} does not count it" for flag in _flags(limits, "dollars"))
         yield f"what {what} is unknown: {_who(silent, 'report')} no dollars{so}"
-    uncounted = [name for name in paid if name in rates and rates[name].tokens is None]
+    uncounted = [agent.name for agent in paid if _is_silent(agent, rates, "tokens")]
     for flag in _flags(limits, "tokens") if uncounted else ():
         yield f"{_who(uncounted, 'report')} no tokens, so {flag} does not count them"
+
+
+def _is_silent(agent: Agent, rates: Mapping[str, Rates], what: str) -> bool:
+    """Whether it has not reported its dollars or its tokens, or is known never to."""
+    seen = rates.get(agent.name)
+    return what in unreported(agent) if seen is None else getattr(seen, what) is None
 
 
 # -- words

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,19 @@ def test_a_protected_file_stays_as_it_is(toy: Path) -> None:
     cheat = said("score.py\n<<<<<<< WHOLE\nprint('{\"loss\": 0}')\n>>>>>>> WHOLE")
     done, _, _ = one(toy, [cheat])
     assert done.verdict == "invalid" and "score.py is not editable" in done.reason
+
+
+def test_how_long_a_server_asks_to_be_left_alone_is_heard(toy: Path) -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+    said = ("90", soon, "soon", "9" * 400)
+    with answering(*(Refuse(429, {"retry-after": words}) for words in said)) as server:
+        mine = agent(server)
+        with Campaign.open(toy, "t") as campaign:
+            for _ in said:
+                with pytest.raises(AgentError):
+                    campaign.try_(mine)
+    waits = [error.wait for error in mine.raised]
+    assert waits[0] == 90 and 500 < waits[1] <= 600 and waits[2:] == [0, 0]
 
 
 SAID = '{"error": {"type": "x", "message": "said by the server"}}'

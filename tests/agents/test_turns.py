@@ -131,6 +131,16 @@ def test_an_agent_alone_waits_and_goes_on(toy: Path) -> None:
     assert len(words(toy, "trouble")) == 2
 
 
+def test_a_rest_is_as_long_as_the_server_asks_up_to_half_an_hour() -> None:
+    busy = Failing([])
+    portfolio = Portfolio([busy], clock=lambda: 0.0)
+    rests = []
+    for wait in (0.0, 1.0, 600.0, 9e9):
+        portfolio.heard(busy, AgentError("try later", Trouble.RATE, wait=wait))
+        rests.append(portfolio.rest)
+    assert rests == [30, 60, 600, 1800]
+
+
 def test_who_cannot_sign_in_is_not_asked_again(toy: Path) -> None:
     error = AgentError("the key was refused; run `x login`", Trouble.SIGN_IN)
     stop, done = ran(toy, Portfolio([Failing([error])]), experiments=5)

@@ -34,7 +34,7 @@ def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[
             f"{name}: `{program}`, which its command starts, is not on PATH; install it, or mend "
             "the command"
         )
-    if (dollars := table.dollars or table.campaign.dollars) and not _knows_dollars(table, preset):
+    if (dollars := table.dollars or table.campaign.dollars) and not knows_dollars(table, preset):
         what = f"{preset.program} reports no dollars, and " if preset else ""
         yield (
             f"{name}: {what}no price is known of its model, so dollars = {dollars:g} cannot be "
@@ -73,7 +73,7 @@ def _unknown_program(command: str) -> str | None:
     return words[0] if words and is_unknown(words[0], Path("/")) else None
 
 
-def _knows_dollars(table: AgentTable, preset: Preset | None) -> bool:
+def knows_dollars(table: AgentTable, preset: Preset | None) -> bool:
     """Whether they are reported, or can be reckoned. An agent that speaks a protocol may tell."""
     if table.kind == "acp":
         return True

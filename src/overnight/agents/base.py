@@ -101,6 +101,11 @@ def is_free(agent: Agent) -> bool:
     return bool(getattr(agent, "free", False))
 
 
+def unreported(agent: Agent) -> frozenset[str]:
+    """Which of `dollars` and `tokens` it is known never to report."""
+    return frozenset(getattr(agent, "unreported", ()))
+
+
 def table_of(agent: Agent) -> AgentTable | None:
     """Its table [agents.NAME], if it has one."""
     table = getattr(agent, "table", None)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from overnight.agents.access import missing, reaching
+from overnight.agents.access import knows_dollars, missing, reaching
 from overnight.agents.account import Account
 from overnight.agents.base import Reader, Workbench
 from overnight.agents.idea import take_idea
@@ -46,6 +46,10 @@ class CodingAgent(ProgramAgent):
     def reader(self) -> Reader:
         most = _MOST_ARGUMENT if self.preset.prompt == "argument" else self.table.brief
         return Reader(min(self.table.brief, most))
+
+    @property
+    def unreported(self) -> Sequence[str]:
+        return () if knows_dollars(self.table, self.preset) else ("dollars",)
 
     def propose(self, bench: Workbench) -> Idea | None:
         return replace(self, table=self.table.within(bench.allowance))._proposal(bench)

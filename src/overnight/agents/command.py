@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from overnight.agents.base import Workbench
 from overnight.agents.idea import take_idea
@@ -18,6 +20,8 @@ from overnight.stage import StageEnd, run_stage
 @dataclass(frozen=True)
 class CommandAgent(ProgramAgent):
     """Runs a shell line for every proposal, confined, within a time limit in seconds."""
+
+    unreported: ClassVar[Sequence[str]] = ("dollars", "tokens")
 
     def propose(self, bench: Workbench) -> Idea | None:
         line = self.table.command

@@ -125,7 +125,7 @@ class _Conversation:
             raise BadReply(words) from error
         except AgentError as error:
             words = f"{error} (asked again, for its first reply was no change: {first})"
-            raise AgentError(words, error.trouble) from error
+            raise AgentError(words, error.trouble, wait=error.wait) from error
 
     @property
     def _used_up(self) -> bool:

@@ -176,7 +176,7 @@ class Portfolio:
             return
         member.failures += 1
         if error.trouble.passes:
-            pause = min(_FIRST_REST * 2**member.rests, _LONGEST_REST)
+            pause = min(max(_FIRST_REST * 2**member.rests, error.wait), _LONGEST_REST)
             member.rests, member.until = member.rests + 1, self._clock() + pause
         elif error.trouble.stays:
             member.end(Out.FAILED, f"needs a person ({error.trouble}): {error}")

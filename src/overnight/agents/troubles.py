@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from overnight.agents.keys import redacted
@@ -51,7 +53,8 @@ def told(error: Exception, agent: str, table: AgentTable) -> AgentError:
     kind = "the call failed" if trouble is Trouble.BROKEN else trouble.value
     step = _NEXT[trouble].format(agent=agent)
     said = words or type(error).__name__
-    return AgentError(f"{agent}: {where(table)}: {kind}{code}: {said}; {step}", trouble)
+    reason = f"{agent}: {where(table)}: {kind}{code}: {said}; {step}"
+    return AgentError(reason, trouble, wait=_asked_wait(chain))
 
 
 def where(table: AgentTable) -> str:
@@ -60,6 +63,21 @@ def where(table: AgentTable) -> str:
         return f"the provider of {table.model}"
     parts = urlsplit(table.url)
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
+def _asked_wait(chain: Sequence[BaseException]) -> float:
+    """Seconds until the time that the server's `retry-after` names (RFC 9110, 10.2.3): as a number,
+    or as a date. 0 where it says nothing that can be understood."""
+    import httpx
+
+    answers = [e.response for e in chain if isinstance(e, httpx.HTTPStatusError)]
+    said = answers[-1].headers.get("retry-after", "") if answers else ""
+    if said.isdecimal() and len(said) < 10:
+        return float(said)
+    try:
+        return (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):  # no date; one without a zone
+        return 0.0
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
