@@ -26,7 +26,7 @@ OTHERS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*
 LAYERS = [
     "interrupts experiment errors quantity spent pace calibration sections",
     "tables commandline arena schema rows database ledger",
-    "noise levels evidence sight patience judge confirm",
+    "quantiles noise levels evidence sight patience judge confirm",
     "rules prune savings history message failures lock",
     "sandbox sandboxes.filter sandboxes.confine sandboxes.runtime sandboxes.bubblewrap",
     "sandboxes.landlock sandboxes.seatbelt sandboxes.named",

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import ClassVar
 
-from scipy.special import chdtr, stdtrit
-
 from overnight.evidence import Beside, honest_gain, log_evidence, needed, pairs_to_go
 from overnight.experiment import Verdict
 from overnight.judge import BASELINE, Decision, Evidence, More, Pair, Side, Standing, compared
 from overnight.levels import Gap, Levels
 from overnight.noise import Noise, Series
+from overnight.quantiles import chi_squared_below, student_t
 from overnight.tables import JudgeTable
 
 _LIKELY = 1.0
@@ -223,7 +222,7 @@ class Confirm:
         """Standard deviations that a single draw must reach to be more than the luckiest of the
         campaign's candidates, as well as the incumbent's readings know the deviation (t)."""
         n, freedom = standing.experiments, len(standing.stack[0]) - 1
-        return -float(stdtrit(max(freedom, 1), self.table.false_keep / (n * (n + 1))))
+        return -student_t(max(freedom, 1), self.table.false_keep / (n * (n + 1)))
 
 
 def _next(pairs: list[Beside]) -> Pair:
@@ -265,6 +264,6 @@ def _luck(tip: Series, noise: Noise) -> float:
     """
     freedom = len(tip) - 1
     own = stdev(reading.score for reading in tip) / noise.sigma
-    if freedom < _SAME - 1 or chdtr(freedom, freedom * own * own) > _DOUBTFUL:
+    if freedom < _SAME - 1 or chi_squared_below(freedom, freedom * own * own) > _DOUBTFUL:
         return 0.0
     return noise.sigma * math.sqrt(max(1 - own * own, 0.0))

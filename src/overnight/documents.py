@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
+from typing import TYPE_CHECKING
 
-from overnight.agents.roster import Entry
 from overnight.arena import Arena
 from overnight.calibration import TrackRecord, held
 from overnight.experiment import Experiment, Measurement
-from overnight.rehearsal import Rehearsal
 from overnight.spent import together
 from overnight.standing import charges_of
 from overnight.summary import Running, Summary
+
+if TYPE_CHECKING:  # each takes long to import
+    from overnight.agents.roster import Entry
+    from overnight.rehearsal import Rehearsal
 
 
 def status_document(summary: Summary) -> dict[str, object]:

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from overnight.noise import Noise
+from overnight.quantiles import student_t
 
 _CUT = 3.0
 _BETS = (0.4, 1.5)
@@ -86,5 +86,5 @@ def honest_gain(pairs: Sequence[Beside], noise: Noise) -> tuple[float, tuple[flo
     sigmas, variance = mean / noise.sigma, 2 / len(pairs)
     gain = mean - mean * 2 * variance / (sigmas * sigmas + _PRIOR**2 + variance)
     freedom = max(len(noise.differences) + len(pairs) - 1, 1)
-    reach = float(stdtrit(freedom, 0.975)) * math.sqrt(variance) * noise.sigma
+    reach = student_t(freedom, 0.975) * math.sqrt(variance) * noise.sigma
     return gain, (mean - reach, mean + reach)

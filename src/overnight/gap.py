@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from scipy.special import stdtrit
-
 from overnight.arena import Arena
 from overnight.experiment import Experiment, confirmed_gain
 from overnight.ledger import Ledger
 from overnight.noise import Noise
+from overnight.quantiles import student_t
 from overnight.tables import Metric
 
 OVERFITTED = "the final exam says that this campaign over-fitted its referee"
@@ -140,7 +139,7 @@ class Gap:
             return False
         if self.error is None:
             return exam <= 0
-        luck = float(stdtrit(len(self.noise.differences), 1 - _LUCK))
+        luck = student_t(len(self.noise.differences), 1 - _LUCK)
         return self.gap > luck * self.error
 
 

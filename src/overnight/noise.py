@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import chdtri
+
+from overnight.quantiles import chi_squared
 
 _MOST = 400
 """The newest differences that count."""
@@ -77,7 +78,7 @@ def noise_of(incumbent: Series, others: Iterable[Series] = ()) -> Noise:
     if not varied or len(steps) == len(own):
         return noise
     trusted = _estimated(own)
-    least = trusted.sigma * math.sqrt(len(own) / float(chdtri(len(own), 0.2)))
+    least = trusted.sigma * math.sqrt(len(own) / chi_squared(len(own), 0.2))
     return replace(noise, sigma=max(noise.sigma, least))
 
 

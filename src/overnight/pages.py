@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import OverflowMethod
 from rich.table import Table
 from rich.text import Text
 
 from overnight.ablation import Ablated, Weight
-from overnight.agents.roster import Entry
 from overnight.arena import Arena
 from overnight.calibration import TrackRecord, came_to, held
 from overnight.experiment import Experiment, Purpose, Verdict
 from overnight.failures import FAILED
 from overnight.message import one_line
 from overnight.quantity import format_dollars, format_duration
-from overnight.rehearsal import Rehearsal
-from overnight.replay import Replay
 from overnight.spent import Spent
 from overnight.standing import charges_of
 from overnight.tables import Metric
+
+if TYPE_CHECKING:  # each takes long to import
+    from overnight.agents.roster import Entry
+    from overnight.rehearsal import Rehearsal
+    from overnight.replay import Replay
 
 _COLOURS = {
     Verdict.KEEP: "green",

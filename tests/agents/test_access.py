@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from overnight import Arena
+from overnight.agents.llm import LlmAgent
 from overnight.agents.named import agent_named
 from overnight.agents.roster import roster
 from overnight.errors import UsageError
+from overnight.tables import AgentTable
 from toy import ARENA, make_toy, overnight
 
 MISSING = [
@@ -79,3 +81,27 @@ def test_a_night_whose_agent_cannot_work_does_not_begin(tmp_path: Path) -> None:
 def test_what_only_the_agent_itself_can_tell_is_left_to_it(tmp_path: Path, table: str) -> None:
     toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.mine]\n{table}\n")
     assert agent_named("mine", Arena.load(toy)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({}, "needs a model"),
+        ({"model": "openai/x", "command": "x"}, "command has no effect"),
+        ({"model": "openai/x", "session": "resume"}, "session has no effect"),
+        ({"model": "openai/x", "network": False}, "network has no effect"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_so_is_told(table: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        LlmAgent("mine", AgentTable.model_validate({"kind": "llm", **table}))
+
+
+def test_without_the_library_it_is_said_how_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'overnight\[llm\]'"):
+        LlmAgent("mine", AgentTable(kind="llm", model="openai/x"))

@@ -23,7 +23,7 @@ from models.server import KEY, ScriptedModels, answering
 from overnight import Campaign, Experiment, Idea, Limits
 from overnight.agents.base import Agent, Workbench
 from overnight.agents.llm import LlmAgent
-from overnight.errors import AgentError, Trouble, UsageError
+from overnight.errors import AgentError, Trouble
 from overnight.tables import AgentTable
 from toy import ARENA, git, make_toy
 from writer import run, verdicts
@@ -374,30 +374,3 @@ def test_a_server_of_ones_own_is_not_sent_a_providers_key(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     _, _, server = one(toy, [reply("X=5")])
     assert KEY not in str(server.asks[0].headers)
-
-
-# -- its table
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ({}, "needs a model"),
-        ({"model": "openai/x", "command": "x"}, "command has no effect"),
-        ({"model": "openai/x", "session": "resume"}, "session has no effect"),
-        ({"model": "openai/x", "network": False}, "network has no effect"),
-    ],
-)
-def test_a_table_that_cannot_be_meant_so_is_told(table: dict[str, object], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        LlmAgent("mine", AgentTable.model_validate({"kind": "llm", **table}))
-
-
-def test_without_the_library_it_is_said_how_it_is_installed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import importlib.util
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'overnight\[llm\]'"):
-        LlmAgent("mine", AgentTable(kind="llm", model="openai/x"))
