@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from overnight.arena import Arena
-from overnight.experiment import Experiment, Verdict
+from overnight.experiment import Event, Experiment, Verdict
 from overnight.failures import FAILED
 from overnight.gap import OVERFITTED, Gap
 from overnight.ledger import Ledger
@@ -40,6 +40,7 @@ def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path)
         *_lost(summary, ledger),
         *_merging(summary),
         *_cost(summary),
+        *_happened(ledger.events(tag, "warning", "trouble", "switch")),
         *_judging(summary),
     ]
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -215,6 +216,20 @@ def _cost(summary: Summary) -> Iterator[str]:
         tokens = f"{'≥ ' * bool(one.uncounted)}{one.tokens:,}" if one.counted else "unknown"
         time = format_duration(one.thought)
         yield _row(_plain(one.agent), one.proposals, dollars, one.unpriced or "", tokens, time)
+    yield ""
+
+
+def _happened(events: Sequence[Event]) -> Iterator[str]:
+    """Which agents could not work, what was switched and why, and what the person was told."""
+    if not events:
+        return
+    yield "## What else happened\n"
+    if (earlier := len(events) - _MOST_ROWS) > 0:
+        yield f"The newest {_MOST_ROWS}; {counted(earlier, 'more event')} came before.\n"
+    yield "| when | what |\n|---|---|"
+    for event in events[-_MOST_ROWS:]:
+        at = event.at.astimezone().strftime("%b %d, %H:%M")
+        yield _row(at, _plain(str(event.data.get("words", ""))))
     yield ""
 
 
