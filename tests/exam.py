@@ -10,10 +10,11 @@ SECRET = "4321987"
 """Behind the point of every exam score; in the exam's hidden file, and in no other."""
 EXAM = """import json, os, pathlib, time
 folder = pathlib.Path({folder!r})
-while (folder / "slow").exists():
-    time.sleep(0.02)
 lines = pathlib.Path(os.environ["OVERNIGHT_OUT"], "value").read_text().splitlines()
 x = float(lines[0].split("=")[1].split("#")[0])
+only = folder / "only"
+while only.exists() and f"{{x:g}}" not in only.read_text().split():
+    time.sleep(0.02)
 score = abs(x - {best}) + float((folder / "secret").read_text())
 print("the exam speaks", score)
 print(json.dumps({{"loss": score, "twice": 2 * score}}))

@@ -249,7 +249,7 @@ PROGRAM = [
     _refused("fifo", "value.py is a FIFO", "is a FIFO"),
     _refused("folder", "value.py is no regular file", "is no regular file"),
     Step(
-        "crash", [deed("crash", worse)], INVALID, "RuntimeError: I have lost", "I have lost my way"
+        "crash", [deed("crash", broken)], INVALID, "RuntimeError: I have lost", "I have lost my way"
     ),
     _kept("stay"),
     _kept("boast"),

@@ -263,7 +263,7 @@ def test_a_conversation_that_is_full_or_cannot_be_loaded_is_begun_anew(
 
 
 def test_a_table_leads_to_the_agent_or_says_what_is_missing(tmp_path: Path) -> None:
-    tables = '\n[agents.a]\nkind = "acp"\ncommand = "x --acp"\n[agents.b]\nkind = "acp"\n'
+    tables = '\n[agents.a]\nkind = "acp"\ncommand = "sh --acp"\n[agents.b]\nkind = "acp"\n'
     arena = Arena.load(make_toy(tmp_path / "arena", ARENA + tables))
     assert agent_named("a", arena) == AcpAgent("a", arena.agents["a"])
     with pytest.raises(UsageError, match=r'\[agents.b\]: kind = "acp" needs `command`'):

@@ -12,6 +12,7 @@ import pytest
 from overnight.agents.named import agent_named
 from overnight.agents.preset import presets
 from overnight.arena import Arena
+from overnight.commandline import words_of
 from overnight.template import make_demo
 from toy import ARENA, git
 
@@ -63,18 +64,23 @@ def test_the_arena_of_the_guide_is_a_valid_arena() -> None:
 def test_every_table_of_the_agents_page_leads_to_an_agent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for preset in presets().values():
-        (tmp_path / preset.program).write_text("#!/bin/sh\n")
-        (tmp_path / preset.program).chmod(0o755)
-        for key in preset.keys:
+    def have(program: str, *keys: str) -> None:
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+        for key in keys:
             monkeypatch.setenv(key, "a-key")
+
+    for preset in presets().values():
+        have(preset.program, *preset.keys)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     names = []
     for text in blocks("docs/agents.md", "toml"):
         if "[agents." not in text:
             continue  # of another program's settings
         arena = Arena.parse(ARENA + text, ROOT)
-        names += [agent_named(name, arena).name for name in arena.agents]
+        for name, table in arena.agents.items():
+            have(words_of(table.command or "one")[0], *table.env)
+            names.append(agent_named(name, arena).name)
     assert {*presets(), "claude-acp", "gemini-acp", "codex-acp", "opencode-acp"} <= set(names)
 
 

@@ -13,8 +13,10 @@ import pytest
 
 from toy import ARENA, git, make_toy, overnight
 
-SLOW = """. ./value.py
-if [ "$X" = 5 ]; then sleep 60.1875; fi
+SLEEP = f"sleep 60.{os.getpid()}"
+"""Other tests may run beside this one."""
+SLOW = f""". ./value.py
+if [ "$X" = 5 ]; then {SLEEP}; fi
 cp value.py "$OVERNIGHT_OUT/value"
 """
 
@@ -110,7 +112,7 @@ def begun(toy: Path) -> subprocess.Popen[str]:
         env={**os.environ, "TERM": "dumb"},
     )
     until = time.monotonic() + 30
-    while subprocess.run(["pgrep", "-f", "sleep 60.1875"], capture_output=True).returncode:
+    while subprocess.run(["pgrep", "-f", SLEEP], capture_output=True).returncode:
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.05)
     return process
