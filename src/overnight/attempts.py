@@ -10,13 +10,12 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free, table_of
-from overnight.agents.keys import blot_out, redacted, secret_in
+from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free, reach_of
 from overnight.agents.portfolio import Turn
+from overnight.agents.secrets import Secrets
 from overnight.brief import Moment, write_brief
 from overnight.driven import Driven
 from overnight.errors import AgentError, OvernightError, Trouble
@@ -58,13 +57,15 @@ class Attempts:
         self.programs = Programs(driven)
         self._thought = 0.0
         """Wall seconds that the agent took for the proposal at hand."""
+        self._secrets = Secrets.of()
+        """What it could tell."""
         self.reviews = Reviews(driven, self._judge, measuring)
 
     def propose(self, turn: Turn) -> Experiment | None:
         """The next experiment with its candidate, or with a verdict when it has none; None when
         the agent has nothing to propose. Raises AgentError when it may help to ask again later:
         then there is no experiment."""
-        self._thought = 0.0
+        self._thought, self._secrets = 0.0, Secrets.of(reach_of(turn.agent))
         n = self._history.latest.n + 1
         parent = self._history.tip.candidate
         assert parent is not None
@@ -121,8 +122,7 @@ class Attempts:
 
     def _ask(self, agent: Agent, bench: Workbench) -> Idea | None:
         """What it proposes; how long it took and what it learned is kept, whatever comes of it."""
-        begun, table = monotonic(), table_of(agent)
-        clean = partial(redacted, table=table)
+        begun, clean = monotonic(), self._secrets.blotted
         try:
             idea = self._answer(agent, bench)
             return idea and _cleaned(idea, clean)
@@ -136,7 +136,7 @@ class Attempts:
             who = note_writer(self._tag, bench.n, agent.name)
             take_note(bench.folder, self._arena.state / NAME, who, clean)
             for log in bench.transcript.parent.glob("agent*.log"):
-                blot_out(log, table)
+                self._secrets.blot_out(log)
 
     def _answer(self, agent: Agent, bench: Workbench) -> Idea | None:
         # In a thread, so that a stop is heard while the agent thinks; the block waits for its end.
@@ -181,8 +181,13 @@ class Attempts:
 
     def _edited(self, place: Path, turn: Turn) -> bool:
         start = (turn.start or self._history.tip).candidate or ""
-        editable = self._arena.is_editable
-        made = self._workspace.commit(start, place / "tree", editable, "what there is so far")
+        made = self._workspace.commit(
+            start,
+            place / "tree",
+            self._arena.is_editable,
+            "what there is so far",
+            self._secrets.found_in,
+        )
         return bool(made.commit or made.refused)
 
     def _brief(self, agent: Agent) -> str:
@@ -203,8 +208,13 @@ class Attempts:
         untitled = not idea.title
         idea = replace(idea, title=idea.title or f"experiment {n}")
         made = self._workspace.commit(
-            parent, place / "tree", self._arena.is_editable, candidate_message(self._tag, n, idea)
+            parent,
+            place / "tree",
+            self._arena.is_editable,
+            candidate_message(self._tag, n, idea),
+            self._secrets.found_in,
         )
+        made = replace(made, dropped=tuple(map(self._secrets.blotted, made.dropped)))
         if made.refused:
             return self._refuse(n, idea, Verdict.INVALID, "; ".join(made.refused), made.dropped)
         if made.commit is None:
@@ -232,10 +242,7 @@ class Attempts:
         return f"; the agent's last words: `{said.replace('`', chr(39))}`" if said else ""
 
     def _wrong_with(self, diff: str) -> str | None:
-        """Why a change must not be measured, in a sentence: it chooses its luck, or gives a secret
-        away."""
-        if name := secret_in(diff):
-            return f"it holds the value of {name}, which belongs into no commit: read the variable"
+        """Why a change must not be measured, in a sentence: it chooses its luck."""
         line = chosen_seed(diff)
         if line is None or self._arena.judge.fixed_seeds:
             return None
@@ -249,7 +256,8 @@ class Attempts:
     ) -> Experiment:
         told = (self._tag, n, None, idea, dropped)
         self._ledger.record_candidate(*told, thought=self._thought)
-        return self._ledger.close_experiment(self._tag, n, Closing(verdict, reason))
+        closing = Closing(verdict, self._secrets.blotted(reason))
+        return self._ledger.close_experiment(self._tag, n, closing)
 
     # -- its measurements
 

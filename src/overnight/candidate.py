@@ -16,6 +16,13 @@ would stay in the repository for ever."""
 MOST_NAMED = 100
 """So many dropped or refused paths are named; of the rest, only how many there are."""
 Predicate = Callable[[str], bool]
+Search = Callable[[bytes], str | None]
+"""What of a person's stands in a file and belongs into no commit, by name; None: nothing."""
+
+
+def nothing(content: bytes) -> str | None:
+    """Where there are no secrets."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,9 @@ def holds(top: Path, path: str, mine: Predicate) -> bool:
     return any(mine(place.relative_to(top).as_posix()) for place in places)
 
 
-def refusals(top: Path, prefix: str, paths: Iterable[str]) -> Iterator[str]:
+def refusals(
+    top: Path, prefix: str, paths: Iterable[str], secret: Search = nothing
+) -> Iterator[str]:
     """Why paths of a checkout cannot be taken as they are."""
     arena, size = os.path.realpath(top / prefix), 0
     for path in paths:
@@ -89,12 +98,21 @@ def refusals(top: Path, prefix: str, paths: Iterable[str]) -> Iterator[str]:
         wrong = f"lies behind the link {links[-1]}" if links else _wrong_with(top / path, arena)
         if path.endswith("/"):
             wrong = "is a git repository of its own"
+        if not wrong and (name := secret(os.fsencode(path)) or secret(_content(top / path))):
+            wrong = f"holds the value of {name}, which belongs into no commit: read the variable"
         if wrong:
             yield f"{path.removeprefix(prefix)} {wrong}"
         elif (top / path).is_file():
             size += (top / path).lstat().st_size
     if size > MOST_FILE_BYTES:
         yield f"the changed files have {size:,} bytes together, more than {MOST_FILE_BYTES:,}"
+
+
+def _content(place: Path) -> bytes:
+    """What a commit would hold of a path that can be taken; nothing of one that was removed."""
+    if place.is_symlink():
+        return os.fsencode(os.readlink(place))
+    return place.read_bytes() if place.is_file() else b""
 
 
 def _wrong_with(place: Path, arena: str) -> str | None:

@@ -96,3 +96,22 @@ def version(folder: Path) -> tuple[int, ...]:
     text = git(["version"], folder, quiet_environment()).stdout.decode()
     numbers = next(word for word in text.split() if word[0].isdigit()).split(".")
     return tuple(int(number) for number in numbers[:2])
+
+
+def apply_patch(folder: Path, patch: bytes) -> None:
+    """Apply a diff to a fresh checkout; `folder` is the arena's folder in it, and the diff's paths
+    are relative to it or to the repository's top. Raises WorkspaceError when it does not fit."""
+    words = ["apply", "--whitespace=nowarn", "-"]
+    try:
+        # In no repository, paths are relative to the folder; within one, others are left out
+        # without a word.
+        git(words, folder, quiet_environment(GIT_CEILING_DIRECTORIES=str(folder.parent)), patch)
+    except WorkspaceError as error:
+        tops = (above for above in folder.parents if (above / ".git").exists())
+        top = None if (folder / ".git").exists() else next(tops, None)
+        if top is None:
+            raise
+        try:
+            git(words, top, quiet_environment(), patch)
+        except WorkspaceError as again:
+            raise WorkspaceError(f"{error} {again}") from again

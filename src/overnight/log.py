@@ -11,8 +11,13 @@ TAIL_BYTES = 256 * 1024
 class Log:
     """A file of bounded size for output without bound: its beginning and its end."""
 
-    def __init__(self, path: str, limit: int) -> None:
+    def __init__(
+        self, path: str, limit: int, blotted: "list[tuple[bytes, bytes]] | tuple[()]" = ()
+    ) -> None:
+        """`blotted`: what is never written, and what is written in its place."""
         self.error = ""
+        self._blotted = blotted
+        self._held = b""
         self._keep = min(TAIL_BYTES, limit // 2)
         self._head = limit - limit // 2
         self._ring = bytearray()
@@ -26,6 +31,18 @@ class Log:
 
     def add(self, data: memoryview) -> None:
         """Take output; never fails, never blocks longer than the disk."""
+        self._take(memoryview(self._clean(data)) if self._blotted else data)
+
+    def _clean(self, data: memoryview) -> bytes:
+        """Without what is blotted out; its end waits when that may be how one begins."""
+        text = self._held + bytes(data)
+        for secret, name in self._blotted:
+            text = text.replace(secret, name)
+        waiting = max(_begun(text, secret) for secret, _ in self._blotted)
+        self._held = text[len(text) - waiting :]
+        return text[: len(text) - waiting]
+
+    def _take(self, data: memoryview) -> None:
         now = min(len(data), self._head)
         if now:
             self._head -= now
@@ -36,6 +53,7 @@ class Log:
 
     def close(self) -> None:
         """Write the end of the output and close the file."""
+        self._take(memoryview(self._held))
         self._trim()
         if self._left_out:
             self._write(b"\n[... %s bytes left out ...]\n" % f"{self._left_out:,}".encode())
@@ -61,3 +79,13 @@ class Log:
         # What comes next may still fit at the end, when others have made room.
         self._head = 0
         self.error = self.error or str(error)
+
+
+def _begun(text: bytes, secret: bytes) -> int:
+    """Bytes at the end of the text with which the secret begins."""
+    at = max(len(text) - len(secret) + 1, 0)
+    while (at := text.find(secret[:1], at)) >= 0:
+        if secret.startswith(text[at:]):
+            return len(text) - at
+        at += 1
+    return 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from overnight.agents.keys import blot_out, redacted
+from overnight.agents.named import reach
+from overnight.agents.secrets import Secrets
 from overnight.arena import FILE, Arena
 from overnight.errors import ArenaError, UsageError, WorkspaceError
 from overnight.experiment import CampaignRecord
@@ -103,11 +103,11 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
         n = experiment.n
         if experiment.candidate is None:
             folder = places / "agent" / "tree" / workspace.prefix
-            table = arena.agents.get(experiment.agent)
-            who, clean = note_writer(tag, n, experiment.agent), partial(redacted, table=table)
-            take_note(folder, arena.state / NAME, who, clean)
+            secrets = Secrets.of(reach(experiment.agent, arena))
+            who = note_writer(tag, n, experiment.agent)
+            take_note(folder, arena.state / NAME, who, secrets.blotted)
             for log in (arena.state / "logs" / tag / str(n)).glob("agent*.log"):
-                blot_out(log, table)
+                secrets.blot_out(log)
             ledger.drop_experiment(tag, n)
     workspace.remove(places)
     recount_pruning(ledger, tag)

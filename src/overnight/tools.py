@@ -19,6 +19,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from overnight.agents.secrets import Secrets
 from overnight.arena import Arena
 from overnight.brief import first_brief
 from overnight.campaign import Campaign
@@ -264,7 +265,9 @@ class WriteNote(Tool):
 
     def answer(self, place: Place, call: Call) -> Answer:
         arena = Arena.load(place.root)
-        return {"note": add_note(arena.state / "notes.md", self.words, call.who)}
+        return {
+            "note": add_note(arena.state / "notes.md", Secrets.of().blotted(self.words), call.who)
+        }
 
 
 class ReadStatus(Tool):

@@ -19,9 +19,18 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from overnight.candidate import Candidate, Predicate, holds, named, refusals, unreadable
+from overnight.candidate import (
+    Candidate,
+    Predicate,
+    Search,
+    holds,
+    named,
+    nothing,
+    refusals,
+    unreadable,
+)
 from overnight.errors import WorkspaceError
-from overnight.git import failure, git, person_environment, quiet_environment, shown
+from overnight.git import failure, git, person_environment, shown
 from overnight.private import PrivateDirectory
 from overnight.refs import Refs
 from overnight.repository import locate
@@ -35,25 +44,6 @@ class Stale(WorkspaceError):
     def __init__(self, onto: str, words: str) -> None:
         super().__init__(f"the change conflicts with commit {onto[:10]}: {words}")
         self.words = words
-
-
-def apply_patch(folder: Path, patch: bytes) -> None:
-    """Apply a diff to a fresh checkout; `folder` is the arena's folder in it, and the diff's paths
-    are relative to it or to the repository's top. Raises WorkspaceError when it does not fit."""
-    words = ["apply", "--whitespace=nowarn", "-"]
-    try:
-        # In no repository, paths are relative to the folder; within one, others are left out
-        # without a word.
-        git(words, folder, quiet_environment(GIT_CEILING_DIRECTORIES=str(folder.parent)), patch)
-    except WorkspaceError as error:
-        tops = (above for above in folder.parents if (above / ".git").exists())
-        top = None if (folder / ".git").exists() else next(tops, None)
-        if top is None:
-            raise
-        try:
-            git(words, top, quiet_environment(), patch)
-        except WorkspaceError as again:
-            raise WorkspaceError(f"{error} {again}") from again
 
 
 class Workspace:
@@ -167,12 +157,14 @@ class Workspace:
         (folder / self.prefix).mkdir(parents=True, exist_ok=True)
         return folder / self.prefix
 
-    def commit(self, parent: str, folder: Path, editable: Predicate, message: str) -> Candidate:
+    def commit(
+        self, parent: str, folder: Path, editable: Predicate, message: str, secret: Search = nothing
+    ) -> Candidate:
         """The parent's tree plus the editable changes in a checkout of it made with `own_git`.
 
         Refused are, at editable paths: links that are absolute or lead out of the arena, anything
-        behind a link, repositories, what is no regular file, cannot be read or is larger than
-        MOST_FILE_BYTES; and anywhere a FIFO, on which git would wait for ever.
+        behind a link, repositories, what is no regular file, cannot be read, holds a secret or is
+        larger than MOST_FILE_BYTES; and anywhere a FIFO, on which git would wait for ever.
         """
         if blocked := tuple(unreadable(folder)):
             return Candidate(None, (), named(blocked))
@@ -181,7 +173,7 @@ class Workspace:
         taken = [path for path in changed if mine(path) or holds(folder, path, mine)]
         others = sorted(set(changed).difference(taken))
         dropped = named(os.path.relpath(path, self.prefix or ".") for path in others)
-        if refused := tuple(refusals(folder, self.prefix, taken)):
+        if refused := tuple(refusals(folder, self.prefix, taken, secret)):
             return Candidate(None, dropped, named(refused))
         try:
             tree = self._tree_with(folder, taken)

@@ -161,34 +161,6 @@ def test_a_program_in_an_environment_of_its_own_starts_confined(tmp_path: Path) 
     assert {e["n"]: e["verdict"] for e in told} == {0: "keep", 1: "keep"}, done.stdout
 
 
-SAYS = """
-echo "Use $CODEX_API_KEY" > .overnight-idea.md
-echo "- the key is $CODEX_API_KEY" > .overnight-notes.md
-echo "$CODEX_API_KEY"
-sed -i "s/X=10/X=4/" value.py
-"""
-
-
-@pytest.mark.parametrize("agent", ["codex", "mine"])
-@pytest.mark.parametrize("script", [SAYS, 'echo "$CODEX_API_KEY"; exit 3'], ids=["edit", "failure"])
-def test_a_key_that_an_agent_tells_is_written_nowhere(
-    tmp_path: Path, agent: str, script: str
-) -> None:
-    """Neither into commits, notes and pages, nor into what the next agent is told."""
-    env = stub(tmp_path, "codex", script)
-    table = '\n[agents.mine]\ncommand = "codex"\nenv = ["CODEX_API_KEY"]\n'
-    toy = make_toy(tmp_path / "arena", ARENA + table)
-    key = "sk-0123456789abcdef"
-    env |= {"CODEX_API_KEY": key, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
-    done = overnight(toy, "run", "--agent", agent, "--experiments", "1", env=env)
-    overnight(toy, "report", env=env)
-    brief = overnight(toy, "brief", env=env).stdout
-    files = [f.read_bytes() for f in (toy / ".overnight").rglob("*") if f.is_file()]
-    everything = b"".join(files) + git(toy, "log", "--all", "--format=%B").encode()
-    assert key not in done.stdout + done.stderr + brief and key.encode() not in everything
-    assert "[CODEX_API_KEY]" in brief, "that something stood there can be seen"
-
-
 def test_what_a_program_prints_holds_up_no_night(tmp_path: Path) -> None:
     """A line that a pattern would take hours for, a number that is none, brackets without end."""
     script = """python3 - <<'END'
@@ -204,6 +176,18 @@ END"""
     done = overnight(toy, *words, env=env, timeout=60)
     (told,) = [e for e in json.loads(overnight(toy, "log", "--json").stdout) if e["n"] == 1]
     assert "changed no editable file" in str(told["reason"]), done.stdout
+
+
+def test_a_conversation_whose_name_cannot_be_written_down_costs_no_change(tmp_path: Path) -> None:
+    script = r"""sed -i s/X=10/X=4/ value.py
+printf '%s\n' '{"type":"thread.started","thread_id":"\ud83d"}'
+printf '%s\n' '{"type":"turn.completed","usage":{"input_tokens":9,"output_tokens":5}}'"""
+    env = stub(tmp_path, "codex", script)
+    toy = make_toy(tmp_path / "arena", ARENA + '\n[agents.codex]\nsession = "resume"\n')
+    env |= {"CODEX_API_KEY": "k", "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+    overnight(toy, "run", "--agent", "codex", "--experiments", "1", env=env)
+    told = {e["n"]: e for e in json.loads(overnight(toy, "log", "--json").stdout)}
+    assert (told[1]["verdict"], told[1]["tokens_in"]) == ("keep", 9)
 
 
 def test_a_change_without_a_word_is_called_after_its_lines(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ class Account:
         """What could go on in the next proposal, when it ended by itself and may go on."""
         name = first_text(self.printed(), self._session) if self._session else None
         turns, used = self._before.turns + 1 if self._before else 1, self._whole()
-        if not name or used == Usage():
+        # A lone half of a character, which JSON can spell, cannot be written down.
+        if not (name and name.isprintable()) or used == Usage():
             return None
         going = Conversation(session=name, turns=turns, used=used)
         return going if going.has_room(None) else None

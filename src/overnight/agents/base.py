@@ -112,6 +112,12 @@ def table_of(agent: Agent) -> AgentTable | None:
     return table if isinstance(table, AgentTable) else None
 
 
+def reach_of(agent: Agent) -> AgentTable | None:
+    """Its table with what it may read beside what it names: its key, its sign-in."""
+    reach = getattr(agent, "reach", None)
+    return reach if isinstance(reach, AgentTable) else table_of(agent)
+
+
 def caps_of(agent: Agent) -> CampaignCaps:
     """What it may use in a campaign; nothing is said without a table."""
     table = table_of(agent)

@@ -48,6 +48,10 @@ class CodingAgent(ProgramAgent):
         return Reader(min(self.table.brief, most))
 
     @property
+    def reach(self) -> AgentTable:
+        return reaching(self.table, self.preset)
+
+    @property
     def unreported(self) -> Sequence[str]:
         return () if knows_dollars(self.table, self.preset) else ("dollars",)
 
@@ -56,7 +60,7 @@ class CodingAgent(ProgramAgent):
 
     def _proposal(self, bench: Workbench) -> Idea | None:
         kept = Kept(self.name, bench) if self.table.session == "resume" else None
-        table = reaching(self.table, self.preset)
+        table = self.reach
         before = kept.take(expanded(table.data, bench.arena.root)) if kept else None
         spec = self._spec(table, bench, before)
         account = Account(table, self.preset, bench, before)

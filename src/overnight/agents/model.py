@@ -16,8 +16,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from overnight.agents.keys import key_of, redacted
+from overnight.agents.keys import key_of
 from overnight.agents.litellm import Library, litellm_library
+from overnight.agents.secrets import Secrets
 from overnight.agents.troubles import told, where
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import FREE, UNLIMITED, Allowance, Usage
@@ -170,7 +171,7 @@ class _Call:
             counted.completion_tokens or None,
             float(dollars) if isinstance(dollars, float | int) and known else None,
         )
-        text = redacted(choice.message.content or "", self.table)
+        text = Secrets.of(self.table).blotted(choice.message.content or "")
         return Reply(text, usage, choice.finish_reason == "length")
 
     def _as_sent(self, message: Message) -> dict[str, object]:

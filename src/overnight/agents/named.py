@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
-from overnight.agents.access import obstacle
+from overnight.agents.access import obstacle, reaching
 from overnight.agents.base import Agent
 from overnight.agents.coding import CodingAgent
 from overnight.agents.command import CommandAgent
@@ -92,6 +92,13 @@ def preset_of(name: str, table: AgentTable) -> Preset | None:
     """How the program of this table is run, where that is known."""
     known = table.kind == "program" and not table.command
     return presets().get(table.preset or name) if known else None
+
+
+def reach(name: str, arena: Arena) -> AgentTable:
+    """The table of an agent by its name, with what it may read beside what it names."""
+    table = arena.agents.get(name, AgentTable())
+    preset = preset_of(name, table)
+    return reaching(table, preset) if preset else table
 
 
 def plugins() -> dict[str, EntryPoint]:

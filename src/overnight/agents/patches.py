@@ -9,8 +9,8 @@ from typing import ClassVar
 from overnight.agents.base import Rejected, Workbench
 from overnight.errors import AgentError, UsageError, WorkspaceError
 from overnight.experiment import Idea
+from overnight.git import apply_patch
 from overnight.message import one_line
-from overnight.workspace import apply_patch
 
 _KEY = "patch"
 

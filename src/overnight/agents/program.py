@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from overnight.agents.base import Reader, Workbench
+from overnight.agents.secrets import Secrets
 from overnight.measure import stage_environment
 from overnight.notes import NAME
 from overnight.policies import agent_confinement, expanded, make_home
@@ -58,6 +59,7 @@ def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpe
         processes=_MOST_PROCESSES,
         disk_folders=[bench.place],
         confinement=confinement,
+        blotted=Secrets.of(table).in_bytes,
         family=bench.family,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from overnight.log import Log
@@ -22,8 +23,9 @@ class Transcript:
     Not for two threads at once.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._log = Log(str(path), MOST_BYTES)
+    def __init__(self, path: Path, blotted: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """`blotted`: what is never written, and what is written in its place."""
+        self._log = Log(str(path), MOST_BYTES, [*blotted])
         self._speaker = ""
 
     def say(self, speaker: str, text: str) -> None:

@@ -54,8 +54,11 @@ def note(
     folder: Folder = HERE,
 ) -> None:
     """Write down what was learned, in notes.md: it is part of every brief from now on."""
+    from overnight.agents.secrets import Secrets
     from overnight.arena import Arena
     from overnight.notes import add_note
 
-    written = add_note(Arena.load(arena_folder(folder)).state / "notes.md", words, "person")
+    written = add_note(
+        Arena.load(arena_folder(folder)).state / "notes.md", Secrets.of().blotted(words), "person"
+    )
     out.print(written, markup=False, soft_wrap=True)

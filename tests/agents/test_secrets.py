@@ -1,0 +1,180 @@
+"""Keys and sign-ins of the person: whatever an agent does with one, it is written nowhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from test_presets import stub
+
+from toy import ARENA, git, make_toy, overnight
+
+KEY = "sk-ant-api03-QQ/WWEE+RRTTYY0123456789"
+LOGIN = "Open.Sesame.7"
+PIN = "pw4tests9"
+GIVEN = {"ANTHROPIC_API_KEY": KEY, "ACME_LOGIN": LOGIN, "ACME_KEY": PIN}
+EDITABLE = ARENA.replace('["value.py"]', '["value.py", "ed/*"]')
+
+SAYS = """
+echo "Use $CODEX_API_KEY" > .overnight-idea.md
+echo "- the key is $CODEX_API_KEY" > .overnight-notes.md
+echo "$CODEX_API_KEY"
+sed -i "s/X=10/X=4/" value.py
+"""
+
+
+@pytest.mark.parametrize("agent", ["codex", "mine"])
+@pytest.mark.parametrize("script", [SAYS, 'echo "$CODEX_API_KEY"; exit 3'], ids=["edit", "failure"])
+def test_a_key_that_an_agent_tells_is_written_nowhere(
+    tmp_path: Path, agent: str, script: str
+) -> None:
+    """Neither into commits, notes and pages, nor into what the next agent is told."""
+    env = stub(tmp_path, "codex", script)
+    table = '\n[agents.mine]\ncommand = "codex"\nenv = ["CODEX_API_KEY"]\n'
+    toy = make_toy(tmp_path / "arena", ARENA + table)
+    key = "sk-0123456789abcdef"
+    env |= {"CODEX_API_KEY": key, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+    done = overnight(toy, "run", "--agent", agent, "--experiments", "1", env=env)
+    overnight(toy, "report", env=env)
+    brief = overnight(toy, "brief", env=env).stdout
+    files = [f.read_bytes() for f in (toy / ".overnight").rglob("*") if f.is_file()]
+    everything = b"".join(files) + git(toy, "log", "--all", "--format=%B").encode()
+    assert key not in done.stdout + done.stderr + brief and key.encode() not in everything
+    assert "[CODEX_API_KEY]" in brief, "that something stood there can be seen"
+
+
+def written(toy: Path) -> bytes:
+    """All that is kept of a campaign: files, and every object of the repository."""
+    files = [f.read_bytes() for f in (toy / ".overnight").rglob("*") if f.is_file()]
+    words = ["git", "cat-file", "--batch-all-objects", "--batch"]
+    objects = subprocess.run(words, cwd=toy, capture_output=True, check=True).stdout
+    names = "\n".join(str(f) for f in (toy / ".overnight").rglob("*"))
+    return b"".join(files) + objects + names.encode()
+
+
+DEEDS = {
+    "a title in the middle of which it is cut": (
+        """echo "$(printf %0180d 7)$ANTHROPIC_API_KEY" > .overnight-idea.md
+        echo X=9.1 > value.py""",
+        "keep",
+    ),
+    "as part of an address": (f"echo '- {quote(KEY, safe='')}' > .overnight-notes.md", "invalid"),
+    "behind a byte that no text has": (
+        """mkdir -p ed; printf 'a\\0b %s' "$ANTHROPIC_API_KEY" > ed/blob""",
+        "invalid",
+    ),
+    "the name of a file": (
+        """mkdir -p ed; echo > "ed/${ANTHROPIC_API_KEY%%/*}$ACME_KEY" """,
+        "invalid",
+    ),
+    "the name of a file that is dropped": (
+        """echo > "not-editable-$ACME_KEY"; echo X=9 > value.py""",
+        "keep",
+    ),
+    "the name of a pipe": ("""mkdir -p ed; mkfifo "ed/$ACME_KEY" """, "invalid"),
+    "another variable, in a title": (
+        """echo "by $ACME_LOGIN" > .overnight-idea.md; echo X=8.9 > value.py""",
+        "keep",
+    ),
+    "in base64": (
+        """echo "X=1 # $(printf %s "$ANTHROPIC_API_KEY" | base64)" > value.py""",
+        "invalid",
+    ),
+    "a short one": ("""echo "X=1 # $ACME_KEY" > value.py""", "invalid"),
+    "in the target of a link": ("""mkdir -p ed; ln -s "$ACME_KEY" ed/link""", "invalid"),
+    "in two pieces": (
+        """printf %s "${ANTHROPIC_API_KEY%%EE*}"; sleep 0.3; echo "EE${ANTHROPIC_API_KEY#*EE}" """,
+        "invalid",
+    ),
+    "in JSON that escapes": ("""echo "$ANTHROPIC_API_KEY" | sed 's#/#\\\\/#'""", "invalid"),
+    "in an error": ("""echo "RuntimeError: $ANTHROPIC_API_KEY"; exit 3""", "invalid"),
+}
+
+
+def test_whatever_an_agent_does_with_what_it_was_given_is_written_nowhere(tmp_path: Path) -> None:
+    cases = "\n".join(f"{n}) {deed} ;;" for n, (deed, _) in enumerate(DEEDS.values(), 1))
+    (tmp_path / "rogue.sh").write_text(f"case $OVERNIGHT_EXPERIMENT in\n{cases}\nesac\n")
+    table = f"""
+[judge]
+rule = "greedy"
+[agents.rogue]
+command = "sh {tmp_path}/rogue.sh"
+env = {json.dumps([*GIVEN])}
+data = ["{tmp_path}/rogue.sh"]
+"""
+    toy = make_toy(tmp_path / "arena", EDITABLE + table)
+    words = ("run", "--agent", "rogue", "--experiments", str(len(DEEDS)))
+    done = overnight(toy, *words, env=GIVEN)
+    told = json.loads(overnight(toy, "log", "--json", env=GIVEN).stdout)[1:]
+    assert [e["verdict"] for e in told] == [verdict for _, verdict in DEEDS.values()], told
+    assert sum("which belongs into no commit" in e["reason"] for e in told) == 5
+    everything = written(toy) + (done.stdout + done.stderr).encode()
+    forms = [KEY, KEY[:20], quote(KEY, safe=""), KEY.replace("/", r"\/"), LOGIN, PIN]
+    forms.append(base64.b64encode(KEY.encode()).decode().rstrip("="))
+    assert [form for form in forms if form.encode() in everything] == []
+    assert all(f"[{name}]".encode() in everything for name in GIVEN)
+
+
+def test_the_log_of_an_agent_at_work_never_has_it(tmp_path: Path) -> None:
+    """Another process, which does not know the key, may show it meanwhile."""
+    script = 'echo "my key is $ACME_KEY"; sleep 20'
+    table = f"\n[agents.slow]\ncommand = '{script}'\nenv = [\"ACME_KEY\"]\n"
+    toy = make_toy(tmp_path / "arena", ARENA + table)
+    words = ["overnight", "run", "--agent", "slow", "--experiments", "1", "--tag", "t"]
+    driver = subprocess.Popen(
+        words, cwd=toy, env={**os.environ, **GIVEN}, stdout=subprocess.DEVNULL
+    )
+    try:
+        until, said = time.monotonic() + 60, ""
+        while "my key is" not in said and time.monotonic() < until:
+            said = overnight(toy, "status").stdout
+        assert "slow thinks: my key is [ACME_KEY]" in said
+        assert PIN.encode() not in written(toy)
+    finally:
+        driver.terminate()
+        driver.wait()
+
+
+def test_the_tokens_of_a_sign_in_are_kept_as_keys_are(tmp_path: Path) -> None:
+    token = "sk-ant-oat01-ABCDEFGH0123456789"
+    script = """token=$(sed 's/.*"accessToken": "\\([^"]*\\)".*/\\1/' ~/.claude/.credentials.json)
+echo "$token"; echo "by $token" > .overnight-idea.md; echo "- $token" > .overnight-notes.md
+test $OVERNIGHT_EXPERIMENT = 1 || echo "X=5 # $token" > value.py
+echo X=$((7 - OVERNIGHT_EXPERIMENT)) >> value.py"""
+    env = stub(tmp_path, "claude", script)
+    (tmp_path / "home" / ".claude").mkdir()
+    sign_in = {"claudeAiOauth": {"accessToken": token, "scopes": ["user:inference"]}}
+    (tmp_path / "home" / ".claude" / ".credentials.json").write_text(json.dumps(sign_in))
+    toy = make_toy(tmp_path / "arena", ARENA)
+    env |= {"PATH": f"{env['PATH']}:{os.environ['PATH']}"}
+    done = overnight(toy, "run", "--agent", "claude", "--experiments", "2", env=env)
+    told = json.loads(overnight(toy, "log", "--json", env=env).stdout)[1:]
+    assert told[0]["description"] == "by [~/.claude/.credentials.json]", done.stdout
+    assert "holds the value of ~/.claude/.credentials.json" in told[1]["reason"]
+    assert token.encode() not in written(toy)
+
+
+@pytest.mark.parametrize(
+    "words", ["the training went well", "go to https://example.org/long-path-1"]
+)
+def test_what_is_no_secret_is_left_as_it_is(tmp_path: Path, words: str) -> None:
+    script = f'echo "{words}" > .overnight-idea.md; echo "X=4 # {words}" > value.py'
+    table = f'\n[agents.mine]\ncommand = \'{script}\'\nenv = ["MODE_KEY", "PAGE"]\n'
+    toy = make_toy(tmp_path / "arena", ARENA + table)
+    env = {"MODE_KEY": "train", "PAGE": "https://example.org/long-path-1"}
+    overnight(toy, "run", "--agent", "mine", "--experiments", "1", env=env)
+    (told,) = json.loads(overnight(toy, "log", "--json").stdout)[1:]
+    assert (told["verdict"], told["description"]) == ("keep", words)
+
+
+def test_a_note_of_a_chat_or_a_person_has_none(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", ARENA)
+    said = overnight(toy, "note", f"I logged in with {PIN}", env=GIVEN)
+    assert "I logged in with [ACME_KEY]" in said.stdout
+    assert PIN.encode() not in written(toy)
