@@ -155,6 +155,17 @@ def test_how_long_a_server_asks_to_be_left_alone_is_heard(toy: Path) -> None:
 
 
 SAID = '{"error": {"type": "x", "message": "said by the server"}}'
+USED = """{"choices": [{"message": {"role": "assistant", "content": %s}}], "usage": %s}"""
+
+
+@pytest.mark.parametrize("count", ["-7", "9" * 400])
+def test_a_number_of_tokens_that_cannot_be_costs_no_change(toy: Path, count: str) -> None:
+    usage = f'{{"prompt_tokens": {count}, "completion_tokens": 5, "total_tokens": 5}}'
+    body = USED % (json.dumps(reply("X=5")), usage)
+    done, _, _ = one(toy, [Refuse(200, body=body)])
+    assert (done.verdict, done.tokens_in, done.tokens_out) == ("keep", None, 5)
+
+
 FAULTS: list[tuple[Reply, Trouble, str]] = [
     (Refuse(401, body=SAID), Trouble.SIGN_IN, "HTTP 401"),
     (Refuse(403, body=SAID), Trouble.SIGN_IN, "HTTP 403"),
@@ -170,6 +181,7 @@ FAULTS: list[tuple[Reply, Trouble, str]] = [
     (Refuse(200, body="{}"), Trouble.BROKEN, "mine: "),
     (Refuse(200, body='{"choices": [], "content": []}'), Trouble.BROKEN, "mine: "),
     (Refuse(200, body="[" * 20_000), Trouble.BROKEN, "the call failed"),
+    (Refuse(200, body=USED % ("1", "[]")), Trouble.BROKEN, r"^(?!.*Traceback).*the call failed"),
 ]
 
 

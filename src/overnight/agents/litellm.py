@@ -42,8 +42,10 @@ class Library(Protocol):
 def litellm_library() -> Library:
     """The library. It takes seconds to import."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    # Said by its types on their way through pydantic, on the terminal.
-    warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
+    # Said on the terminal by its types, on their way through pydantic: of themselves, and of what a
+    # server sends.
+    for words in (".*`ReadOnly` qualifier", "Pydantic serializer warnings"):
+        warnings.filterwarnings("ignore", message=words, category=UserWarning)
     import httpx
     import litellm
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from overnight.agents.keys import key_of
 from overnight.agents.litellm import Library, litellm_library
@@ -300,13 +300,21 @@ class _Call:
         return known.get(self.table.model or "") or known.get(self._name) or {}
 
 
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 10**12 else None
+
+
+_Count = Annotated[int | None, BeforeValidator(_count)]
+"""A number that no tokens can have is not known: a change is worth more than its count."""
+
+
 class _Details(BaseModel):
-    cached_tokens: int | None = Field(default=None, ge=0, lt=10**12)
+    cached_tokens: _Count = None
 
 
 class _Counted(BaseModel):
-    prompt_tokens: int | None = Field(default=None, ge=0, lt=10**12)
-    completion_tokens: int | None = Field(default=None, ge=0, lt=10**12)
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
     prompt_tokens_details: _Details | None = None
 
 

@@ -47,7 +47,8 @@ def told(error: Exception, agent: str, table: AgentTable) -> AgentError:
     chain = list(_chain(error))
     trouble, status = _trouble(chain)
     words = next((str(e) for e in chain if isinstance(e, TooLong)), str(error))
-    words = _PREFIX.sub("", words.partition("\nTraceback")[0].partition(" Handle with `")[0])
+    words = _PREFIX.sub("", words.partition("Traceback (most recent")[0])
+    words = words.partition(" Handle with `")[0]
     words = one_line(Secrets.of(table).blotted(words), _MOST_WORDS).rstrip(". ")
     code = f" (HTTP {status})" if status else ""
     kind = "the call failed" if trouble is Trouble.BROKEN else trouble.value
