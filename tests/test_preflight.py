@@ -312,9 +312,9 @@ def test_the_command_foretells_how_many_fit_into_its_hours(tmp_path: Path) -> No
     )
     first = overnight(toy, "run", "--experiments", "3", "--tag", "t")
     assert ahead(first.stdout) == "3 experiments, at least 2 min if runs take their whole 20 s"
-    done = overnight(toy, "run", "--hours", "0.005", "--tag", "t")
+    done = overnight(toy, "run", "--hours", "0.003", "--tag", "t")
     words = re.match(
-        r"about (\d+) experiments until --hours 0.005 ends it, at the", ahead(done.stdout)
+        r"about (\d+) experiments until --hours 0.003 ends it, at the", ahead(done.stdout)
     )
     assert words, done.stdout
     came = len(experiments(toy)) - 3

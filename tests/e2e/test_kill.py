@@ -16,7 +16,7 @@ from overnight.arena import Arena
 from overnight.ledger import Ledger
 from toy import ARENA, git, make_toy
 
-PATCHES = 60
+PATCHES = {"threshold": 24, "confirm": 60}
 RUN = """newest=$(ls n/* 2>/dev/null | tail -n 1)
 newest=${newest:-value.py}
 case "$(cat "$newest")" in *[27]) echo boom; exit 3;; esac
@@ -42,7 +42,7 @@ def arena_with_patches(folder: Path, rule: str) -> Path:
         (toy / "score.py").write_text(NOISY)
         git(toy, "commit", "--quiet", "--all", "--message", "noise")
     (folder / "patches").mkdir()
-    for n in range(PATCHES):
+    for n in range(PATCHES[rule]):
         value = 200 - 3 * n if n % 3 else 500 - n
         text = f"diff --git a/n/{n:02d} b/n/{n:02d}\nnew file mode 100644\n--- /dev/null\n"
         text += f"+++ b/n/{n:02d}\n@@ -0,0 +1 @@\n+X={value}\n"

@@ -41,7 +41,11 @@ class Secrets:
     def of(cls, table: AgentTable | None = None) -> Secrets:
         """By the variables named like keys, those that the table names, and the sign-ins that its
         program may read."""
-        environment = {name: value for name, value in os.environ.items() if len(value) >= _LEAST}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if len(value) >= _LEAST and not os.path.exists(value)  # the file of a key
+        }
         key = name_of_key(table) if table else None
         keys = {name for name in environment if is_key(name) or name == key}
         other = {
