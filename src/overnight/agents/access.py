@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from overnight.agents.litellm import keys_missing, price_of
+from overnight.agents.lite_llm import keys_missing, price_of
 from overnight.agents.preset import Preset
 from overnight.commandline import is_unknown, words_of
 from overnight.errors import Trouble

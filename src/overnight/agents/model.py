@@ -17,7 +17,7 @@ from typing import TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from overnight.agents.keys import key_of, redacted
-from overnight.agents.litellm import Library, litellm_library
+from overnight.agents.lite_llm import Library, litellm_library
 from overnight.agents.troubles import told, where
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import FREE, UNLIMITED, Allowance, Usage
