@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from overnight.commandline import is_unknown, words_of
+from overnight.commandline import is_unknown, program_of, words_of
 from overnight.errors import ArenaError
 from overnight.experiment import Measurement
 from overnight.tables import (
@@ -262,8 +262,9 @@ class Arena(Table):
         if not words:
             yield f"{key}: `{command}` names no program"
             return
-        if is_unknown(words[0], self.root):
-            yield f"{key}: the program `{words[0]}` of `{command}` is not on this machine's PATH"
+        program = program_of(command)
+        if program and is_unknown(program, self.root):
+            yield f"{key}: the program `{program}` of `{command}` is not on this machine's PATH"
         for word in _named_files(words, self.root):
             if not (self.root / word).is_file():
                 yield f"{key}: {word} is missing in the arena"

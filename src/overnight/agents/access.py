@@ -9,7 +9,7 @@ from pathlib import Path
 
 from overnight.agents.lite_llm import keys_missing, price_of
 from overnight.agents.preset import Preset
-from overnight.commandline import is_unknown, words_of
+from overnight.commandline import is_unknown, program_of
 from overnight.errors import Trouble
 from overnight.experiment import Usage
 from overnight.sandboxes.runtime import program_paths
@@ -29,7 +29,7 @@ def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[
             yield missing(name, preset)
         if preset.model_needed and not (table.model or (table.url and preset.server.model)):
             yield f"{name}: {preset.program} has no model of its own; set model in [agents.{name}]"
-    elif table.command and (program := _unknown_program(table.command)):
+    elif (program := program_of(table.command or "")) and is_unknown(program, None):
         yield (
             f"{name}: `{program}`, which its command starts, is not on PATH; install it, or mend "
             "the command"
@@ -63,14 +63,6 @@ def _keys_missing(name: str, model: str) -> Iterator[str]:
             f"{missing_keys[0]}=…` in the shell that starts overnight, or name the variable that "
             f"has it as env in [agents.{name}]"
         )
-
-
-def _unknown_program(command: str) -> str | None:
-    try:
-        words = words_of(command)
-    except ValueError:
-        return None  # the shell will say what it makes of it
-    return words[0] if words and is_unknown(words[0], Path("/")) else None
 
 
 def knows_dollars(table: AgentTable, preset: Preset | None) -> bool:
