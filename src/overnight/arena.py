@@ -42,6 +42,8 @@ from overnight.tables import (
 FILE = "arena.toml"
 PROGRAM = "program.md"
 STATE = ".overnight"
+PORTFOLIO = "portfolio"
+"""What `--agent` takes for those of the table [portfolio]."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -208,6 +210,11 @@ class Arena(Table):
         yield from (f"judge.{words}" for words in self.judge.mistakes())
         yield from (f"portfolio.{words}" for words in self.portfolio.mistakes())
         for name, agent in self.agents.items():
+            if name == PORTFOLIO or not re.fullmatch(r"[\w.-]+", name):
+                yield (
+                    f'agents: "{name}" cannot be a name; expected letters, digits, `.`, `_` and '
+                    f"`-`, and not `{PORTFOLIO}`, which stands for all of [portfolio]"
+                )
             yield from (f"agents.{name}.{words}" for words in agent.mistakes())
         if 0 < self.judge.gain < self.metric.min_gain:
             yield (

@@ -14,9 +14,14 @@ _LEAST, _LEAST_TELLING = 8, 16
 many texts by chance."""
 
 
+def is_secret(name: str) -> bool:
+    """Whether a variable is called a key, a token, a secret or a password."""
+    return _SECRET.search(name) is not None
+
+
 def key_of(table: AgentTable) -> str | None:
     """The key that arena.toml names; None: LiteLLM finds the provider's own variables by itself."""
-    if key := os.environ.get(_name_of_key(table) or ""):
+    if key := os.environ.get(name_of_key(table) or ""):
         return key
     # A server of the person's own is not sent the key of a provider.
     return "none" if table.url else None
@@ -26,7 +31,7 @@ def redacted(text: str, table: AgentTable | None = None) -> str:
     """The text with the variable's name in place of every key in this process's environment, and of
     the one that the table names."""
     names = {name for name in os.environ if _SECRET.search(name)}
-    names |= {_name_of_key(table) or ""} if table else set()
+    names |= {name_of_key(table) or ""} if table else set()
     for name in sorted(names, key=lambda name: -len(os.environ.get(name, ""))):
         value = os.environ.get(name, "")
         if len(value) >= _LEAST:
@@ -49,7 +54,8 @@ def secret_in(text: str) -> str | None:
     return None
 
 
-def _name_of_key(table: AgentTable) -> str | None:
-    """The only variable that is named, or the only one of several that is called a key."""
+def name_of_key(table: AgentTable) -> str | None:
+    """The variable that holds the key of a model's API: the only one that the table names, or the
+    only one of several that is called a key."""
     named = table.env if len(table.env) == 1 else [n for n in table.env if _SECRET.search(n)]
     return named[0] if len(named) == 1 else None
