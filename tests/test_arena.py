@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,34 @@ def test_a_good_arena_is_read_with_its_units_and_defaults(folder: Path) -> None:
     assert arena.metric.orient(2.0) == -2.0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "f () { python train.py; }; f",
+        "PATH=$HOME/tools:$PATH my-trainer",
+        "PATH=/x:$PATH\\nmy-trainer",
+        "X=$(git rev-parse HEAD) python train.py",
+        "X=$((1 + 2)) python train.py",
+        "my-trainer || python train.py",
+        "./train.py --fast",
+    ],
+)
+def test_what_the_shell_alone_can_tell_is_left_to_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    (folder / "arena.toml").write_text(GOOD.replace("python train.py", command))
+    assert Arena.load(folder).run.command == command.replace("\\n", "\n")
+
+
+def test_a_program_that_path_finds_from_the_folder_is_left_to_the_shell(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"node_modules/.bin:{os.environ['PATH']}")
+    (folder / "arena.toml").write_text(GOOD.replace("python train.py", "my-trainer"))
+    assert Arena.load(folder).run.command == "my-trainer"
+
+
 def test_an_arena_is_frozen(folder: Path) -> None:
     with pytest.raises(Exception, match="frozen"):
         Arena.load(folder).name = "other"  # type: ignore[misc]
@@ -79,6 +108,9 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ('["train.py", "src/**/*.py"]', '["x/.git/hooks/*"]', ["no experiment may touch"]),
         ('["train.py", "src/**/*.py"]', '["nothing.py"]', ["nothing in the arena matches"]),
         ('"python train.py"', '"pythn0 train.py"', ["run.command", "pythn0", "PATH"]),
+        ('"python train.py"', '"X=1 pythn0 train.py"', ["run.command", "`pythn0`", "PATH"]),
+        ('"python train.py"', '"./train"', ["run.command", "`./train`", "PATH"]),
+        ('"python train.py"', '"X=1"', ["run.command", "names no program"]),
         ('"python train.py"', '"python tarin.py"', ["run.command", "tarin.py", "missing"]),
         ('"python score.py"', '"python score.py \'"', ["score.command", "not a command line"]),
         ("[run]", '[judge]\nrule = "luck"\n[run]', ["judge.rule", "luck", "greedy"]),

@@ -106,8 +106,10 @@ def test_what_an_agent_expects_thinks_and_uses_is_recorded_whatever_comes_of_it(
         "ratio": 2.0,
     }
     words = overnight(toy, "agents", "--stats").stdout
-    assert "thinker" in words and "1 (25%)" in words and "+2" in words and "1.00" in words
-    assert "1, of which 1 held; on average 2 times too large" in " ".join(words.split())
+    assert "thinker" in words and "1 of 4 (25%)" in words and "+2" in words and "1.00" in words
+    assert "thinker expected: 1, of which 1 held; on average 2 times too large" in " ".join(
+        words.split()
+    )
 
 
 def test_an_agent_is_told_how_its_expectations_hold(toy: Path) -> None:

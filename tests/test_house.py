@@ -40,7 +40,7 @@ LAYERS = [
     "agents.permits agents.transcript agents.kept",
     "agents.acpwire agents.acpclient agents.acptalk agents.acp",
     "agents.command agents.patches agents.person agents.portfolio",
-    "agents.troubles agents.litellm agents.output agents.preset agents.access agents.account",
+    "agents.troubles agents.lite_llm agents.output agents.preset agents.access agents.account",
     "agents.coding agents.edits agents.model agents.llm",
     "agents.named agents.roster results stop resume",
     "standing contract brief measuring reviews duel",

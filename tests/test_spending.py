@@ -17,7 +17,7 @@ from overnight.agents.portfolio import Portfolio
 from overnight.experiment import Usage
 from overnight.live import status_text
 from overnight.lock import CampaignLock
-from overnight.quantity import format_dollars
+from overnight.quantity import format_count, format_dollars
 from overnight.resume import lock_path
 from overnight.stop import Stretch
 from overnight.summary import summarize
@@ -75,6 +75,39 @@ def test_every_page_tells_what_each_agent_has_spent(spent: Path) -> None:
     assert "unknown" not in log[1], "the baseline is nobody's"
     assert "spent      $1.50, 2,150 tokens, " in overnight(spent, "show", "3").stdout
     assert "spent      unknown cost, " in overnight(spent, "show", "2").stdout
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_names_are_seen_however_narrow_the_terminal_and_large_the_numbers(
+    toy: Path, columns: int
+) -> None:
+    careful = Spender("careful-claude-2", [Usage(1_200_000, 900, 1594, 1234.5), Usage()])
+    thrifty = Spender("gemini", [Usage(91_000_000, 0, 200_000, 3.2), Usage()])
+    turns(toy, careful, thrifty, experiments=4)
+    done = overnight(toy, "agents", "--stats", env={"COLUMNS": str(columns)}).stdout
+    assert max(map(len, done.splitlines())) <= columns
+    lines = [" ".join(line.split()) for line in done.splitlines()]
+    assert lines[1].startswith("careful-claude-2 0 of 2 (0%)"), done
+    assert columns == 40 or "1.2M 1234.50 " in lines[1]
+    assert columns == 40 or lines[2] == "+ 1 unknown + 1 unknown"
+    assert any(line.startswith("gemini 0 of 2 (0%)") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0"),
+        (99_999, "99,999"),
+        (100_000, "100k"),
+        (999_499, "999k"),
+        (999_999, "1M"),
+        (1_201_594, "1.2M"),
+        (34_567_890, "34.6M"),
+        (5 * 10**12, "5000G"),
+    ],
+)
+def test_large_counts_have_three_digits(count: int, words: str) -> None:
+    assert format_count(count) == words
 
 
 def test_documents_tell_it_too(spent: Path) -> None:

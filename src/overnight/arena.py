@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from overnight.commandline import is_unknown, words_of
+from overnight.commandline import is_unknown, program_of, words_of
 from overnight.errors import ArenaError
 from overnight.experiment import Measurement
 from overnight.tables import (
@@ -42,6 +42,8 @@ from overnight.tables import (
 FILE = "arena.toml"
 PROGRAM = "program.md"
 STATE = ".overnight"
+PORTFOLIO = "portfolio"
+"""What `--agent` takes for those of the table [portfolio]."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -208,6 +210,11 @@ class Arena(Table):
         yield from (f"judge.{words}" for words in self.judge.mistakes())
         yield from (f"portfolio.{words}" for words in self.portfolio.mistakes())
         for name, agent in self.agents.items():
+            if name == PORTFOLIO or not re.fullmatch(r"[\w.-]+", name):
+                yield (
+                    f'agents: "{name}" cannot be a name; expected letters, digits, `.`, `_` and '
+                    f"`-`, and not `{PORTFOLIO}`, which stands for all of [portfolio]"
+                )
             yield from (f"agents.{name}.{words}" for words in agent.mistakes())
         if 0 < self.judge.gain < self.metric.min_gain:
             yield (
@@ -262,8 +269,9 @@ class Arena(Table):
         if not words:
             yield f"{key}: `{command}` names no program"
             return
-        if is_unknown(words[0], self.root):
-            yield f"{key}: the program `{words[0]}` of `{command}` is not on this machine's PATH"
+        program = program_of(command)
+        if program and is_unknown(program, self.root):
+            yield f"{key}: the program `{program}` of `{command}` is not on this machine's PATH"
         for word in _named_files(words, self.root):
             if not (self.root / word).is_file():
                 yield f"{key}: {word} is missing in the arena"

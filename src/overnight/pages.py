@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import OverflowMethod
+from rich.cells import cell_len
+from rich.console import Group, OverflowMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +16,7 @@ from overnight.calibration import TrackRecord, came_to, held
 from overnight.experiment import Experiment, Purpose, Verdict
 from overnight.failures import FAILED
 from overnight.message import one_line
-from overnight.quantity import format_dollars, format_duration
+from overnight.quantity import format_count, format_dollars, format_duration
 from overnight.spent import Spent
 from overnight.standing import charges_of
 from overnight.tables import Metric
@@ -37,6 +38,11 @@ _KINDS = {
     Purpose.REPLAY: "replay",
     Purpose.ABLATION: "ablation",
 }
+
+_LEAST_NAME = 16
+"""Characters of an agent's name that a line has room for, or the table has fewer columns."""
+_GAP = 2
+"""Between columns."""
 
 
 def plain_line(e: Experiment, metric: Metric, why: bool = True) -> str:
@@ -139,26 +145,40 @@ def expectation_words(e: Experiment) -> str:
     return f"{e.expected:+.4g}, {what}: {'held' if so else 'did not hold'}"
 
 
-def agents_table(records: Iterable[TrackRecord], metric: Metric) -> Table:
-    """What agents have achieved, and what it took."""
+def agents_page(records: Sequence[TrackRecord], metric: Metric, width: int) -> Group:
+    """What agents have achieved, and what it took; below, how their expectations held. Within
+    `width` characters: names are folded, and the last columns left out where there is no room."""
+    columns = {
+        "kept": [f"{r.kept:,} of {r.experiments:,} ({r.keep_rate:.0%})" for r in records],
+        f"gain\n({metric.unit})" if metric.unit else "gain": [
+            f"{r.gain:+.4g}" if r.kept > r.members else "" for r in records
+        ],
+        "tokens": [
+            _known("" if r.tokens is None else format_count(r.tokens), r.uncounted) for r in records
+        ],
+        "dollars": [
+            _known("" if r.dollars is None else f"{r.dollars:.2f}", r.unpriced) for r in records
+        ],
+        "minutes": ["" if r.thought is None else f"{r.thought / 60:.1f}" for r in records],
+    }
+    while columns and sum(map(_wide, columns.items())) + _LEAST_NAME + _GAP > width:
+        columns.popitem()
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("agent", overflow="fold")
-    gain = f"gain ({metric.unit})" if metric.unit else "gain"
-    for name in ("experiments", "kept", gain, "tokens", "dollars", "minutes"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("expectations", overflow="fold")
-    for r in records:
-        table.add_row(
-            Text(one_line(r.agent)),
-            f"{r.experiments:,}",
-            f"{r.kept:,} ({r.keep_rate:.0%})",
-            f"{r.gain:+.4g}" if r.kept > r.members else "",
-            _known("" if r.tokens is None else f"{r.tokens:,}", r.uncounted),
-            _known("" if r.dollars is None else f"{r.dollars:.2f}", r.unpriced),
-            "" if r.thought is None else f"{r.thought / 60:.1f}",
-            r.calibration,
-        )
-    return table
+    for header in columns:
+        table.add_column(Text(header), justify="right", no_wrap=True)
+    for r, *cells in zip(records, *columns.values(), strict=True):
+        table.add_row(Text(one_line(r.agent)), *map(Text, cells))
+    expectations = [
+        Text(f" {one_line(r.agent)} expected: {r.calibration}") for r in records if r.calibration
+    ]
+    return Group(table, *expectations)
+
+
+def _wide(column: tuple[str, Sequence[str]]) -> int:
+    """Characters that a column takes, with the gap beside it."""
+    header, cells = column
+    return _GAP + max(cell_len(line) for cell in (header, *cells) for line in cell.split("\n"))
 
 
 def roster_lines(entries: Sequence[Entry]) -> Text:
@@ -187,10 +207,10 @@ def rehearsal_text(name: str, rehearsal: Rehearsal) -> str:
 
 
 def _known(sum_: str, unknown: int) -> str:
-    """`3.20`, `3.20 + 12 unknown`, `unknown`."""
+    """`3.20`, `unknown`; `3.20` and below it `+ 12 unknown`, which would take much of a line."""
     if not unknown:
         return sum_
-    return f"{sum_} + {unknown:,} unknown" if sum_ else "unknown"
+    return f"{sum_}\n+ {unknown:,} unknown" if sum_ else "unknown"
 
 
 def replay_text(replay: Replay) -> Text:

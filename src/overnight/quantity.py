@@ -14,6 +14,7 @@ _BYTES = {"B": 1} | {
     for power, letter in enumerate("KMGT", 1)
     for i in ("", "i")
 }
+_LARGE = ((9, "G"), (6, "M"), (3, "k"))
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)")
 
@@ -61,6 +62,15 @@ def format_dollars(amount: float) -> str:
         places = 1 - math.floor(math.log10(amount)) if amount > 0 else 0
         return f"${amount:.{places}f}"
     return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
+
+
+def format_count(count: int) -> str:
+    """`3,200`, `120k`, `1.2M`, `34.5G`: three digits of what is large."""
+    if count < 100_000:
+        return f"{count:,}"
+    rounded = float(f"{count:.3g}")
+    power, letter = next(one for one in _LARGE if rounded >= 10 ** one[0])
+    return f"{rounded / 10**power:g}{letter}"
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]

@@ -43,9 +43,11 @@ class Record:
     def experiment(self, n: int, whole: bool = False) -> Experiment:
         """`whole`: with its final exams and replays. Raises UsageError, with the numbers that there
         are, when there is no such one."""
-        found = self.ledger.experiment(self.tag, n, whole)
+        newest = self.ledger.experiments(self.tag, last=1)
+        # No database is asked for a number that it cannot hold.
+        there = newest and 0 <= n <= newest[0].n
+        found = self.ledger.experiment(self.tag, n, whole) if there else None
         if found is None:
-            newest = self.ledger.experiments(self.tag, last=1)
             have = f"it has 0 to {newest[0].n}" if newest else "it has none yet"
             raise UsageError(f"campaign {self.tag} has no experiment {n}; {have}")
         return found

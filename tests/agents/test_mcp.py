@@ -93,6 +93,7 @@ def test_a_whole_campaign(toy: Path, tmp_path: Path) -> None:
         assert isinstance(rows, list) and [row["n"] for row in rows] == [crashed["n"]]
         shown = document(await client.call_tool("show", {"n": 1}))
         assert "+X=5" in str(shown["diff"]) and shown["verdict"] == "keep"
+        assert "it has 0 to" in refused(await client.call_tool("show", {"n": 2**63}))
         status = document(await client.call_tool("status", {}))
         assert (status["wins"], status["running"], status["tag"]) == (1, None, "t")
 

@@ -16,6 +16,7 @@ import pytest
 from models.programs import PROGRAMS
 from overnight.agents.preset import presets
 from overnight.errors import Trouble
+from overnight.sandboxes.runtime import program_paths
 from toy import ARENA, git, make_toy, overnight
 
 ROOT = Path(__file__).parent.parent.parent
@@ -140,25 +141,58 @@ sed -i "s/X=10/X=4/" value.py"""
     assert "# Brief" in told or "## Strategy" in told, "the brief came on standard input"
 
 
-def test_a_program_in_an_environment_of_its_own_starts_confined(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+@pytest.mark.parametrize(
+    ("agent", "python", "further", "tool"),
+    [
+        ("aider", "cpython-3.12.1", "", "HOME/.local/share/uv/tools/aider-chat"),
+        ("aider", "cpython-3.12", "HOME/.local/bin", "../share/uv/tools/aider-chat"),
+        ("aider", "cpython-3", "../.local/bin", "HOME/.local/share/uv/tools/aider-chat"),
+        ("command:aider", "cpython-3", "../.local/bin", "../share/uv/tools/aider-chat"),
+    ],
+)
+def test_a_program_in_an_environment_of_its_own_starts_confined(
+    tmp_path: Path, agent: str, python: str, further: str, tool: str, sandbox: str
+) -> None:
     """As `uv tool install` leaves it: a link in ~/.local/bin to a script whose interpreter is a
-    link into a third folder."""
+    link into a third folder, by the name of a version that is a link to that of a newer one; and,
+    where PATH has ~/bin alone, a link from there."""
     home = tmp_path / "home"
-    tool, pythons = home / ".local/share/uv/tools/aider-chat/bin", home / ".local/share/uv/python"
-    for folder in (tool, pythons / "cpython-3.12/bin", home / ".local/bin"):
+    tools, pythons = home / ".local/share/uv/tools/aider-chat/bin", home / ".local/share/uv/python"
+    for folder in (tools, pythons / "cpython-3.12.1/bin", home / ".local/bin", home / "bin"):
         folder.mkdir(parents=True)
-    (pythons / "cpython-3.12/bin/python3.12").write_text("#!/bin/sh\nsed -i s/X=10/X=4/ value.py\n")
-    (pythons / "cpython-3.12/bin/python3.12").chmod(0o755)
-    (tool / "python").symlink_to(pythons / "cpython-3.12/bin/python3.12")
-    (tool / "aider").write_text(f"#!{tool}/python\n")
-    (tool / "aider").chmod(0o755)
-    (home / ".local/bin/aider").symlink_to(tool / "aider")
-    toy = make_toy(tmp_path / "arena", ARENA)
+    (pythons / "cpython-3.12").symlink_to("cpython-3.12.1")
+    (pythons / "cpython-3").symlink_to(pythons / "cpython-3.12")
+    # It finds its library by the name that its environment has for it.
+    (pythons / "cpython-3.12.1/library").write_text("s/X=10/X=4/")
+    (pythons / "cpython-3.12.1/bin/python3.12").write_text(
+        f"#!/bin/sh\nsed -i -f {pythons / python}/library value.py\n"
+    )
+    (pythons / "cpython-3.12.1/bin/python3.12").chmod(0o755)
+    (tools / "python").symlink_to(pythons / python / "bin/python3.12")
+    (tools / "aider").write_text(f"#!{tools}/python\n")
+    (tools / "aider").chmod(0o755)
+    (home / ".local/bin/aider").symlink_to(f"{tool}/bin/aider".replace("HOME", str(home)))
+    if further:
+        (home / "bin/aider").symlink_to(f"{further}/aider".replace("HOME", str(home)))
+    toy = make_toy(tmp_path / "arena", ARENA.replace("[run]", f'[run]\nsandbox = "{sandbox}"'))
     env = {"HOME": str(home), "OPENAI_API_KEY": "sk-0123456789abcdef"}
-    env["PATH"] = f"{home}/.local/bin:{os.environ['PATH']}"
-    done = overnight(toy, "run", "--agent", "aider", "--experiments", "1", env=env)
+    env["PATH"] = f"{home}/{'bin' if further else '.local/bin'}:{os.environ['PATH']}"
+    done = overnight(toy, "run", "--agent", agent, "--experiments", "1", env=env)
     told = json.loads(overnight(toy, "log", "--json").stdout)
-    assert {e["n"]: e["verdict"] for e in told} == {0: "keep", 1: "keep"}, done.stdout
+    assert {e["n"]: e["verdict"] for e in told} == {0: "keep", 1: "keep"}, done.stdout + str(told)
+
+
+def test_no_link_opens_a_home_folder_to_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the home folder's own name is a link."""
+    (tmp_path / "disk/me/bin").mkdir(parents=True)
+    (tmp_path / "disk/me/bin/mini").write_text("#!/bin/sh\n")
+    (tmp_path / "home").symlink_to(tmp_path / "disk/me")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    found = program_paths(tmp_path / "home/bin/mini")
+    assert found == [tmp_path / "disk/me/bin/mini", tmp_path / "home/bin/mini"]
 
 
 def test_what_a_program_prints_holds_up_no_night(tmp_path: Path) -> None:

@@ -152,8 +152,11 @@ def test_wrong_input_is_a_sentence_and_exit_code_2(
     assert "Traceback" not in finished.stderr
 
 
-def test_no_such_experiment_says_which_there_are(done: Path) -> None:
-    assert "it has 0 to 3" in overnight(done, "show", "99").stderr
+@pytest.mark.parametrize("n", ["99", str(2**63), "9" * 100])
+@pytest.mark.parametrize("command", ["show", "diff", "replay"])
+def test_no_such_experiment_says_which_there_are(done: Path, command: str, n: str) -> None:
+    finished = overnight(done, command, n)
+    assert finished.returncode == 2 and f"has no experiment {n}; it has 0 to 3" in finished.stderr
 
 
 def test_outside_any_arena_it_says_how_to_make_one(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from overnight.agents.named import agent_named
 from overnight.agents.preset import presets
 from overnight.arena import Arena
-from overnight.commandline import words_of
+from overnight.commandline import program_of
 from overnight.template import make_demo
 from toy import ARENA, git
 
@@ -79,7 +79,7 @@ def test_every_table_of_the_agents_page_leads_to_an_agent(
             continue  # of another program's settings
         arena = Arena.parse(ARENA + text, ROOT)
         for name, table in arena.agents.items():
-            have(words_of(table.command or "one")[0], *table.env)
+            have(program_of(table.command or "") or "one", *table.env)
             names.append(agent_named(name, arena).name)
     assert {*presets(), "claude-acp", "gemini-acp", "codex-acp", "opencode-acp"} <= set(names)
 

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from overnight.agents.litellm import keys_missing, price_of
+from overnight.agents.keys import is_key, name_of_key
+from overnight.agents.lite_llm import keys_missing, price_of
 from overnight.agents.preset import Preset
-from overnight.commandline import is_unknown, words_of
+from overnight.commandline import is_unknown, program_of
 from overnight.errors import Trouble
 from overnight.experiment import Usage
 from overnight.sandboxes.runtime import program_paths
@@ -29,7 +30,7 @@ def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[
             yield missing(name, preset)
         if preset.model_needed and not (table.model or (table.url and preset.server.model)):
             yield f"{name}: {preset.program} has no model of its own; set model in [agents.{name}]"
-    elif table.command and (program := _unknown_program(table.command)):
+    elif (program := program_of(table.command or "")) and is_unknown(program, None):
         yield (
             f"{name}: `{program}`, which its command starts, is not on PATH; install it, or mend "
             "the command"
@@ -42,7 +43,8 @@ def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[
             "(pip install 'overnight[llm]')"
         )
     for variable in table.env:
-        if not os.environ.get(variable):
+        # Of others the agent alone can tell whether it works without.
+        if not os.environ.get(variable) and (is_key(variable) or variable == _key(table)):
             yield (
                 f"{name}: the variable {variable}, which [agents.{name}] names in env, is not set; "
                 f"`export {variable}=…` in the shell that starts overnight"
@@ -54,23 +56,17 @@ def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[
         yield from _keys_missing(name, table.model or "")
 
 
+def _key(table: AgentTable) -> str | None:
+    return name_of_key(table) if table.kind == "llm" else None
+
+
 def _keys_missing(name: str, model: str) -> Iterator[str]:
-    """Only where a key is all that the provider wants: others know several ways to sign in."""
-    missing_keys = keys_missing(model)
-    if missing_keys and all(key.endswith("_API_KEY") for key in missing_keys):
+    if missing_keys := keys_missing(model):
         yield (
             f"{name}: {model} needs a key, and {' or '.join(missing_keys)} is not set; `export "
             f"{missing_keys[0]}=…` in the shell that starts overnight, or name the variable that "
             f"has it as env in [agents.{name}]"
         )
-
-
-def _unknown_program(command: str) -> str | None:
-    try:
-        words = words_of(command)
-    except ValueError:
-        return None  # the shell will say what it makes of it
-    return words[0] if words and is_unknown(words[0], Path("/")) else None
 
 
 def knows_dollars(table: AgentTable, preset: Preset | None) -> bool:
@@ -92,9 +88,12 @@ def missing(name: str, preset: Preset) -> str:
 
 
 def signed_in(table: AgentTable, preset: Preset) -> bool:
-    """Whether a key or a sign-in is there. Whoever names variables, data or a server of their own
-    knows what they do."""
+    """Whether a key or a sign-in is there, or it cannot be seen. Whoever names variables, data or a
+    server of their own knows what they do; so does who names a provider whose key is not known."""
     if table.url or table.env or table.data:
+        return True
+    provider = _provider(table)
+    if provider and f"{provider}_API_KEY" not in preset.keys:
         return True
     return bool(_keys_set(table, preset) or _sign_ins(preset))
 
@@ -127,6 +126,11 @@ def _sign_ins(preset: Preset) -> list[str]:
 
 def _keys(table: AgentTable, preset: Preset) -> Sequence[str]:
     """Only that of the provider that its model is from, where the model's name tells."""
-    provider = (table.model or "").partition("/")[0].upper()
-    own = [key for key in preset.keys if key == f"{provider}_API_KEY"]
+    own = [key for key in preset.keys if key == f"{_provider(table)}_API_KEY"]
     return own or preset.keys
+
+
+def _provider(table: AgentTable) -> str:
+    """As variables are called after it; empty where the model's name does not tell."""
+    provider, slash, _ = (table.model or "").partition("/")
+    return provider.upper() if slash else ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from overnight.agents.base import Workbench
 from overnight.agents.kept import Conversation
-from overnight.agents.litellm import price_of
+from overnight.agents.lite_llm import price_of
 from overnight.agents.output import first_text
 from overnight.agents.preset import Preset
 from overnight.candidate import plain_text

@@ -11,7 +11,7 @@ _KEY = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)")
 
 
 def is_key(variable: str) -> bool:
-    """Whether a variable of this name holds a key."""
+    """Whether a variable is called a key, a token, a secret or a password."""
     return _KEY.search(variable) is not None
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from overnight.agents.keys import key_of
-from overnight.agents.litellm import Library, litellm_library
+from overnight.agents.lite_llm import Library, litellm_library
 from overnight.agents.secrets import Secrets
 from overnight.agents.troubles import told, where
 from overnight.errors import AgentError, Trouble

@@ -15,14 +15,14 @@ from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
 from overnight.agents.portfolio import Portfolio
 from overnight.agents.preset import Preset, presets
-from overnight.arena import Arena
+from overnight.arena import PORTFOLIO, Arena
 from overnight.errors import AgentError, UsageError
+from overnight.message import one_line
 from overnight.tables import AgentTable
 
 GROUP = "overnight.agents"
 """The entry-point group through which other packages add agents: a name → a class whose
 constructor takes no arguments."""
-PORTFOLIO = "portfolio"
 
 
 def portfolio_named(names: str, arena: Arena) -> Portfolio:
@@ -31,7 +31,7 @@ def portfolio_named(names: str, arena: Arena) -> Portfolio:
     Several are joined by the tuner where the arena lets it and there are constants to tune. Raises
     UsageError.
     """
-    table, chosen = arena.portfolio, names.split(",")
+    table, chosen = arena.portfolio, _listed(names)
     if names == PORTFOLIO:
         if not table.agents:
             raise UsageError(
@@ -39,7 +39,8 @@ def portfolio_named(names: str, arena: Arena) -> Portfolio:
                 'agents = ["claude", "tuner"], or name some: --agent claude,tuner'
             )
         chosen = [*table.agents]
-    agents = [agent_named(name.strip(), arena) for name in dict.fromkeys(chosen)]
+    chosen = list(dict.fromkeys(name.strip() for name in chosen))
+    agents = [agent_named(name, arena) for name in chosen]
     if len(agents) == 1:
         return Portfolio(agents)
     if table.tuner and "tuner" not in chosen and _has_constants(arena):
@@ -47,6 +48,14 @@ def portfolio_named(names: str, arena: Arena) -> Portfolio:
     # Shares are of those that the table names; of others nothing is said.
     shares = table.shares if names == PORTFOLIO else None
     return Portfolio(agents, shares, table.dollars_per_hour)
+
+
+def _listed(names: str) -> list[str]:
+    """Names between commas. A shell line, which may have commas of its own, goes to the end."""
+    found = names.split(",")
+    starts = (n for n, name in enumerate(found) if name.lstrip().startswith("command:"))
+    last = next(starts, len(found) - 1)
+    return [*found[:last], ",".join(found[last:])]
 
 
 def _has_constants(arena: Arena) -> bool:
@@ -106,6 +115,17 @@ def plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
+def _of_package(point: EntryPoint) -> Agent:
+    try:
+        return cast(Agent, point.load()())
+    except Exception as error:  # whatever another package's code raises
+        package = point.dist.name if point.dist else "a package"
+        raise UsageError(
+            f"{point.name}: {package}, which this agent is from, cannot be used here "
+            f"({point.value}: {type(error).__name__}: {one_line(str(error))}); mend or update it"
+        ) from error
+
+
 def _acp_agent(name: str, table: AgentTable) -> Agent:
     if not table.command:
         raise UsageError(
@@ -146,7 +166,7 @@ def agent_named(name: str, arena: Arena) -> Agent:
 
         return Tuner()
     if point := plugins().get(name):
-        return cast(Agent, point.load()())
+        return _of_package(point)
     known = list(dict.fromkeys(["tuner", *arena.agents, *presets(), *plugins()]))
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""

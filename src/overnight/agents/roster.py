@@ -33,18 +33,20 @@ def roster(arena: Arena) -> Iterator[Entry]:
     for name in presets():
         if name not in arena.agents:
             yield _entry(name, AgentTable(), arena)
-    for name in plugins():
-        yield Entry(name, True, "of an installed package")
+    for name, point in plugins().items():
+        if name not in {"tuner", *arena.agents, *presets()}:
+            package = f"the package {point.dist.name}" if point.dist else "an installed package"
+            yield _entry(name, AgentTable(), arena, f"of {package}")
 
 
-def _entry(name: str, table: AgentTable, arena: Arena) -> Entry:
+def _entry(name: str, table: AgentTable, arena: Arena, words: str = "") -> Entry:
     try:
         agent_named(name, arena)
     except UsageError as error:
-        words = str(error).removeprefix(f"{name}: ").removeprefix(f"[agents.{name}]: ")
-        return Entry(name, False, words)
+        missing = str(error).removeprefix(f"{name}: ").removeprefix(f"[agents.{name}]: ")
+        return Entry(name, False, missing)
     preset = preset_of(name, table)
-    return Entry(name, True, _access(_runs(table, preset), table, preset))
+    return Entry(name, True, words or _access(_runs(table, preset), table, preset))
 
 
 def _runs(table: AgentTable, preset: Preset | None) -> str:

@@ -46,15 +46,15 @@ class Secrets:
             for name, value in os.environ.items()
             if len(value) >= _LEAST and not os.path.exists(value)  # the file of a key
         }
-        key = name_of_key(table) if table else None
-        keys = {name for name in environment if is_key(name) or name == key}
-        other = {
+        given = {
             name
             for name in (table.env if table else ())
             if _OPAQUE.fullmatch(environment.get(name, ""))
         }
+        own = name_of_key(table) if table else None
+        keys = {name for name in environment if is_key(name) or (name == own and name in given)}
         tokens = dict(_signed_in(table.data if table else ()))
-        named = {environment[name]: name for name in sorted(other | keys)}
+        named = {environment[name]: name for name in sorted(given | keys)}
         kept = {environment[name]: name for name in sorted(keys) if _tells(environment[name])}
         return cls(_in_every_form(named | tokens), _in_every_form(kept | tokens))
 

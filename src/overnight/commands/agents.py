@@ -92,13 +92,13 @@ def _check(name: str, arena: Arena, as_json: bool) -> int:
 def _stats(folder: Path, tag: str | None, as_json: bool) -> None:
     from overnight.calibration import track_records
     from overnight.documents import agent_document
-    from overnight.pages import agents_table
+    from overnight.pages import agents_page
 
     with record_of(folder, tag) as record:
-        found = track_records(record.experiments()).values()
+        found = list(track_records(record.experiments()).values())
         if as_json:
             print_json([agent_document(one) for one in found])
         elif found:
-            out.print(agents_table(found, record.arena.metric))
+            out.print(agents_page(found, record.arena.metric, out.width))
         else:
             out.print(f"No agent has proposed anything in campaign {record.tag} yet.")

@@ -109,7 +109,8 @@ def run(
 def _drive(
     folder: Path, tag: str | None, agent: str | None, limits: Limits, no_sandbox: bool = False
 ) -> int:
-    from overnight.agents.named import PORTFOLIO, portfolio_named
+    from overnight.agents.named import portfolio_named
+    from overnight.arena import PORTFOLIO
     from overnight.campaign import Campaign
     from overnight.live import LiveView, last_screen
     from overnight.preflight import Past, preflight

@@ -26,6 +26,9 @@ _GPU = ("/proc/driver/nvidia", "/sys/bus/pci", "/sys/devices", "/sys/module/nvid
 _MARKS = ("pyvenv.cfg", "conda-meta", "lib/node_modules")
 """What tells an installation from a folder of loose programs such as ~/.local/bin."""
 
+_MOST_LINKS = 40
+"""On one way: the kernel follows no more."""
+
 
 def runtime_paths(env: Mapping[str, str], network: bool, gpus: bool) -> list[Path]:
     """Existing paths, links left as they are, that a run with this environment may read."""
@@ -67,36 +70,61 @@ def _installation(folder: Path, home: Path) -> Iterator[Path]:
         for program in folder.iterdir():
             real = program.resolve()
             if program.is_symlink() and real.parent.name == "bin" and real.is_file():
-                yield from _own_prefix(real, home)
+                yield from program_paths(program)
     else:
         yield prefix
-        python = (folder / "python").resolve()
-        if python.is_file():
-            yield from _own_prefix(python, home)
+        yield from _interpreter(folder)
 
 
 def program_paths(program: Path) -> list[Path]:
-    """What a program of the person's needs beside its executable: the package that it is a link
-    into, and the interpreter of that."""
-    real, home = program.resolve(), Path.home()
-    packages = [folder for folder in real.parents if folder.name == "node_modules"]
+    """What a program of the person's needs to start: what it belongs to, the interpreter of that,
+    and every link on the way to them; none of these paths lies below another."""
+    found = {*_by_every_name(program), *_interpreter(program.resolve().parent)}
+    return [path for path in sorted(found) if not _covered(path) and found.isdisjoint(path.parents)]
+
+
+def _interpreter(folder: Path) -> Iterator[Path]:
+    python = folder / "python"
+    if folder.name == "bin" and os.path.isfile(python):
+        yield from _by_every_name(python)
+
+
+def _by_every_name(program: Path) -> Iterator[Path]:
+    """The folder that a program belongs to, by each name that leads there; of a name that does not
+    lead through it, the link alone."""
+    whole = _belongs_to(program.resolve())
+    for name in _names(program):
+        yield next((folder for folder in name.parents if folder.resolve() == whole), name)
+
+
+def _belongs_to(program: Path) -> Path:
+    """All its packages or its installation; the program alone where that would be a home folder."""
+    packages = [folder for folder in program.parents if folder.name == "node_modules"]
     if packages:
-        found = packages[-1:]
-    elif real.parent.name == "bin":
-        python = (real.parent / "python").resolve()
-        found = [*_own_prefix(real, home), *(_own_prefix(python, home) if python.is_file() else ())]
-    else:
-        found = [real if home.is_relative_to(real.parent) else real.parent]
-    return [path for path in found if not _covered(path)]
+        return packages[-1]
+    folder = program.parents[1] if program.parent.name == "bin" else program.parent
+    homes = (Path.home(), Path.home().resolve())
+    if any(folder == home / ".local" or home.is_relative_to(folder) for home in homes):
+        return program
+    return folder
 
 
-def _own_prefix(program: Path, home: Path) -> Iterator[Path]:
-    prefix = program.parents[1]
-    if prefix != home / ".local" and not home.is_relative_to(prefix):
-        yield prefix
-    else:
-        yield program
+def _names(path: Path) -> Iterator[Path]:
+    """The path, and after each link on its way, of a folder or a file, the path that it became."""
+    path = path.absolute()
+    yield path
+    place, rest = Path(path.anchor), [*reversed(path.parts[1:])]
+    links = 0
+    while rest and links < _MOST_LINKS:
+        place = place.parent if rest[-1] == ".." else place / rest[-1]
+        rest.pop()
+        if place.is_symlink():
+            links += 1
+            rest += reversed(place.readlink().parts)
+            place = place.parent
+            yield Path(os.path.normpath(place.joinpath(*reversed(rest))))
 
 
 def _covered(path: Path) -> bool:
-    return any(path.is_relative_to(folder) for folder in _SYSTEM)
+    settings = (f"/etc/{name}" for name in SETTINGS)
+    return any(path.is_relative_to(folder) for folder in (*_SYSTEM, *settings))

@@ -15,6 +15,9 @@ from overnight.experiment import Usage
 
 _MOST_BYTES = 10_000_000
 """Of an answer. A model's longest reply is a tenth of it."""
+_KEYS_KNOWN = ("openai", "anthropic", "gemini")
+_KEYS = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"}
+"""Theirs: a name of a model without its provider may be of any."""
 
 
 class _Response(Protocol):
@@ -84,9 +87,15 @@ def _bound(response: object) -> None:
 
 
 def keys_missing(model: str) -> list[str]:
-    """The variables that its provider's client looks for, where none that would do is set."""
+    """The variables that its provider's client looks for, where none that would do is set. Only of
+    providers whose variables LiteLLM knows in full: of others it knows too few, or asks a server.
+    """
+    provider, slash, _ = model.partition("/")
+    if slash and provider not in _KEYS_KNOWN:
+        return []
     found = litellm_library().validate_environment(model)["missing_keys"]
-    return [str(key) for key in found] if isinstance(found, list) else []
+    missing = [str(key) for key in found] if isinstance(found, list) else []
+    return missing if _KEYS.issuperset(missing) else []
 
 
 def price_of(model: str, usage: Usage) -> float | None:
