@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from acprun import agent as acp_agent
 from models.change import reply
 from models.reply import Say, Usage
 from models.server import KEY, ScriptedModels, answering
-from overnight import Campaign, Limits
+from overnight import Campaign, Idea, Limits
+from overnight import experiment as records
 from overnight.agents.acp import AcpAgent
+from overnight.agents.base import Workbench
 from overnight.agents.llm import LlmAgent
 from overnight.stop import StopKind
 from overnight.tables import AgentTable
@@ -177,7 +180,33 @@ def test_a_cap_that_cannot_be_meant_so_is_a_mistake_in_arena_toml(tmp_path: Path
         ("{ hours = 2 }", "agents.x.campaign.hours: unknown key"),
         ("{ time = 3 }", 'expected a duration with its unit, such as "90s"'),
         ("{ dollars = 0 }", "agents.x.campaign.dollars"),
+        ("{ dollars = 0.0005 }", "greater than or equal to 0.001"),
     ):
         toy = make_toy(tmp_path / str(len(wrong)), ARENA + table % wrong)
         done = overnight(toy, "run", "--agent", "x")
         assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
+@dataclass
+class Dime:
+    """Proposes what was not there before, for ten cents each."""
+
+    table: AgentTable = field(default_factory=AgentTable)
+    name: str = "dime"
+    left: list[float | None] = field(default_factory=list)
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        self.left.append(bench.allowance.dollars)
+        (bench.folder / "value.py").write_text(f"X={100 + bench.n}\n")
+        return Idea(f"set {bench.n}", usage=records.Usage(dollars=0.1))
+
+
+@pytest.mark.parametrize("whose", ["its own", "the run's"])
+def test_an_exact_cap_is_reached_whatever_the_sum_of_floats_misses(toy: Path, whose: str) -> None:
+    assert sum([0.1] * 8) != 0.8
+    own = AgentTable.model_validate({"campaign": {"dollars": 0.8}} if whose == "its own" else {})
+    agent, limits = Dime(own), Limits(dollars=None if whose == "its own" else 0.8)
+    with Campaign.open(toy, "t") as campaign:
+        stop = campaign.run(agent, limits)
+    assert stop.kind is (StopKind.CAPPED if whose == "its own" else StopKind.DOLLARS)
+    assert agent.left == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])

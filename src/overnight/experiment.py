@@ -107,6 +107,11 @@ FREE = Usage(0, 0, 0, 0.0)
 """What a proposal uses in which no model has a part."""
 
 
+LEAST_DOLLARS = 0.001
+"""US dollars: less is nothing. Sums of prices miss a limit by a hair, and a program that is told to
+spend a hair fails."""
+
+
 @dataclass(frozen=True)
 class Allowance:
     """What a proposal may use at most. None: no limit."""
@@ -116,6 +121,11 @@ class Allowance:
     """Read and written."""
     seconds: float | None = None
     """Wall clock."""
+
+    @property
+    def penniless(self) -> bool:
+        """Whether there is a limit of dollars, and nothing left of it."""
+        return self.dollars is not None and self.dollars < LEAST_DOLLARS
 
     def within(self, other: Allowance) -> Allowance:
         """What both allow."""

@@ -181,7 +181,7 @@ class Stretch:
 
     def over(self, limits: Limits, arena: Arena, history: History, left: Allowance) -> Stop | None:
         """The limit that has been reached, if any."""
-        if left.dollars is not None and left.dollars <= 0:
+        if left.penniless:
             return Stop(StopKind.DOLLARS, f"the {limits.dollars:g} dollars are spent")
         if left.tokens is not None and left.tokens <= 0:
             return Stop(StopKind.TOKENS, f"the {limits.tokens:,} tokens are used up")
