@@ -244,6 +244,11 @@ class Experiment:
     no decision and no agent: a person asks the ledger for the `whole` experiment."""
 
     @property
+    def usage(self) -> Usage:
+        """What its proposal used."""
+        return Usage(self.tokens_in, self.tokens_cached, self.tokens_out, self.dollars)
+
+    @property
     def seconds(self) -> float | None:
         """Wall seconds from start to verdict; None while under way."""
         return (self.ended - self.started).total_seconds() if self.ended else None
@@ -363,6 +368,7 @@ class Event:
 
     id: int
     kind: str
-    """start, stop, stop-request, steer, warning, setup, prune, trial, pair, seed."""
+    """start, stop, stop-request, steer, warning, trouble, switch, setup, prune, trial, pair, seed,
+    spent."""
     at: datetime
     data: Mapping[str, Value | None]

@@ -95,7 +95,7 @@ def _stats(folder: Path, tag: str | None, as_json: bool) -> None:
     from overnight.pages import agents_table
 
     with record_of(folder, tag) as record:
-        found = track_records(record.experiments()).values()
+        found = track_records(record.experiments(), record.ledger.spent(record.tag)).values()
         if as_json:
             print_json([agent_document(one) for one in found])
         elif found:
