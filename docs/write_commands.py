@@ -42,7 +42,7 @@ not there (yet).
   (a folder under `.overnight/`).
 - `agents --stats` is a list of `agent`, `experiments`, `kept`, `members` (keeps that were confirmed
   with a later one), `keep_rate`, `gain` (verified), `tokens`, `cost`, `thought`, `unknown_tokens`
-  and `unknown_cost` (experiments of which they are not known), `expectations` (those held against
+  and `unknown_cost` (proposals of which they are not known), `expectations` (those held against
   a result), `held`, `expected` and `came` (gains of those together), `ratio` (of the two).
 - `status` has `tag`, `branch`, `arena`, `metric`, `direction`, `baseline` (a score), `incumbent`
   (an experiment), `experiments`, `keeps`, `wins`, `verdicts`, `keep_rate`, `gain`, `running` (what

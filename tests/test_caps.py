@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,13 @@ from acprun import agent as acp_agent
 from models.change import reply
 from models.reply import Say, Usage
 from models.server import KEY, ScriptedModels, answering
-from overnight import Campaign, Limits
+from overnight import Campaign, Idea, Limits
+from overnight import experiment as records
 from overnight.agents.acp import AcpAgent
+from overnight.agents.base import Workbench
 from overnight.agents.llm import LlmAgent
+from overnight.agents.portfolio import Portfolio
+from overnight.errors import AgentError, Trouble
 from overnight.stop import StopKind
 from overnight.tables import AgentTable
 from toy import ARENA, make_toy, overnight
@@ -177,7 +185,129 @@ def test_a_cap_that_cannot_be_meant_so_is_a_mistake_in_arena_toml(tmp_path: Path
         ("{ hours = 2 }", "agents.x.campaign.hours: unknown key"),
         ("{ time = 3 }", 'expected a duration with its unit, such as "90s"'),
         ("{ dollars = 0 }", "agents.x.campaign.dollars"),
+        ("{ dollars = 0.0005 }", "greater than or equal to 0.001"),
     ):
         toy = make_toy(tmp_path / str(len(wrong)), ARENA + table % wrong)
         done = overnight(toy, "run", "--agent", "x")
         assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
+@dataclass
+class Dime:
+    """Proposes what was not there before, for ten cents each."""
+
+    table: AgentTable = field(default_factory=AgentTable)
+    name: str = "dime"
+    left: list[float | None] = field(default_factory=list)
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        self.left.append(bench.allowance.dollars)
+        (bench.folder / "value.py").write_text(f"X={100 + bench.n}\n")
+        return Idea(f"set {bench.n}", usage=records.Usage(dollars=0.1))
+
+
+@pytest.mark.parametrize("whose", ["its own", "the run's"])
+def test_an_exact_cap_is_reached_whatever_the_sum_of_floats_misses(toy: Path, whose: str) -> None:
+    assert sum([0.1] * 8) != 0.8
+    own = AgentTable.model_validate({"campaign": {"dollars": 0.8}} if whose == "its own" else {})
+    agent, limits = Dime(own), Limits(dollars=None if whose == "its own" else 0.8)
+    with Campaign.open(toy, "t") as campaign:
+        stop = campaign.run(agent, limits)
+    assert stop.kind is (StopKind.CAPPED if whose == "its own" else StopKind.DOLLARS)
+    assert agent.left == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+@dataclass
+class Busy:
+    """Thinks, and then finds its server busy."""
+
+    table: AgentTable
+    name: str = "busy"
+    asked: int = 0
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        self.asked += 1
+        time.sleep(0.6)
+        raise AgentError("429", Trouble.RATE)
+
+
+def test_time_counts_when_no_experiment_comes_of_it(toy: Path) -> None:
+    busy, clock = Busy(AgentTable.model_validate({"campaign": {"time": "1s"}})), iter(range(10**9))
+    portfolio = Portfolio([busy], clock=lambda: 1e4 * next(clock))
+    with Campaign.open(toy, "t") as campaign:
+        stop = campaign.run(portfolio, Limits(experiments=9, hours=0.01))
+    assert (stop.kind, busy.asked) == (StopKind.CAPPED, 2) and "has used up its 1.0 s" in stop.words
+    (told,) = json.loads(overnight(toy, "agents", "--stats", "--json").stdout)
+    assert (told["agent"], told["experiments"], told["unknown_cost"]) == ("busy", 0, 2)
+    assert 1.2 <= told["thought"] < 5
+    assert "busy" in overnight(toy, "agents", "--stats").stdout
+    assert "2 proposals of unknown cost" in overnight(toy, "status").stdout
+
+
+CLAUDE = """#!/bin/sh
+cat > /dev/null
+sleep 1
+echo '{"type":"assistant","message":{"usage":{"input_tokens":600000,"output_tokens":300000}}}'
+sleep 120
+"""
+"""Reports 900,000 tokens, and goes on."""
+
+
+def path_of(folder: Path) -> str:
+    """Where this program is the first of its name."""
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / "claude").write_text(CLAUDE)
+    (folder / "bin" / "claude").chmod(0o755)
+    return f"{folder / 'bin'}:{os.environ['PATH']}"
+
+
+def end_in_the_middle(toy: Path, how: str) -> None:
+    """A run of that program is ended while it works on its first proposal."""
+    log = toy / ".overnight" / "logs" / "t" / "1" / "agent.log"
+    log.unlink(missing_ok=True)
+    env = {**os.environ, "PATH": path_of(toy.parent), "ANTHROPIC_API_KEY": "k1-of-nobody"}
+    words = ["overnight", "run", "--tag", "t", "--agent", "claude", "--experiments", "1"]
+    driver = subprocess.Popen(words, cwd=toy, env=env, stdout=subprocess.DEVNULL)
+    while not (log.exists() and "600000" in log.read_text()):
+        assert driver.poll() is None, "it ended before"
+        time.sleep(0.05)
+    if how == "stop --now":
+        overnight(toy, "stop", "--now")
+    else:
+        driver.send_signal(signal.SIGKILL if how == "kill -9" else signal.SIGINT)
+    driver.wait(30)
+
+
+def account(toy: Path) -> dict[str, object]:
+    """Of the only agent, as every page tells it, after a driver has looked in."""
+    with Campaign.open(toy, "t"):
+        status = json.loads(overnight(toy, "status", "--json").stdout)
+    (found,) = status["agents"]
+    return dict(found)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "stop --now"])
+def test_what_an_interrupted_proposal_used_is_counted(tmp_path: Path, how: str) -> None:
+    toy = make_toy(tmp_path / "arena", ARENA)
+    for times in (1, 2):
+        end_in_the_middle(toy, how)
+        found = account(toy)
+        assert (found["proposals"], found["tokens"]) == (times, times * 900_000)
+        assert found["unknown_cost"] == times and float(str(found["thought"])) >= times
+    (toy / "arena.toml").write_text(ARENA + "\n[agents.claude]\ncampaign = { tokens = 1800000 }\n")
+    env = {"PATH": path_of(tmp_path), "ANTHROPIC_API_KEY": "k1-of-nobody"}
+    done = overnight(toy, "run", "--tag", "t", "--agent", "claude", env=env)
+    assert done.returncode == 3 and "used up its 1,800,000 tokens" in done.stdout, done.stderr
+    assert not experiments(toy), "it is not asked again"
+
+
+def test_of_a_killed_driver_the_time_that_its_agent_thought_is_counted(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", ARENA)
+    end_in_the_middle(toy, "kill -9")
+    time.sleep(2)
+    first = account(toy)
+    assert (first["proposals"], first["tokens"], first["cost"]) == (1, None, None)
+    assert first["unknown_cost"] == 1 and 1 <= float(str(first["thought"])) < 3
+    assert account(toy) == first, "it is repaired once"
+    stats = overnight(toy, "agents", "--stats").stdout
+    assert "claude" in stats and "unknown" in stats

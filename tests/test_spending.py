@@ -165,6 +165,55 @@ def test_what_the_caps_leave_is_told_while_it_runs(toy: Path) -> None:
         assert json.loads(overnight(toy, "status", "--json").stdout)["left"]["dollars"] == 3.5
 
 
+def test_the_limits_of_a_run_count_what_came_to_nothing_within_it(toy: Path) -> None:
+    limits, longer = Limits(dollars=5.0, tokens=10_000), Limits(dollars=9.0, tokens=20_000)
+    turns(toy, Spender("claude", [Usage()]), experiments=1)
+    with Campaign.open(toy, "t") as campaign:
+        ledger = campaign.ledger
+
+        def lost(dollars: float) -> None:
+            ledger.open_experiment("t", 2, "claude", None)
+            ledger.abandon_experiment("t", 2, Usage(1000, 0, 50, dollars))
+
+        def left(limits: Limits) -> tuple[float | None, int | None]:
+            rest = Stretch.ahead(ledger, "t").left(limits, ledger, "t")
+            return rest.dollars, rest.tokens
+
+        lost(0.5)
+        assert left(limits) == (5.0, 10_000), "that was before"
+        Stretch.begin(ledger, "t", limits)
+        lost(1.5)
+        assert left(limits) == (3.5, 8950)
+        Stretch.begin(ledger, "t", longer)
+        assert left(longer) == (7.5, 18_950), "the run that died is taken up"
+        lost(0.25)
+        assert left(longer) == (7.25, 17_900)
+        ledger.add_event("t", "stop", reason="asked", words="so")
+        assert left(limits) == (5.0, 10_000)
+
+
+@dataclass
+class Stopped:
+    """Is stopped at once when it has used something."""
+
+    name: str = "stopped"
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        bench.stopping.set()
+        return Idea("half a change", usage=Usage(1000, 0, 50, 0.25))
+
+
+def test_a_proposal_without_an_experiment_is_on_every_page(toy: Path) -> None:
+    with Campaign.open(toy, "t") as campaign:
+        campaign.run(Stopped(), Limits())
+        assert campaign.ledger.unfinished("t") == []
+    assert "spent stopped: $0.25, 1,050 tokens, " in flat(overnight(toy, "status").stdout)
+    report = Path(overnight(toy, "report").stdout.strip()).read_text()
+    assert "| stopped | 1 | $0.25 |  | 1,050 | " in report
+    (stats,) = json.loads(overnight(toy, "agents", "--stats", "--json").stdout)
+    assert (stats["experiments"], stats["cost"], stats["tokens"]) == (0, 0.25, 1050)
+
+
 @pytest.mark.parametrize(
     ("amount", "words"),
     [(0, "$0"), (0.00432, "$0.0043"), (0.5, "$0.50"), (14, "$14.00"), (1234.4, "$1,234")],

@@ -7,8 +7,9 @@ moves the branch.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -18,7 +19,7 @@ from overnight.agents.portfolio import Turn
 from overnight.agents.secrets import Secrets
 from overnight.brief import Moment, write_brief
 from overnight.driven import Driven
-from overnight.errors import AgentError, OvernightError, Trouble
+from overnight.errors import AgentError, LedgerError, OvernightError, Trouble
 from overnight.experiment import FREE, Closing, Experiment, Idea, Usage, Verdict
 from overnight.judge import Decision, Evidence, More, Side, estimate
 from overnight.measuring import Measuring, StoppedAtOnce
@@ -59,17 +60,20 @@ class Attempts:
         """Wall seconds that the agent took for the proposal at hand."""
         self._secrets = Secrets.of()
         """What it could tell."""
+        self._asked: Future[Idea | None] | None = None
+        """What it answers, once it is asked."""
         self.reviews = Reviews(driven, self._judge, measuring)
 
     def propose(self, turn: Turn) -> Experiment | None:
         """The next experiment with its candidate, or with a verdict when it has none; None when
         the agent has nothing to propose. Raises AgentError when it may help to ask again later:
-        then there is no experiment."""
-        self._thought, self._secrets = 0.0, Secrets.of(reach_of(turn.agent))
+        then there is no experiment, and none when it is stopped meanwhile; what was used stays."""
+        self._thought, self._asked = 0.0, None
+        self._secrets = Secrets.of(reach_of(turn.agent))
         n = self._history.latest.n + 1
         parent = self._history.tip.candidate
         assert parent is not None
-        self._ledger.open_experiment(self._tag, n, turn.agent.name, parent)
+        self._ledger.open_experiment(self._tag, n, turn.agent.name, parent, _used(turn.agent))
         if turn.switch:
             self._ledger.add_event(self._tag, "switch", n=n, words=turn.switch)
         # Always the same: agents find an earlier conversation by the folder that it was held in.
@@ -96,10 +100,14 @@ class Attempts:
         except AgentError as error:
             turn.heard(error)
             if error.trouble.passes and error.usage in (None, Usage()):
-                self._ledger.drop_experiment(self._tag, n)
+                self._abandon(n, turn.agent)
                 raise
             idea = Idea("no proposal", usage=_used(turn.agent, error.usage))
             return self._refuse(n, idea, Verdict.INVALID, str(error))
+        except BaseException:  # whatever ends it in the middle, what it used is used
+            with suppress(LedgerError):  # the first error is the one to tell
+                self._abandon(n, turn.agent)
+            raise
         finally:
             self._workspace.remove(place)
 
@@ -119,6 +127,14 @@ class Attempts:
         return self._close(experiment, Closing(Verdict.INVALID, reason))
 
     # -- the candidate
+
+    def _abandon(self, n: int, agent: Agent) -> None:
+        """There is no experiment n. What its agent has used all the same stays in the ledger."""
+        if self._asked is None:
+            self._ledger.drop_experiment(self._tag, n)
+            return
+        usage = _used(agent, *_reports(self._asked))
+        self._ledger.abandon_experiment(self._tag, n, usage, self._thought)
 
     def _ask(self, agent: Agent, bench: Workbench) -> Idea | None:
         """What it proposes; how long it took and what it learned is kept, whatever comes of it."""
@@ -142,7 +158,8 @@ class Attempts:
         # In a thread, so that a stop is heard while the agent thinks; the block waits for its end.
         with ThreadPoolExecutor(1, thread_name_prefix="agent") as thread:
             try:
-                return self._measuring.wait(thread.submit(agent.propose, bench))
+                self._asked = thread.submit(agent.propose, bench)
+                return self._measuring.wait(self._asked)
             except KeyboardInterrupt:
                 self._measuring.stopping.set()
                 raise
@@ -326,6 +343,17 @@ class Attempts:
 def _cleaned(idea: Idea, clean: Callable[[str], str]) -> Idea:
     """The idea without a key that its agent has seen."""
     return replace(idea, title=clean(idea.title), hypothesis=clean(idea.hypothesis))
+
+
+def _reports(asked: Future[Idea | None]) -> Iterator[Usage | None]:
+    """What an agent reports of what it used, with an idea or without; nothing before it ends."""
+    if not asked.done() or asked.cancelled():
+        return
+    error = asked.exception()
+    if isinstance(error, AgentError):
+        yield error.usage
+    idea = error.idea if isinstance(error, Rejected) else None if error else asked.result()
+    yield idea.usage if idea else None
 
 
 def _used(agent: Agent, *reports: Usage | None) -> Usage:

@@ -51,9 +51,9 @@ class TrackRecord:
     """Read and written; None as long as none are known."""
     dollars: float | None = None
     unpriced: int = 0
-    """Experiments of unknown cost."""
+    """Proposals of unknown cost."""
     uncounted: int = 0
-    """Experiments of which the tokens are unknown."""
+    """Proposals of which the tokens are unknown."""
     thought: float | None = None
     """Wall seconds that it took."""
     expectations: int = 0
@@ -108,14 +108,26 @@ class TrackRecord:
             self.expected += e.expected
             self.came += came
 
+    def charge(self, account: Spent) -> None:
+        """Take what it used from the account of all its proposals, with those of which no
+        experiment came."""
+        self.tokens = account.tokens if account.counted else None
+        self.dollars = account.dollars if account.priced else None
+        self.unpriced, self.uncounted = account.unpriced, account.uncounted
+        self.thought = account.thought or self.thought
 
-def track_records(experiments: Iterable[Experiment]) -> dict[str, TrackRecord]:
+
+def track_records(
+    experiments: Iterable[Experiment], accounts: Iterable[Spent] = ()
+) -> dict[str, TrackRecord]:
     """Agent → what its finished experiments came to, those with the most experiments first; the
-    baseline is nobody's."""
+    baseline is nobody's. `accounts`: what each has used, with or without an experiment."""
     found: dict[str, TrackRecord] = {}
     for e in experiments:
         if e.n and e.verdict is not None:
             found.setdefault(e.agent, TrackRecord(e.agent)).add(e)
+    for account in accounts:
+        found.setdefault(account.agent, TrackRecord(account.agent)).charge(account)
     return dict(sorted(found.items(), key=lambda item: -item[1].experiments))
 
 

@@ -198,7 +198,7 @@ class Campaign:
             return
         for experiment in self.ledger.unfinished(self.tag):
             if experiment.candidate is None:
-                self.ledger.drop_experiment(self.tag, experiment.n)
+                self.ledger.abandon_experiment(self.tag, experiment.n)
             else:
                 self._publish(self._attempts.withdraw(experiment, reason))
 

@@ -107,6 +107,11 @@ FREE = Usage(0, 0, 0, 0.0)
 """What a proposal uses in which no model has a part."""
 
 
+LEAST_DOLLARS = 0.001
+"""US dollars: less is nothing. Sums of prices miss a limit by a hair, and a program that is told to
+spend a hair fails."""
+
+
 @dataclass(frozen=True)
 class Allowance:
     """What a proposal may use at most. None: no limit."""
@@ -116,6 +121,11 @@ class Allowance:
     """Read and written."""
     seconds: float | None = None
     """Wall clock."""
+
+    @property
+    def penniless(self) -> bool:
+        """Whether there is a limit of dollars, and nothing left of it."""
+        return self.dollars is not None and self.dollars < LEAST_DOLLARS
 
     def within(self, other: Allowance) -> Allowance:
         """What both allow."""
@@ -232,6 +242,11 @@ class Experiment:
     measurements: tuple[Measurement, ...] = ()
     """Those that judge it. The final exams and the replays are not among them, so that they reach
     no decision and no agent: a person asks the ledger for the `whole` experiment."""
+
+    @property
+    def usage(self) -> Usage:
+        """What its proposal used."""
+        return Usage(self.tokens_in, self.tokens_cached, self.tokens_out, self.dollars)
 
     @property
     def seconds(self) -> float | None:
@@ -353,6 +368,7 @@ class Event:
 
     id: int
     kind: str
-    """start, stop, stop-request, steer, warning, setup, prune, trial, pair, seed."""
+    """start, stop, stop-request, steer, warning, trouble, switch, setup, prune, trial, pair, seed,
+    spent."""
     at: datetime
     data: Mapping[str, Value | None]

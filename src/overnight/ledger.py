@@ -30,8 +30,8 @@ from overnight.experiment import (
     Verdict,
 )
 from overnight.rows import load_experiments, load_measurement
-from overnight.schema import CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, SPENT, VERDICTS
-from overnight.spent import Spent
+from overnight.schema import ACCOUNTS, CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS
+from overnight.spent import SPENT, Spent, by_agent, event_data, usage_of
 
 
 class Ledger:
@@ -80,9 +80,12 @@ class Ledger:
 
     # -- experiments
 
-    def open_experiment(self, tag: str, n: int, agent: str, parent: str | None) -> None:
-        """The agent is about to be asked."""
+    def open_experiment(
+        self, tag: str, n: int, agent: str, parent: str | None, usage: Usage | None = None
+    ) -> None:
+        """The agent is about to be asked; `usage` is what is known before it was."""
         row = self._key(tag) | {"n": n, "agent": agent, "parent": parent, "started": _now()}
+        row |= vars(usage) if usage else {}
         with self._database.writing() as connection:
             connection.execute(sa.insert(EXPERIMENTS).values(row))
 
@@ -150,6 +153,20 @@ class Ledger:
                     self._charge(connection, tag, dropped, -1)
             connection.execute(sa.delete(EXPERIMENTS).where(which))
 
+    def abandon_experiment(
+        self, tag: str, n: int, usage: Usage | None = None, thought: float | None = None
+    ) -> None:
+        """Forget an experiment without candidate and verdict, but for what its proposal used: that
+        stays as an event. Where there is none such, nothing is changed."""
+        table = EXPERIMENTS.c
+        which = sa.and_(self._of(EXPERIMENTS, tag, n), table.candidate.is_(None))
+        which = sa.and_(which, table.verdict.is_(None))
+        with self._database.writing() as connection:
+            for e in load_experiments(connection, sa.select(EXPERIMENTS).where(which)):
+                if n > 0:
+                    self._note(connection, tag, SPENT, event_data(e, usage or Usage(), thought))
+            connection.execute(sa.delete(EXPERIMENTS).where(which))
+
     def experiment(self, tag: str, n: int, whole: bool = False) -> Experiment | None:
         """`whole`: with its final exams and its replays, for a person to look at."""
         purposes = tuple(Purpose) if whole else (Purpose.JUDGE,)
@@ -192,23 +209,26 @@ class Ledger:
         found = self.experiments(tag, last=1, verdict=Verdict.KEEP)
         return found[0] if found else None
 
-    def used(self, tag: str, first: int) -> Usage:
-        """What all proposals together used, from experiment `first` on, as far as it is known."""
+    def used(self, tag: str, first: int, since: int = 0) -> Usage:
+        """What all proposals together used, as far as it is known: from experiment `first` on, and
+        by events after `since` those of which no experiment came."""
         table = EXPERIMENTS.c
         sums = [sa.func.sum(table[field.name]) for field in fields(Usage)]
         query = sa.select(*sums).where(self._of(EXPERIMENTS, tag), table.n >= first)
         with self._database.reading() as connection:
             *tokens, dollars = connection.execute(query).one()
         read, cached, written = (None if n is None else int(n) for n in tokens)
-        return Usage(read, cached, written, dollars)
+        lost = map(usage_of, self.events(tag, SPENT, after=since))
+        return sum(lost, Usage(read, cached, written, dollars))
 
     def spent(self, tag: str) -> list[Spent]:
-        """What the proposals of each agent used, those of finished experiments, by name; the
-        baseline is nobody's."""
-        query = sa.select(SPENT).where(self._of(SPENT, tag)).order_by(SPENT.c.agent)
+        """What the proposals of each agent used, by name: those of finished experiments, and those
+        of which none came; the baseline is nobody's."""
+        query = sa.select(ACCOUNTS).where(self._of(ACCOUNTS, tag))
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings()
-            return [Spent(**{f.name: row[f.name] for f in fields(Spent)}) for row in rows]
+            found = [Spent(**{f.name: row[f.name] for f in fields(Spent)}) for row in rows]
+        return by_agent([*found, *map(Spent.told, self.events(tag, SPENT))])
 
     def counts(self, tag: str) -> dict[Verdict, int]:
         """How many experiments ended with each verdict; verdicts that never were are absent."""
@@ -288,13 +308,8 @@ class Ledger:
 
     def add_event(self, tag: str, kind: str, **data: Value | None) -> int:
         """Its id. Ids grow in the order in which events of a campaign become visible."""
-        row = self._key(tag) | {"kind": kind, "at": _now(), "data": data}
-        campaign = sa.select(CAMPAIGNS.c.tag).where(self._of(CAMPAIGNS, tag))
         with self._database.writing() as connection:
-            # PostgreSQL deals out ids before the commit: without turns, a reader that asks for
-            # what came after id 8 would never see a 7 that was committed later.
-            connection.execute(campaign.with_for_update(key_share=True))
-            return _inserted(connection, EVENTS, row)
+            return self._note(connection, tag, kind, data)
 
     def events(self, tag: str, *kinds: str, after: int = 0) -> list[Event]:
         """Oldest first: those with an id above `after`, of all kinds or of these."""
@@ -340,6 +355,16 @@ class Ledger:
                 self._charge(connection, tag, changed, 1)
             return changed
 
+    def _note(
+        self, connection: sa.Connection, tag: str, kind: str, data: Mapping[str, Value | None]
+    ) -> int:
+        # PostgreSQL deals out ids before the commit: without turns, a reader that asks for what
+        # came after id 8 would never see a 7 that was committed later.
+        campaign = sa.select(CAMPAIGNS.c.tag).where(self._of(CAMPAIGNS, tag))
+        connection.execute(campaign.with_for_update(key_share=True))
+        row = self._key(tag) | {"kind": kind, "at": _now(), "data": data}
+        return _inserted(connection, EVENTS, row)
+
     def _tally(self, connection: sa.Connection, tag: str, verdict: Verdict, step: int) -> None:
         which = sa.and_(self._of(VERDICTS, tag), VERDICTS.c.verdict == verdict)
         change = sa.update(VERDICTS).where(which).values(number=VERDICTS.c.number + step)
@@ -351,12 +376,12 @@ class Ledger:
         if e.n == 0:
             return
         one = {key: sign * value for key, value in vars(Spent.of(e)).items() if key != "agent"}
-        which = sa.and_(self._of(SPENT, tag), SPENT.c.agent == e.agent)
-        change = sa.update(SPENT).where(which)
-        change = change.values({key: SPENT.c[key] + value for key, value in one.items()})
+        which = sa.and_(self._of(ACCOUNTS, tag), ACCOUNTS.c.agent == e.agent)
+        change = sa.update(ACCOUNTS).where(which)
+        change = change.values({key: ACCOUNTS.c[key] + value for key, value in one.items()})
         if not connection.execute(change).rowcount:
             row = self._key(tag) | {"agent": e.agent} | one
-            connection.execute(sa.insert(SPENT).values(row))
+            connection.execute(sa.insert(ACCOUNTS).values(row))
 
 
 def _now() -> datetime:

@@ -10,7 +10,7 @@ from overnight.agents.named import reach
 from overnight.agents.secrets import Secrets
 from overnight.arena import FILE, Arena
 from overnight.errors import ArenaError, UsageError, WorkspaceError
-from overnight.experiment import CampaignRecord
+from overnight.experiment import CampaignRecord, Experiment
 from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
 from overnight.notes import NAME, note_writer, take_note
@@ -102,19 +102,30 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
     for experiment in ledger.unfinished(tag):
         n = experiment.n
         if experiment.candidate is None:
+            thought = _thought(arena, tag, experiment)  # before its logs are touched
             folder = places / "agent" / "tree" / workspace.prefix
             secrets = Secrets.of(reach(experiment.agent, arena))
             who = note_writer(tag, n, experiment.agent)
             take_note(folder, arena.state / NAME, who, secrets.blotted)
             for log in (arena.state / "logs" / tag / str(n)).glob("agent*.log"):
                 secrets.blot_out(log)
-            ledger.drop_experiment(tag, n)
+            ledger.abandon_experiment(tag, n, thought=thought)
     workspace.remove(places)
     recount_pruning(ledger, tag)
     baseline = ledger.experiment(tag, 0)
     if baseline is not None and baseline.verdict is not None and not baseline.kept:
         ledger.drop_experiment(tag, 0)
     _repair_refs(workspace, ledger, record)
+
+
+def _thought(arena: Arena, tag: str, experiment: Experiment) -> float | None:
+    """Seconds from the question to the last that its agent is known to have said; None when it said
+    nothing that was kept."""
+    logs = (arena.state / "logs" / tag / str(experiment.n)).glob("agent*.log")
+    began, now = experiment.started.timestamp(), datetime.now(UTC).timestamp()
+    # Older ones are of whoever was asked before; an agent without a sandbox can date its own ahead.
+    said = [min(at, now) - began for log in logs if (at := log.lstat().st_mtime) >= began]
+    return max(said, default=None)
 
 
 def _repair_refs(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> None:

@@ -155,7 +155,7 @@ VERDICTS = sa.Table(  # how often each was given: counting 100,000 experiments t
     sa.Column("number", sa.Integer, nullable=False),
     sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
 )
-SPENT = sa.Table(  # what each agent's proposals used, those of finished experiments: see spent.py
+ACCOUNTS = sa.Table(  # what each agent used for finished experiments: see spent.py
     "spent",
     METADATA,
     sa.Column("arena", _Text, primary_key=True),

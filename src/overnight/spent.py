@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from overnight.experiment import Experiment
+from overnight.experiment import Event, Experiment, Usage, Value
 from overnight.quantity import format_dollars, format_duration
+
+SPENT = "spent"
+"""The kind of the events that tell what a proposal used of which no experiment came."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,25 @@ class Spent:
     @classmethod
     def of(cls, e: Experiment) -> Spent:
         """What the proposal of one experiment used."""
-        known = [tokens for tokens in (e.tokens_in, e.tokens_out) if tokens is not None]
+        return cls._one(e.agent, e.usage, e.thought)
+
+    @classmethod
+    def told(cls, event: Event) -> Spent:
+        """What the proposal used that an event of the kind SPENT tells of."""
+        usage, data = usage_of(event), event.data
+        return cls._one(str(data["agent"]), usage, _number(data.get("thought")))
+
+    @classmethod
+    def _one(cls, agent: str, usage: Usage, thought: float | None) -> Spent:
+        known = [tokens for tokens in (usage.tokens_in, usage.tokens_out) if tokens is not None]
         return cls(
-            e.agent,
+            agent,
             proposals=1,
-            priced=int(e.dollars is not None),
-            dollars=e.dollars or 0.0,
+            priced=int(usage.dollars is not None),
+            dollars=usage.dollars or 0.0,
             counted=int(bool(known)),
             tokens=sum(known),
-            thought=e.thought or 0.0,
+            thought=thought or 0.0,
         )
 
     @property
@@ -78,6 +91,34 @@ class Spent:
             "unknown_tokens": self.uncounted,
             "thought": self.thought,
         }
+
+
+def event_data(e: Experiment, usage: Usage, thought: float | None) -> dict[str, Value | None]:
+    """What an event of the kind SPENT holds: `usage` and `thought` seconds, where they are unknown
+    what was recorded of them with the experiment."""
+    usage = e.usage if usage == Usage() else usage
+    thought = e.thought if thought is None else thought
+    return {"n": e.n, "agent": e.agent, "thought": thought, **vars(usage)}
+
+
+def usage_of(event: Event) -> Usage:
+    """What it says of tokens and dollars."""
+    known = {key: _number(event.data.get(key)) for key in vars(Usage())}
+    dollars = known.pop("dollars")
+    read, cached, written = (None if n is None else int(n) for n in known.values())
+    return Usage(read, cached, written, dollars)
+
+
+def _number(value: Value | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def by_agent(accounts: Iterable[Spent]) -> list[Spent]:
+    """One account of each agent, by name."""
+    found: dict[str, list[Spent]] = {}
+    for one in accounts:
+        found.setdefault(one.agent, []).append(one)
+    return [replace(together(found[name]), agent=name) for name in sorted(found)]
 
 
 def together(accounts: Sequence[Spent]) -> Spent:

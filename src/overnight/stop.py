@@ -13,6 +13,7 @@ from overnight.history import History
 from overnight.interrupts import EXIT_CODE
 from overnight.ledger import Ledger
 from overnight.quantity import format_duration
+from overnight.spent import SPENT
 
 _CAPPED = 3
 
@@ -126,6 +127,8 @@ class Stretch:
     """Number of the stretch's first experiment."""
     event: int
     """Id of the ledger's start event."""
+    since: int = 0
+    """Id of the newest event before it of a proposal without an experiment: later ones count."""
 
     @classmethod
     def begin(cls, ledger: Ledger, tag: str, limits: Limits) -> Stretch:
@@ -135,7 +138,8 @@ class Stretch:
         if ahead.event and asdict(limits).items() <= last[0].data.items():
             return ahead
         began = ahead.began.isoformat()
-        ledger.add_event(tag, "start", first=ahead.first, began=began, **asdict(limits))
+        data = {"first": ahead.first, "since": ahead.since, **asdict(limits)}
+        ledger.add_event(tag, "start", began=began, **data)
         return cls.of(ledger.events(tag, "start")[-1])
 
     @classmethod
@@ -146,13 +150,15 @@ class Stretch:
             return cls.of(last[0])
         experiments = ledger.experiments(tag, last=1)
         first = max(experiments[-1].n + 1 if experiments else 1, 1)
-        return cls(datetime.now(UTC), first, 0)
+        lost = ledger.newest_event(tag, SPENT)
+        return cls(datetime.now(UTC), first, 0, lost.id if lost else 0)
 
     @classmethod
     def of(cls, event: Event) -> Stretch:
         """The stretch that a start event tells of."""
         began = datetime.fromisoformat(str(event.data["began"]))
-        return cls(began, int(event.data["first"] or 1), event.id)
+        since = int(event.data.get("since") or 0)
+        return cls(began, int(event.data["first"] or 1), event.id, since)
 
     def until(self, limits: Limits) -> datetime | None:
         """When its hours are over; None without such a limit."""
@@ -162,7 +168,7 @@ class Stretch:
         """What the limits leave of dollars and tokens."""
         if limits.dollars is None and limits.tokens is None:
             return UNLIMITED
-        used = ledger.used(tag, self.first)
+        used = ledger.used(tag, self.first, self.since)
         tokens = (used.tokens_in or 0) + (used.tokens_out or 0)
         return Allowance(
             None if limits.dollars is None else limits.dollars - (used.dollars or 0.0),
@@ -181,7 +187,7 @@ class Stretch:
 
     def over(self, limits: Limits, arena: Arena, history: History, left: Allowance) -> Stop | None:
         """The limit that has been reached, if any."""
-        if left.dollars is not None and left.dollars <= 0:
+        if left.penniless:
             return Stop(StopKind.DOLLARS, f"the {limits.dollars:g} dollars are spent")
         if left.tokens is not None and left.tokens <= 0:
             return Stop(StopKind.TOKENS, f"the {limits.tokens:,} tokens are used up")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from overnight.experiment import Allowance
+from overnight.experiment import LEAST_DOLLARS, Allowance
 from overnight.quantity import Duration, Size, format_dollars, format_duration
 from overnight.spent import Spent
 
@@ -217,7 +217,7 @@ class PortfolioTable(Table):
 class CampaignCaps(Table):
     """What one agent may use in a campaign, by all its proposals together."""
 
-    dollars: FiniteFloat | None = Field(default=None, gt=0)
+    dollars: FiniteFloat | None = Field(default=None, ge=LEAST_DOLLARS)
     tokens: int | None = Field(default=None, ge=1)
     """Read and written."""
     time: Duration | None = None
@@ -233,7 +233,7 @@ class CampaignCaps(Table):
 
     def reached(self, left: Allowance) -> str | None:
         """The cap that leaves nothing, as people write it."""
-        if left.dollars is not None and left.dollars <= 0:
+        if left.penniless:
             return f"{format_dollars(self.dollars or 0.0)}"
         if left.tokens is not None and left.tokens <= 0:
             return f"{self.tokens:,} tokens"
@@ -269,7 +269,7 @@ class AgentTable(Table):
     """Wall clock of one proposal."""
     tokens: int | None = Field(default=None, ge=1)
     """Most tokens, read and written, of one proposal."""
-    dollars: FiniteFloat | None = Field(default=None, gt=0)
+    dollars: FiniteFloat | None = Field(default=None, ge=LEAST_DOLLARS)
     """Most US dollars of one proposal."""
     campaign: CampaignCaps = CampaignCaps()
     """Most of a whole campaign; then the other agents go on without it."""

@@ -121,7 +121,7 @@ def test_an_agent_that_hangs_is_asked_to_stop_and_then_ended(toy: Path, tmp_path
 
 
 def test_a_stop_is_heard_at_once(toy: Path, tmp_path: Path) -> None:
-    proposer = one_turn(tmp_path / "agent", [["say", "I begin\n"], ["hang", True]])
+    proposer = one_turn(tmp_path / "agent", [["spend", 0.25], ["say", "I begin\n"], ["hang", True]])
     told: list[float] = []
     with Campaign.open(toy, "t") as campaign:
 
@@ -136,4 +136,6 @@ def test_a_stop_is_heard_at_once(toy: Path, tmp_path: Path) -> None:
         campaign.run(proposer, Limits(experiments=1))
         assert time.monotonic() - told[0] < 3
         assert campaign.history.latest.n == 0
+        (account,) = campaign.ledger.spent("t")
+    assert (account.proposals, account.dollars) == (1, 0.25), "and what it used is told"
     assert alive(str(tmp_path / "agent")) == []

@@ -229,7 +229,8 @@ def test_a_hanging_server_ends_with_the_time_limit(toy: Path) -> None:
 
 
 def test_a_stop_is_heard_while_the_model_thinks(toy: Path) -> None:
-    with answering(Hang(60)) as server, Campaign.open(toy, "t") as campaign:
+    first = Say("no change", Usage(tokens_in=900, tokens_out=60, cached=0))
+    with answering(first, Hang(60)) as server, Campaign.open(toy, "t") as campaign:
         mine = agent(server, timeout="5m")
         ended: list[float] = []
 
@@ -239,11 +240,13 @@ def test_a_stop_is_heard_while_the_model_thinks(toy: Path) -> None:
 
         thread = threading.Thread(target=drive)
         thread.start()
-        while not server.asks:
+        while len(server.asks) < 2:
             time.sleep(0.05)
         asked = time.monotonic()
         campaign.stopping.set()
         thread.join(10)
+        (account,) = campaign.ledger.spent("t")
+    assert (account.tokens, account.unpriced) == (960, 1), "of what was answered"
     assert ended and ended[0] - asked < 3 and mine.raised == []
 
 

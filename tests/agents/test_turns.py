@@ -114,6 +114,18 @@ def test_fixed_shares_are_kept_to(toy: Path, shares: Mapping[str, float]) -> Non
     assert turns["a"] == 8 * shares["a"] / sum(shares.values())
 
 
+@pytest.mark.parametrize("shares", [{"old": 1.0, "new": 1.0}, {"old": 3.0, "new": 1.0}])
+def test_an_agent_that_joins_late_has_its_share_and_no_more(
+    toy: Path, shares: Mapping[str, float]
+) -> None:
+    old, new = Mover("old", better), Mover("new", better)  # never on a plateau
+    ran(toy, Portfolio([old], shares), experiments=20)
+    _, done = ran(toy, Portfolio([old, new], shares), experiments=16)
+    turns = [e.agent for e in done[20:]]
+    assert turns[:3] == ["new", "new", "old"], "it is behind, in the newest turns"
+    assert Counter(turns[:8])["new"] == Counter(turns[8:])["new"] == 8 / sum(shares.values())
+
+
 def test_an_agent_in_trouble_rests_and_the_others_go_on(toy: Path) -> None:
     busy = Failing([AgentError("try later", trouble) for trouble in list(Trouble)[1:4]])
     _, done = ran(toy, Portfolio([busy, Mover("good", better)]), experiments=6)

@@ -52,6 +52,45 @@ class SpendingContract:
             ledger.drop_experiment("jul1", n)
         assert ledger.spent("jul1")[0] == Spent("claude", 2, 1, 0.25, 1, 950, 4.0)
 
+    def test_what_came_to_no_experiment_is_on_the_account_once(
+        self, ledger: Ledger, other: Ledger
+    ) -> None:
+        fill(ledger)
+        ledger.open_experiment("jul1", 7, "new", COMMIT)
+        ledger.open_experiment("jul1", 8, "tuner", COMMIT, FREE)
+        ledger.open_experiment("jul1", 9, "claude", COMMIT)
+        for _ in range(2):
+            ledger.abandon_experiment("jul1", 7, thought=6.5)
+            ledger.abandon_experiment("jul1", 8)
+            ledger.abandon_experiment("jul1", 9, Usage(800, None, 43, 0.25), 4.0)
+        claude, codex, new, tuner = other.spent("jul1")
+        assert claude == Spent("claude", 4, 3, 1.0, 3, 1800, 10.0) and codex == ACCOUNTS[1]
+        assert new == Spent("new", 1, 0, 0.0, 0, 0, 6.5)
+        assert (tuner.proposals, tuner.free, tuner.uncounted) == (2, True, 0)
+        assert [e.n for e in other.experiments("jul1")] == list(range(7)), "the numbers are free"
+
+    def test_what_has_a_candidate_or_a_verdict_is_not_abandoned(self, ledger: Ledger) -> None:
+        fill(ledger)
+        ledger.open_experiment("jul1", 7, "claude", COMMIT)
+        ledger.close_experiment("jul1", 7, Closing(Verdict.INVALID, "so"))
+        before = ledger.spent("jul1")
+        for n in range(8):
+            ledger.abandon_experiment("jul1", n, Usage(dollars=1.0))
+        assert ledger.spent("jul1") == before and len(ledger.experiments("jul1")) == 8
+
+    def test_what_was_used_is_told_from_a_number_and_an_event_on(
+        self, ledger: Ledger, other: Ledger
+    ) -> None:
+        assert ledger.used("jul1", 1) == Usage()
+        for dollars in (1.0, 2.0):
+            ledger.open_experiment("jul1", 1, "claude", COMMIT)
+            ledger.abandon_experiment("jul1", 1, Usage(10, None, 5, dollars))
+        ask(ledger, 1, "claude", Usage(900, 100, 50, 0.25), Verdict.KEEP)
+        first, second = (event.id for event in other.events("jul1", "spent"))
+        assert other.used("jul1", 1) == Usage(920, 100, 60, 3.25)
+        assert other.used("jul1", 1, since=first) == Usage(910, 100, 55, 2.25)
+        assert other.used("jul1", 2, since=second) == Usage()
+
     def test_the_accounts_of_an_older_ledger_are_made_from_its_experiments(
         self, ledger: Ledger, place: Place
     ) -> None:

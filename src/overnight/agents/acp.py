@@ -71,7 +71,7 @@ class AcpAgent(ProgramAgent):
         last = next((line for line in map(one_line, ending.message.splitlines()) if line), "")
         idea = take_idea(bench.folder, last or f"{self.name}, experiment {bench.n}")
         if bench.stopping.is_set():
-            return idea
+            return replace(idea, usage=ending.usage)
         if (error := self._failure(ending, result, bench.transcript)) is not None:
             raise error
         if kept and ending.conversation:

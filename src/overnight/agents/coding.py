@@ -21,7 +21,7 @@ from overnight.agents.keys import key_of
 from overnight.agents.preset import Preset, filled
 from overnight.agents.program import ProgramAgent, brief_path, program_stage
 from overnight.errors import AgentError, Trouble
-from overnight.experiment import Idea
+from overnight.experiment import Idea, Usage
 from overnight.message import one_line
 from overnight.policies import expanded
 from overnight.printed import tail
@@ -66,13 +66,13 @@ class CodingAgent(ProgramAgent):
         account = Account(table, self.preset, bench, before)
         result = run_stage(replace(spec, watch=account.reached), bench.stopping)
         usage, said = account.look(), account.last_words()
+        known = usage if any(vars(usage).values()) else Usage()
         idea = take_idea(bench.folder, "")
         idea = replace(idea, hypothesis=idea.hypothesis or one_line(said, _MOST_SAID))
         if bench.stopping.is_set():
-            return idea
+            return replace(idea, usage=known)
         if not bench.edited():
             words, trouble = self._failure(result, account, said, bench.transcript)
-            known = usage if any(vars(usage).values()) else None
             raise AgentError(f"{self.name} {words}", trouble, known)
         if kept and (going := account.conversation()):
             kept.keep(going)

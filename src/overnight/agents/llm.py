@@ -16,7 +16,7 @@ from overnight.agents.model import Message, Model, Reply
 from overnight.agents.secrets import Secrets
 from overnight.arena import STATE
 from overnight.errors import AgentError, Trouble, UsageError
-from overnight.experiment import Idea, Usage
+from overnight.experiment import FREE, Idea, Usage
 from overnight.tables import AgentTable
 
 _INSTRUCTIONS = f"""\
@@ -88,8 +88,8 @@ class _Conversation:
     messages: list[Message] = field(default_factory=list)
     replies: int = 0
 
-    def idea(self) -> Idea | None:
-        """The change, made to the files; None when the campaign is being stopped."""
+    def idea(self) -> Idea:
+        """The change, made to the files; when the campaign is being stopped, only what was used."""
         try:
             return self._idea()
         except AgentError as error:
@@ -97,14 +97,14 @@ class _Conversation:
                 error.usage = self.usage
             raise
 
-    def _idea(self) -> Idea | None:
+    def _idea(self) -> Idea:
         self._add(*opening(self.bench))
         if not self.model.prepare(self.bench.stopping):
-            return None
+            return Idea("", usage=FREE)  # nothing was sent
         deadline = time.monotonic() + self.model.seconds
         reply = self._ask(deadline)
         if reply is None:
-            return None
+            return Idea("", usage=self.usage)
         try:
             return self._made(reply)
         except BadReply as error:
@@ -119,7 +119,7 @@ class _Conversation:
         self._add(Message("assistant", (quoted,)), Message("user", (_again(first),)))
         try:
             reply = self._ask(deadline)
-            return None if reply is None else self._made(reply)
+            return self._made(reply) if reply else Idea("", usage=self.usage)
         except BadReply as error:
             words = f"{self.model.agent}: no change in two replies; the second one: {error}"
             raise BadReply(words) from error

@@ -30,6 +30,8 @@ _NEWEST = 50
 """Experiments of an agent that tell of its rate."""
 _IMAGINED = 2
 """Imagined experiments with the mean of all, so that a new agent is tried."""
+_ROUNDS = 2
+"""Fixed shares are kept to among so many turns as the smallest needs to come this often."""
 _FIRST_REST, _LONGEST_REST = 30.0, 1800.0
 """Seconds."""
 _MOST_FAILURES = 10
@@ -196,11 +198,19 @@ class Portfolio:
         if len(ready) == 1:
             return ready[0]
         if self._shares:
-            taken = {a.name: sum(e.agent == a.name for e in finished) for a in ready}
-            # Whoever is furthest behind its share.
-            return max(ready, key=lambda a: self._shares.get(a.name, 0.0) / (taken[a.name] + 1))
+            return self._furthest_behind(ready, finished)
         rates = self._rates(ready, finished, random.Random(n))
         return max(ready, key=lambda agent: rates[agent.name])
+
+    def _furthest_behind(self, ready: Sequence[Agent], finished: Sequence[Experiment]) -> Agent:
+        """Who is so in the newest turns alone: what went to others long ago is not made up for."""
+        shares = {agent.name: self._shares.get(agent.name, 0.0) for agent in ready}
+        least = min(filter(None, shares.values()), default=1.0)
+        window = round(_ROUNDS * sum(shares.values()) / least)
+        # The turn to come is the window's last.
+        before = max(window, 2) - 1
+        taken = Counter([e.agent for e in finished if e.agent in shares][-before:])
+        return max(ready, key=lambda agent: shares[agent.name] / (taken[agent.name] + 1))
 
     def _rates(
         self, ready: Sequence[Agent], finished: Sequence[Experiment], source: random.Random

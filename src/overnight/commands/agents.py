@@ -95,7 +95,8 @@ def _stats(folder: Path, tag: str | None, as_json: bool) -> None:
     from overnight.pages import agents_page
 
     with record_of(folder, tag) as record:
-        found = list(track_records(record.experiments()).values())
+        known = track_records(record.experiments(), record.ledger.spent(record.tag))
+        found = list(known.values())
         if as_json:
             print_json([agent_document(one) for one in found])
         elif found:
