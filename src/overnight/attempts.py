@@ -243,7 +243,7 @@ class Attempts:
         if wrong := self._wrong_with(diff):
             return self._refuse(n, idea, Verdict.INVALID, wrong, made.dropped)
         if untitled:
-            idea = replace(idea, title=change_in_words(diff))
+            idea = replace(idea, title=self._secrets.blotted(change_in_words(diff)))
             commit = self._workspace.reword(commit, candidate_message(self._tag, n, idea))
         program = self.programs.digest(commit)
         if again := self.programs.refusal(program):

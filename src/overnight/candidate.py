@@ -17,12 +17,25 @@ MOST_NAMED = 100
 """So many dropped or refused paths are named; of the rest, only how many there are."""
 Predicate = Callable[[str], bool]
 Search = Callable[[bytes], str | None]
-"""What of a person's stands in a file and belongs into no commit, by name; None: nothing."""
+"""What of a person's stands there and belongs into no commit, by name; None: nothing."""
+SearchAt = Callable[[str, bytes], str | None]
+"""The same for a path and its content."""
 
 
 def nothing(content: bytes) -> str | None:
-    """Where there are no secrets."""
+    """Where there are no secrets to be found."""
     return None
+
+
+def newly(secret: Search, before: Callable[[str], bytes | None]) -> SearchAt:
+    """The search for what was not there already, by the content that a path had before."""
+
+    def found(path: str, content: bytes) -> str | None:
+        name = secret(os.fsencode(path)) or secret(content)
+        there = before(path) if name else None
+        return None if there and secret(there) == name else name
+
+    return found
 
 
 @dataclass(frozen=True)
@@ -88,9 +101,7 @@ def holds(top: Path, path: str, mine: Predicate) -> bool:
     return any(mine(place.relative_to(top).as_posix()) for place in places)
 
 
-def refusals(
-    top: Path, prefix: str, paths: Iterable[str], secret: Search = nothing
-) -> Iterator[str]:
+def refusals(top: Path, prefix: str, paths: Iterable[str], secret: SearchAt) -> Iterator[str]:
     """Why paths of a checkout cannot be taken as they are."""
     arena, size = os.path.realpath(top / prefix), 0
     for path in paths:
@@ -98,7 +109,7 @@ def refusals(
         wrong = f"lies behind the link {links[-1]}" if links else _wrong_with(top / path, arena)
         if path.endswith("/"):
             wrong = "is a git repository of its own"
-        if not wrong and (name := secret(os.fsencode(path)) or secret(_content(top / path))):
+        if not wrong and (name := secret(path, _content(top / path))):
             wrong = f"holds the value of {name}, which belongs into no commit: read the variable"
         if wrong:
             yield f"{path.removeprefix(prefix)} {wrong}"

@@ -5,6 +5,10 @@ Loaded by supervisor.py, so it imports nothing that takes time.
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import AnyStr
+
 TAIL_BYTES = 256 * 1024
 
 
@@ -34,13 +38,26 @@ class Log:
         self._take(memoryview(self._clean(data)) if self._blotted else data)
 
     def _clean(self, data: memoryview) -> bytes:
-        """Without what is blotted out; its end waits when that may be how one begins."""
+        """What can be written of it by now: its end waits where a secret may have begun."""
         text = self._held + bytes(data)
+        end = len(text) - max(begun(text, secret) for secret, _ in self._blotted)
+        while (start := self._crossing(text, end)) < end:
+            end = start
+        self._held = text[end:]
+        return self._without(text[:end])
+
+    def _crossing(self, text: bytes, end: int) -> int:
+        """Where a secret begins in the middle of which this end would be."""
+        found = (
+            text.find(secret, max(end - len(secret) + 1, 0), end + len(secret) - 1)
+            for secret, _ in self._blotted
+        )
+        return min((start for start in found if start >= 0), default=end)
+
+    def _without(self, text: bytes) -> bytes:
         for secret, name in self._blotted:
             text = text.replace(secret, name)
-        waiting = max(_begun(text, secret) for secret, _ in self._blotted)
-        self._held = text[len(text) - waiting :]
-        return text[: len(text) - waiting]
+        return text
 
     def _take(self, data: memoryview) -> None:
         now = min(len(data), self._head)
@@ -53,7 +70,7 @@ class Log:
 
     def close(self) -> None:
         """Write the end of the output and close the file."""
-        self._take(memoryview(self._held))
+        self._take(memoryview(self._without(self._held)))
         self._trim()
         if self._left_out:
             self._write(b"\n[... %s bytes left out ...]\n" % f"{self._left_out:,}".encode())
@@ -81,8 +98,8 @@ class Log:
         self.error = self.error or str(error)
 
 
-def _begun(text: bytes, secret: bytes) -> int:
-    """Bytes at the end of the text with which the secret begins."""
+def begun(text: "AnyStr", secret: "AnyStr") -> int:
+    """How much of a secret stands at the end of a text that ends before the secret does."""
     at = max(len(text) - len(secret) + 1, 0)
     while (at := text.find(secret[:1], at)) >= 0:
         if secret.startswith(text[at:]):

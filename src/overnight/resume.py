@@ -104,9 +104,10 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
         if experiment.candidate is None:
             thought = _thought(arena, tag, experiment)  # before its logs are touched
             folder = places / "agent" / "tree" / workspace.prefix
-            secrets = Secrets.of(reach(experiment.agent, arena))
-            who = note_writer(tag, n, experiment.agent)
-            take_note(folder, arena.state / NAME, who, secrets.blotted)
+            table = reach(experiment.agent, arena)
+            secrets, who = Secrets.of(table), note_writer(tag, n, experiment.agent)
+            if table:
+                take_note(folder, arena.state / NAME, who, secrets.blotted)
             for log in (arena.state / "logs" / tag / str(n)).glob("agent*.log"):
                 secrets.blot_out(log)
             ledger.abandon_experiment(tag, n, thought=thought)

@@ -23,8 +23,10 @@ from overnight.candidate import (
     Candidate,
     Predicate,
     Search,
+    SearchAt,
     holds,
     named,
+    newly,
     nothing,
     refusals,
     unreadable,
@@ -173,7 +175,7 @@ class Workspace:
         taken = [path for path in changed if mine(path) or holds(folder, path, mine)]
         others = sorted(set(changed).difference(taken))
         dropped = named(os.path.relpath(path, self.prefix or ".") for path in others)
-        if refused := tuple(refusals(folder, self.prefix, taken, secret)):
+        if refused := tuple(refusals(folder, self.prefix, taken, self._newly(parent, secret))):
             return Candidate(None, dropped, named(refused))
         try:
             tree = self._tree_with(folder, taken)
@@ -185,7 +187,9 @@ class Workspace:
         self._trees = {parent: self._tree(parent), commit: tree}
         return Candidate(commit, dropped)
 
-    def adopt(self, caller: Path, folder: Path, parent: str, editable: Predicate) -> bool:
+    def adopt(
+        self, caller: Path, folder: Path, parent: str, editable: Predicate, secret: Search = nothing
+    ) -> bool:
         """Bring what differs from HEAD in the editable files of another checkout of this
         repository (`caller`: the arena's folder there) into an `own_git` checkout of `parent`;
         whether anything does.
@@ -196,9 +200,9 @@ class Workspace:
         if theirs._common.resolve() != self._common.resolve() or theirs.prefix != self.prefix:
             raise WorkspaceError(f"{caller} is no checkout of the repository at {self.top}")
         paths = [self.prefix + path for path in theirs.uncommitted(editable)]
-        if refused := list(refusals(theirs.top, self.prefix, paths)):
-            raise WorkspaceError("; ".join(refused))
         head = theirs.head()
+        if refused := list(refusals(theirs.top, self.prefix, paths, self._newly(head, secret))):
+            raise WorkspaceError("; ".join(refused))
         self._git.forget(theirs.top)
         self._git.run("read-tree", head, at=theirs.top)
         tree = self._tree_with(theirs.top, paths)
@@ -258,6 +262,9 @@ class Workspace:
             env[f"GIT_CONFIG_KEY_{n}"] = key
             env[f"GIT_CONFIG_VALUE_{n}"] = "false" if key.endswith(".required") else ""
         return env | {"GIT_CONFIG_COUNT": str(len(keys))}
+
+    def _newly(self, parent: str, secret: Search) -> SearchAt:
+        return newly(secret, lambda path: self._blob(f"{parent}:{path}"))
 
     def _changes(self, folder: Path) -> list[str]:
         """What differs from the index in a checkout, relative to its top."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
+import random
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +15,8 @@ from urllib.parse import quote
 import pytest
 from test_presets import stub
 
+from overnight.agents.secrets import Secrets
+from overnight.log import Log
 from toy import ARENA, git, make_toy, overnight
 
 KEY = "sk-ant-api03-QQ/WWEE+RRTTYY0123456789"
@@ -158,6 +162,118 @@ echo X=$((7 - OVERNIGHT_EXPERIMENT)) >> value.py"""
     assert told[0]["description"] == "by [~/.claude/.credentials.json]", done.stdout
     assert "holds the value of ~/.claude/.credentials.json" in told[1]["reason"]
     assert token.encode() not in written(toy)
+
+
+SEVERAL = """-----BEGIN PRIVATE KEY-----
+MIIEvQIBADANBgkqhkiG9w0BAQEFAASC
+Bg5kqZ0s7ZkUXhS8cJ4rTYw2Lm1QvNp3
+-----END PRIVATE KEY-----"""
+ACCOUNT = json.dumps(
+    {"type": "service_account", "private_key": SEVERAL, "id": "0123456789abcdef-x"}
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ('say "friend"! 7', json.dumps('say "friend"! 7')),
+        ("Grüße, Jürgen!", json.dumps("Grüße, Jürgen!")),
+        (SEVERAL, SEVERAL),
+        (SEVERAL, " ".join(SEVERAL.split())),
+        (SEVERAL, SEVERAL.splitlines()[1]),
+        (ACCOUNT, SEVERAL.splitlines()[2]),
+        ("Bearer 0123456789abcdefXYZW", "0123456789abcdefXYZW"),
+        ("postgres://user:pa55word@host/db", "pa55word"),
+        (KEY * 3, base64.encodebytes((KEY * 3).encode()).decode().splitlines()[0]),
+        (KEY, base64.b64encode(f"user:{KEY}".encode()).decode()),
+        ("correct-horse!", "correct-horse!"),
+        ("\udcff\udcfe-not-UTF-8-7", "\udcff\udcfe-not-UTF-8-7"),
+    ],
+)
+def test_a_secret_is_found_whatever_it_looks_like(
+    monkeypatch: pytest.MonkeyPatch, value: str, told: str
+) -> None:
+    monkeypatch.setenv("ACME_SECRET", value)
+    secrets = Secrets.of()
+    assert "[ACME_SECRET]" in secrets.blotted(f"it is {told}, and no more")
+    assert secrets.found_in(os.fsencode(f"x = {told}")) == "ACME_SECRET"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "development"),
+        ("MAX_TOKENS", "4096000000"),
+        ("SORT_KEY", "outputTokens"),
+        ("MONKEY", "gorilla42"),
+        ("TOKENIZERS_PARALLELISM", "false123"),
+        ("DEPLOY_KEY", "/home/x/.ssh/id_7"),
+        ("TOKEN_URL", "https://api.acme.example/v7"),
+        ("GITHUB_TOKEN", ""),
+    ],
+)
+def test_an_ordinary_environment_has_no_secrets(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    text = f"a {value} b /home/x/y https://api.acme.example/"
+    assert Secrets.of().blotted(text) == text
+
+
+def test_what_the_parent_has_already_may_stay(tmp_path: Path) -> None:
+    table = "\n[agents.mine]\ncommand = 'sed -i s/X=10/X=4/ value.py'\n"
+    toy = make_toy(tmp_path / "arena", EDITABLE + table, value=f"X=10  # {PIN}\n")
+    done = overnight(toy, "run", "--agent", "mine", "--experiments", "1", env=GIVEN)
+    (told,) = json.loads(overnight(toy, "log", "--json").stdout)[1:]
+    assert told["verdict"] == "keep", done.stdout
+    assert told["description"] == "mine, experiment 1"
+
+
+def test_a_try_that_holds_one_leaves_nothing_in_the_repository(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", ARENA)
+    (toy / "value.py").write_text(f"X=4  # {PIN}\n")
+    done = overnight(toy, "try", "-m", f"log in with {PIN}", env=GIVEN)
+    assert done.returncode == 13 and "value.py holds the value of ACME_KEY" in done.stdout
+    assert PIN.encode() not in written(toy)
+
+
+def test_notes_that_nobody_here_can_clean_are_not_taken(tmp_path: Path) -> None:
+    """Those of an agent whose driver was killed, found by one that does not have its key."""
+    script = 'echo "- log in with $ACME_KEY" > .overnight-notes.md; sleep 30'
+    table = f"\n[agents.slow]\ncommand = '{script}'\nenv = [\"ACME_KEY\"]\n"
+    toy = make_toy(tmp_path / "arena", ARENA + table)
+    words = ["overnight", "run", "--agent", "slow", "--experiments", "1", "--tag", "t"]
+    env = {**os.environ, **GIVEN}
+    driver = subprocess.Popen(words, cwd=toy, env=env, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not list(toy.glob(".overnight/worktrees/t/agent/tree/.overnight-notes.md")):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    overnight(toy, "run", "--agent", "command:echo X=4 > value.py", "--experiments", "1")
+    assert PIN.encode() not in written(toy)
+
+
+def test_a_log_has_all_bytes_and_no_secret_however_they_come(tmp_path: Path) -> None:
+    """Of secrets that are alike, too."""
+    source, secrets = random.Random(7), [b"aab-aab", b"aab-aab:tail", b"ab-aa", b"tail7"]
+    named = [(secret, b"[%d]" % n) for n, secret in enumerate(sorted(secrets, key=len)[::-1])]
+    whole = 0
+    for _ in range(1000):
+        pieces = source.choices([*secrets, b"aab", b"-", b"\r\n", b"\xff", b":t", b"xyz"], k=6)
+        text = b"".join(pieces)
+        cuts = sorted(source.choices(range(len(text) + 1), k=5))
+        log = Log(str(tmp_path / "log"), 1000, named)
+        for begin, end in itertools.pairwise([0, *cuts, len(text)]):
+            log.add(memoryview(text[begin:end]))
+        log.close()
+        got = (tmp_path / "log").read_bytes()
+        assert not any(secret in got for secret in secrets), (text, cuts)
+        if not any(secret in text for secret in secrets):
+            whole += 1
+            assert got == text
+    assert whole > 20
 
 
 @pytest.mark.parametrize(

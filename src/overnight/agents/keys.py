@@ -7,7 +7,7 @@ import re
 
 from overnight.tables import AgentTable
 
-_KEY = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)")
+_KEY = re.compile(r"(^|_|API|ACCESS|AUTH|PRIVATE)(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
 
 
 def is_key(variable: str) -> bool:

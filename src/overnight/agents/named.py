@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
-from overnight.agents.access import obstacle, reaching
+from overnight.agents.access import obstacle, reaching, signed_in
 from overnight.agents.base import Agent
 from overnight.agents.coding import CodingAgent
 from overnight.agents.command import CommandAgent
@@ -103,10 +104,14 @@ def preset_of(name: str, table: AgentTable) -> Preset | None:
     return presets().get(table.preset or name) if known else None
 
 
-def reach(name: str, arena: Arena) -> AgentTable:
-    """The table of an agent by its name, with what it may read beside what it names."""
+def reach(name: str, arena: Arena) -> AgentTable | None:
+    """The table of an agent by its name, with what it may read beside what it names; None: its keys
+    or its sign-in are not those of this process, so that nobody knows them."""
     table = arena.agents.get(name, AgentTable())
     preset = preset_of(name, table)
+    unset = any(variable not in os.environ for variable in table.env)
+    if unset or (preset and not signed_in(table, preset)):
+        return None
     return reaching(table, preset) if preset else table
 
 

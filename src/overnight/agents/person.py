@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.agents.base import Rejected, Workbench
+from overnight.agents.secrets import Secrets
 from overnight.errors import WorkspaceError
 from overnight.experiment import Idea, Verdict
 from overnight.workspace import Stale, Workspace
@@ -28,7 +29,9 @@ class Person:
         assert parent is not None
         editable = bench.arena.is_editable
         try:
-            changed = self.workspace.adopt(self.caller, bench.folder, parent, editable)
+            changed = self.workspace.adopt(
+                self.caller, bench.folder, parent, editable, Secrets.of().found_in
+            )
         except Stale as error:
             raise Rejected(self._way_on(bench, parent, error), self.idea) from error
         except WorkspaceError as error:

@@ -6,130 +6,140 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
 from overnight.agents.keys import is_key, name_of_key
+from overnight.log import begun
 from overnight.tables import AgentTable
 
-_LEAST = 8
-"""Characters of a secret: what is shorter stands in many texts by chance."""
-_LEAST_WORD = 16
-"""Characters of one that has letters alone, so that no change is refused for a word."""
-_PIECE, _LEAST_IN_PIECES = 12, 20
-"""Characters at a secret's beginning by which it is known when it was cut."""
-_MOST_FILE_BYTES = 100_000
+_LEAST, _LEAST_WORD = 8, 16
+"""Characters of a secret, and of one that could be a word, or a number, by its characters."""
+_WORD = re.compile(r"[A-Za-z._/:-]+|[\d._/:-]+")
 _TOKEN = re.compile(r"(?=\S*\d)(?=\S*[A-Za-z])(?!/)(?!\S*://)[\w.~+/=:|-]{20,}")
-"""A token in a sign-in: neither a path nor an address."""
-_OPAQUE = re.compile(r"(?!/)(?!\S*://)\S+")
-"""The value of a variable that could be one, whatever it is called."""
+"""What is one by its looks alone, wherever it stands: neither a path nor an address."""
+_PASSWORD = re.compile(r"://[^/@:]*:([^/@]+)@")
+"""In an address."""
+_MOST_FILE_BYTES = 100_000
+_B64_LINE = 57
+"""Bytes that a line of base64 holds where it is wrapped."""
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """The secrets of one agent, and of everybody whose key is in this process's environment."""
+    """The secrets of one agent, and of everybody whose key is in this process's environment.
 
-    blotted_out: Mapping[str, str]
-    """Secret → what is written in its place."""
-    kept_out: Mapping[str, str]
-    """Those of them by which a change is refused: none of them is a word."""
+    Shorter ones than 8 characters are none, nor are those that have fewer than 16 and are words or
+    numbers by their characters: they stand in many texts by chance.
+    """
+
+    forms: Mapping[str, str]
+    """Each secret, in every form in which it is looked for → its name, the longest first."""
+    others: frozenset[str] = frozenset()
+    """Names of variables that the agent was given and that are called no key: what they hold is
+    blotted out, but no change is refused for it."""
 
     @classmethod
     def of(cls, table: AgentTable | None = None) -> Secrets:
-        """By the variables named like keys, those that the table names, and the sign-ins that its
-        program may read."""
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if len(value) >= _LEAST and not os.path.exists(value)  # the file of a key
-        }
-        given = {
-            name
-            for name in (table.env if table else ())
-            if _OPAQUE.fullmatch(environment.get(name, ""))
-        }
-        own = name_of_key(table) if table else None
-        keys = {name for name in environment if is_key(name) or (name == own and name in given)}
-        tokens = dict(_signed_in(table.data if table else ()))
-        named = {environment[name]: name for name in sorted(given | keys)}
-        kept = {environment[name]: name for name in sorted(keys) if _tells(environment[name])}
-        return cls(_in_every_form(named | tokens), _in_every_form(kept | tokens))
+        """By the variables that are named like keys, those that the table names, and the sign-ins
+        that its program may read."""
+        own, given = (name_of_key(table), {*table.env}) if table else (None, set())
+        keys = {name for name in os.environ if is_key(name) or name == own}
+        others = frozenset(given & os.environ.keys() - keys)
+        names = [*sorted(others), *sorted(keys)]  # what is both counts as a key
+        found = {part: name for name in names for part in _parts(os.environ[name])}
+        found |= _signed_in(table.data if table else ())
+        forms = {form: name for secret, name in found.items() for form in _forms(secret)}
+        return cls(dict(sorted(forms.items(), key=lambda item: -len(item[0]))), others)
 
     def blotted(self, text: str) -> str:
-        """The text with the names of the secrets in their place. What another has hidden or encoded
-        in some way of its own is not found."""
-        for form, name in self.blotted_out.items():
+        """The text with the names of the secrets in their place, at its end also of one that was
+        cut there. What is hidden in another way is not found."""
+        for form, name in self.forms.items():
             text = text.replace(form, f"[{name}]")
-        for pattern, name in self._pieces:
-            text = pattern.sub(lambda _, name=name: f"[{name}]", text)  # type: ignore[misc]
+        body = text.removesuffix("…")
+        for form, name in self.forms.items():
+            if (cut := begun(body, form)) >= _LEAST:
+                return f"{body[: len(body) - cut]}[{name}]" + "…" * (body != text)
         return text
 
     def blot_out(self, path: Path) -> None:
         """The same for a log."""
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
         if (clean := self.blotted(text)) != text:
-            path.write_text(clean, encoding="utf-8", errors="surrogateescape")
+            path.write_bytes(clean.encode("utf-8", "surrogateescape"))
 
     def found_in(self, content: bytes) -> str | None:
-        """The name of one that a change holds."""
-        forms = ((os.fsencode(form), name) for form, name in self.kept_out.items())
-        return next((name for form, name in forms if form in content), None)
+        """The name of a key, or of a sign-in, that stands there."""
+        for form, name in self.forms.items():
+            if name not in self.others and os.fsencode(form) in content:
+                return name
+        return None
 
     @property
     def in_bytes(self) -> Sequence[tuple[bytes, bytes]]:
         """Each, and what is written in its place."""
-        return [(os.fsencode(s), os.fsencode(f"[{name}]")) for s, name in self.blotted_out.items()]
-
-    @cached_property
-    def _pieces(self) -> Sequence[tuple[re.Pattern[str], str]]:
-        return [
-            (re.compile(re.escape(form[:_PIECE]) + r"[^\s\"'`,;)]*"), name)
-            for form, name in self.blotted_out.items()
-            if len(form) >= _LEAST_IN_PIECES
-        ]
+        return [(os.fsencode(form), os.fsencode(f"[{name}]")) for form, name in self.forms.items()]
 
 
-def _tells(value: str) -> bool:
-    mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
-    return mixed or len(value) >= _LEAST_WORD
+def _parts(value: str) -> Iterator[str]:
+    """What is secret of a variable's value: of an address its password, of a path nothing, of
+    several lines or words, or of JSON, each that looks like a token too."""
+    if (at := value.find("://")) >= 0 and value[:at].isalnum():
+        pieces: Iterable[str] = _PASSWORD.findall(value)
+    elif value.startswith(("/", "~/")) and Path(*Path(value).expanduser().parts[:2]).exists():
+        pieces = ()
+    else:
+        tokens = (piece for text in _strings(_document(value)) for piece in text.split())
+        pieces = [value, *filter(_TOKEN.fullmatch, tokens)]
+    for piece in pieces:
+        plain = len(piece) < _LEAST_WORD and _WORD.fullmatch(piece)
+        if len(piece) >= _LEAST and not plain:
+            yield piece
 
 
-def _signed_in(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _signed_in(paths: Sequence[str]) -> dict[str, str]:
     """Token → the file of the person's that it is in; the files of sign-ins are JSON."""
+    found: dict[str, str] = {}
     for name in paths:
-        path = Path(name).expanduser()
-        try:
-            if path.suffix == ".json" and path.stat().st_size <= _MOST_FILE_BYTES:
-                found = json.loads(path.read_bytes())
-                yield from ((token, name) for token in _strings(found) if _TOKEN.fullmatch(token))
-        except (OSError, ValueError):
-            continue  # nobody is signed in by it
+        path = Path(os.path.expandvars(name)).expanduser()
+        if path.suffix == ".json" and path.is_file() and path.stat().st_size <= _MOST_FILE_BYTES:
+            text = path.read_text(errors="replace")
+            found |= {token: name for token in _strings(_document(text)) if _TOKEN.fullmatch(token)}
+    return found
+
+
+def _document(text: str) -> object:
+    """What it says in JSON; the text, where it is none."""
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return found
 
 
 def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _strings(item)
 
 
-def _in_every_form(named: Mapping[str, str]) -> dict[str, str]:
-    """As it is, in an address, in JSON that some write, and in base64; the longest first."""
-    forms = {
-        form: name
-        for value, name in named.items()
-        for form in (
-            value,
-            quote(value, safe=""),
-            value.replace("/", r"\/"),
-            base64.b64encode(os.fsencode(value)).decode().rstrip("="),
-        )
-    }
-    return dict(sorted(forms.items(), key=lambda item: -len(item[0])))
+def _forms(secret: str) -> Iterator[str]:
+    """As it is, in an address, in JSON, in base64 wherever it begins there, and on one line."""
+    yield secret
+    yield " ".join(secret.split())
+    yield quote(os.fsencode(secret), safe="")
+    for ascii_ in (True, False):
+        written = json.dumps(secret, ensure_ascii=ascii_)[1:-1]
+        yield from (written, written.replace("/", r"\/"))
+    data = os.fsencode(secret)
+    for before, unsure in ((0, 0), (1, 2), (2, 3)):
+        # Characters at the ends depend on what stands beside it.
+        whole = (before + len(data)) // 3 * 4
+        yield base64.b64encode(b"-" * before + data).decode()[unsure:whole]
+    if len(data) > _B64_LINE:
+        yield base64.b64encode(data[:_B64_LINE]).decode()

@@ -43,8 +43,10 @@ def steer(
     folder: Folder = HERE,
 ) -> None:
     """Say something to the agent: it is part of every brief from now on."""
+    from overnight.agents.secrets import Secrets
+
     with record_of(folder, tag) as record:
-        record.ledger.add_event(record.tag, "steer", words=words)
+        record.ledger.add_event(record.tag, "steer", words=Secrets.of().blotted(words))
         out.print("The next brief says so.")
 
 
