@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def test_a_command_agent_gets_the_brief_and_says_what_it_did(toy: Path) -> None:
     assert done[1].verdict is Verdict.KEEP
     assert (done[1].description, done[1].hypothesis) == ("five", "closer")
     assert done[1].dropped == ("brief.txt",)
+
+
+def test_data_beside_the_arena_is_where_it_is(toy: Path) -> None:
+    (toy.parent / "best").write_text("X=4\n")
+    line = f"cat {shlex.quote(str(toy.parent / 'best'))} > value.py"
+    agent = CommandAgent("reader", AgentTable(command=line, data=("../best",)))
+    done = run(toy, agent, experiments=1)
+    assert done[-1].verdict == "keep" and done[-1].score == 1
 
 
 def test_the_prompt_can_be_an_argument_whatever_it_contains(toy: Path) -> None:

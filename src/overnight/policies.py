@@ -36,7 +36,7 @@ def expanded(paths: Sequence[str], folder: Path) -> list[Path]:
     found = []
     for path in paths:
         named = os.path.expandvars(path.removeprefix("@").replace("$OVERNIGHT_HOME", home))
-        place = folder / Path(named).expanduser()
+        place = Path(os.path.normpath(folder / Path(named).expanduser()))
         if not path.startswith("@"):
             found.append(place)
         elif place.exists():
