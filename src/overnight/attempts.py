@@ -16,7 +16,6 @@ from time import monotonic
 
 from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free, reach_of
 from overnight.agents.portfolio import Turn
-from overnight.agents.secrets import Secrets
 from overnight.brief import Moment, write_brief
 from overnight.driven import Driven
 from overnight.errors import AgentError, LedgerError, OvernightError, Trouble
@@ -32,6 +31,7 @@ from overnight.prune import Pruning, is_control, pruning_for
 from overnight.reviews import Reviews, failure_of
 from overnight.rules import judge_for
 from overnight.savings import note_pruning
+from overnight.secrets import Secrets
 from overnight.seeds import chosen_seed
 from overnight.simplicity import Simplicity
 from overnight.standing import series, standing_of
@@ -69,7 +69,7 @@ class Attempts:
         the agent has nothing to propose. Raises AgentError when it may help to ask again later:
         then there is no experiment, and none when it is stopped meanwhile; what was used stays."""
         self._thought, self._asked = 0.0, None
-        self._secrets = Secrets.of(reach_of(turn.agent))
+        self._secrets = Secrets.of_agent(reach_of(turn.agent))
         n = self._history.latest.n + 1
         parent = self._history.tip.candidate
         assert parent is not None

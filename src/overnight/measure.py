@@ -39,6 +39,7 @@ from overnight.progress import Watch
 from overnight.prune import Pruning
 from overnight.sandboxes.named import NONE, sandbox_named
 from overnight.score import Ending, read_score, reported_numbers, self_reported
+from overnight.secrets import Secrets
 from overnight.stage import StageEnd, StageResult, StageSpec, run_stage
 from overnight.tables import Score
 from overnight.workspace import Workspace
@@ -146,6 +147,7 @@ def candidate_stage(
         disk_bytes=run.disk,
         confinement=confinement,
         family=task.family,
+        blotted=Secrets.of(run.env).in_bytes,
     )
 
 
@@ -278,6 +280,7 @@ class _Measuring:
             disk_folders=[place / "referee-tmp"],
             disk_bytes=arena.run.disk,
             family=task.family,
+            blotted=Secrets.of(arena.run.env).in_bytes,
         )
         result = self._timed("score", lambda: run_stage(spec, task.stopping))
         if result.end is StageEnd.STOPPED:

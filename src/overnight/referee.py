@@ -32,6 +32,7 @@ from overnight.measure import stage_environment
 from overnight.policies import candidate_confinement, expanded, make_home
 from overnight.printed import tail
 from overnight.sandboxes.named import sandbox_named
+from overnight.secrets import Secrets
 from overnight.stage import StageResult, StageSpec, run_stage
 
 T = TypeVar("T")
@@ -104,6 +105,7 @@ class Candidate:
             disk_bytes=arena.run.disk,
             confinement=confinement,
             pipes=pipes,
+            blotted=Secrets.of(arena.run.env).in_bytes,
             family=os.environ.get("OVERNIGHT_STAGE", "overnight:").rpartition(":")[0],
         )
 

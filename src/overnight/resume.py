@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from overnight.agents.named import reach
-from overnight.agents.secrets import Secrets
 from overnight.arena import FILE, Arena
 from overnight.errors import ArenaError, UsageError, WorkspaceError
 from overnight.experiment import CampaignRecord, Experiment
@@ -15,6 +14,7 @@ from overnight.ledger import Ledger
 from overnight.lock import CampaignLock
 from overnight.notes import NAME, note_writer, take_note
 from overnight.savings import recount_pruning
+from overnight.secrets import Secrets
 from overnight.stage import end_strays
 from overnight.workspace import Workspace
 
@@ -105,7 +105,7 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
             thought = _thought(arena, tag, experiment)  # before its logs are touched
             folder = places / "agent" / "tree" / workspace.prefix
             table = reach(experiment.agent, arena)
-            secrets, who = Secrets.of(table), note_writer(tag, n, experiment.agent)
+            secrets, who = Secrets.of_agent(table), note_writer(tag, n, experiment.agent)
             if table:
                 take_note(folder, arena.state / NAME, who, secrets.blotted)
             for log in (arena.state / "logs" / tag / str(n)).glob("agent*.log"):

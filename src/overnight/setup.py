@@ -10,6 +10,7 @@ from overnight.arena import Arena
 from overnight.errors import MeasurementImpossible
 from overnight.measure import Task, last_words, open_place, referee_digest, stage_environment
 from overnight.policies import overnight_home
+from overnight.secrets import Secrets
 from overnight.stage import StageEnd, StageSpec, run_stage
 from overnight.workspace import Workspace
 
@@ -28,7 +29,8 @@ def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
         folder = open_place(arena, workspace, task.place, task.base)
         env = stage_environment(arena, task.place / "tmp", arena.run.env)
         command, timeout = arena.setup.command, arena.setup.timeout
-        spec = StageSpec(command, folder, env, log, log, timeout, family=task.family)
+        known = Secrets.of(arena.run.env).in_bytes
+        spec = StageSpec(command, folder, env, log, log, timeout, family=task.family, blotted=known)
         result = run_stage(spec, task.stopping)
     finally:
         workspace.remove(task.place)

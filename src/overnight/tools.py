@@ -19,7 +19,6 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from overnight.agents.secrets import Secrets
 from overnight.arena import Arena
 from overnight.brief import first_brief
 from overnight.campaign import Campaign
@@ -31,6 +30,7 @@ from overnight.message import one_line
 from overnight.notes import MOST_NOTE_CHARACTERS, add_note
 from overnight.quantity import format_duration
 from overnight.record import Record, open_record
+from overnight.secrets import Secrets
 from overnight.summary import Running, summarize
 from overnight.workingcopy import MOST_WHY_CHARACTERS, Change, log_tail, try_change
 

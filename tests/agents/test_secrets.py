@@ -15,8 +15,8 @@ from urllib.parse import quote
 import pytest
 from test_presets import stub
 
-from overnight.agents.secrets import Secrets
 from overnight.log import Log
+from overnight.secrets import Secrets
 from toy import ARENA, git, make_toy, overnight
 
 KEY = "sk-ant-api03-QQ/WWEE+RRTTYY0123456789"
@@ -218,6 +218,21 @@ def test_an_ordinary_environment_has_no_secrets(
     monkeypatch.setenv(name, value)
     text = f"a {value} b /home/x/y https://api.acme.example/"
     assert Secrets.of().blotted(text) == text
+
+
+def test_a_key_that_a_run_was_given_is_in_no_log_and_no_reason(tmp_path: Path) -> None:
+    arena = EDITABLE.replace("[run]\n", '[run]\nenv = ["ACME_KEY", "ACME_LOGIN"]\n')
+    shows = (
+        '. ./value.py\necho "my key is $ACME_KEY"\ntest $X != 4 || { echo $ACME_LOGIN; exit 3; }\n'
+    )
+    toy = make_toy(tmp_path / "arena", arena, run=shows + 'cp value.py "$OVERNIGHT_OUT/value"\n')
+    words = ("run", "--agent", "command:echo X=4 > value.py", "--experiments", "1")
+    overnight(toy, *words, env=GIVEN)
+    (told,) = json.loads(overnight(toy, "log", "--json").stdout)[1:]
+    assert told["verdict"] == "crash" and "[ACME_LOGIN]" in overnight(toy, "show", "1").stdout
+    everything = written(toy)
+    assert b"my key is [ACME_KEY]" in everything
+    assert PIN.encode() not in everything and LOGIN.encode() not in everything
 
 
 def test_what_the_parent_has_already_may_stay(tmp_path: Path) -> None:

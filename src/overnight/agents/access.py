@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from overnight.agents.keys import is_key, name_of_key
 from overnight.agents.lite_llm import keys_missing, price_of
 from overnight.agents.preset import Preset
 from overnight.commandline import is_unknown, program_of
 from overnight.errors import Trouble
 from overnight.experiment import Usage
 from overnight.sandboxes.runtime import program_paths
+from overnight.secrets import is_key, name_of_key
 from overnight.tables import AgentTable
 
 
@@ -57,7 +57,7 @@ def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[
 
 
 def _key(table: AgentTable) -> str | None:
-    return name_of_key(table) if table.kind == "llm" else None
+    return name_of_key(table.env) if table.kind == "llm" else None
 
 
 def _keys_missing(name: str, model: str) -> Iterator[str]:

@@ -24,13 +24,13 @@ from overnight.agents.base import Workbench
 from overnight.agents.idea import take_idea
 from overnight.agents.kept import Kept
 from overnight.agents.program import ProgramAgent, program_stage
-from overnight.agents.secrets import Secrets
 from overnight.agents.transcript import Transcript
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Allowance, Idea
 from overnight.message import one_line
 from overnight.policies import expanded
 from overnight.printed import tail
+from overnight.secrets import Secrets
 from overnight.stage import StageEnd, StageResult, run_stage
 from overnight.tables import AgentTable
 
@@ -63,7 +63,7 @@ class AcpAgent(ProgramAgent):
 
     def _proposal(self, bench: Workbench) -> Idea | None:
         kept = Kept(self.name, bench) if self.table.session == "resume" else None
-        transcript = Transcript(bench.transcript, Secrets.of(self.table).in_bytes)
+        transcript = Transcript(bench.transcript, Secrets.of_agent(self.table).in_bytes)
         try:
             ending, result = self._converse(bench, kept, transcript)
         finally:

@@ -13,10 +13,10 @@ from typing import ClassVar
 from overnight.agents.base import Reader, Workbench
 from overnight.agents.edits import FORMAT, BadReply, apply, parse, read_text
 from overnight.agents.model import Message, Model, Reply
-from overnight.agents.secrets import Secrets
 from overnight.arena import STATE
 from overnight.errors import AgentError, Trouble, UsageError
 from overnight.experiment import FREE, Idea, Usage
+from overnight.secrets import Secrets
 from overnight.tables import AgentTable
 
 _INSTRUCTIONS = f"""\
@@ -163,7 +163,7 @@ class _Conversation:
 
     def _keep(self, title: str, text: str) -> None:
         """In the transcript, without any key."""
-        clean = Secrets.of(self.model.table).blotted(text[:_MOST_KEPT])
+        clean = Secrets.of_agent(self.model.table).blotted(text[:_MOST_KEPT])
         kept = clean.encode("utf-8", "replace").decode()
         with self.bench.transcript.open("a", encoding="utf-8") as transcript:
             transcript.write(f"===== {title}\n{kept}\n")

@@ -18,10 +18,10 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from overnight.agents.keys import key_of
 from overnight.agents.lite_llm import Library, litellm_library
-from overnight.agents.secrets import Secrets
 from overnight.agents.troubles import told, where
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import FREE, UNLIMITED, Allowance, Usage
+from overnight.secrets import Secrets
 from overnight.tables import AgentTable
 
 T = TypeVar("T")
@@ -171,7 +171,7 @@ class _Call:
             counted.completion_tokens or None,
             float(dollars) if isinstance(dollars, float | int) and known else None,
         )
-        text = Secrets.of(self.table).blotted(choice.message.content or "")
+        text = Secrets.of_agent(self.table).blotted(choice.message.content or "")
         return Reply(text, usage, choice.finish_reason == "length")
 
     def _as_sent(self, message: Message) -> dict[str, object]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.agents.base import Rejected, Workbench
-from overnight.agents.secrets import Secrets
 from overnight.errors import WorkspaceError
 from overnight.experiment import Idea, Verdict
+from overnight.secrets import Secrets
 from overnight.workspace import Stale, Workspace
 
 

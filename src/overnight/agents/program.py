@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from overnight.agents.base import Reader, Workbench
-from overnight.agents.secrets import Secrets
 from overnight.measure import stage_environment
 from overnight.notes import NAME
 from overnight.policies import agent_confinement, expanded, make_home
 from overnight.sandboxes.named import sandbox_named
+from overnight.secrets import Secrets
 from overnight.stage import StageSpec
 from overnight.tables import AgentTable
 
@@ -59,7 +59,7 @@ def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpe
         processes=_MOST_PROCESSES,
         disk_folders=[bench.place],
         confinement=confinement,
-        blotted=Secrets.of(table).in_bytes,
+        blotted=Secrets.of_agent(table).in_bytes,
         family=bench.family,
     )
 

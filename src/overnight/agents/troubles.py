@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from overnight.agents.secrets import Secrets
 from overnight.errors import AgentError, Trouble
 from overnight.message import one_line
+from overnight.secrets import Secrets
 from overnight.tables import AgentTable
 
 _PREFIX = re.compile(r"^(?:litellm\.)?(?:\w*(?:Error|Exception|Timeout)\b[\s:-]*)+")
@@ -49,7 +49,7 @@ def told(error: Exception, agent: str, table: AgentTable) -> AgentError:
     words = next((str(e) for e in chain if isinstance(e, TooLong)), str(error))
     words = _PREFIX.sub("", words.partition("Traceback (most recent")[0])
     words = words.partition(" Handle with `")[0]
-    words = one_line(Secrets.of(table).blotted(words), _MOST_WORDS).rstrip(". ")
+    words = one_line(Secrets.of_agent(table).blotted(words), _MOST_WORDS).rstrip(". ")
     code = f" (HTTP {status})" if status else ""
     kind = "the call failed" if trouble is Trouble.BROKEN else trouble.value
     step = _NEXT[trouble].format(agent=agent)

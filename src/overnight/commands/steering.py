@@ -43,7 +43,7 @@ def steer(
     folder: Folder = HERE,
 ) -> None:
     """Say something to the agent: it is part of every brief from now on."""
-    from overnight.agents.secrets import Secrets
+    from overnight.secrets import Secrets
 
     with record_of(folder, tag) as record:
         record.ledger.add_event(record.tag, "steer", words=Secrets.of().blotted(words))
@@ -56,9 +56,9 @@ def note(
     folder: Folder = HERE,
 ) -> None:
     """Write down what was learned, in notes.md: it is part of every brief from now on."""
-    from overnight.agents.secrets import Secrets
     from overnight.arena import Arena
     from overnight.notes import add_note
+    from overnight.secrets import Secrets
 
     written = add_note(
         Arena.load(arena_folder(folder)).state / "notes.md", Secrets.of().blotted(words), "person"

@@ -1,4 +1,4 @@
-"""What an agent could tell and nobody may read: keys, and the tokens of sign-ins."""
+"""What an agent or a run could tell and nobody may read: keys, and the tokens of sign-ins."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from overnight.agents.keys import is_key, name_of_key
 from overnight.log import begun
 from overnight.tables import AgentTable
 
+_KEY = re.compile(r"(^|_|API|ACCESS|AUTH|PRIVATE)(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
 _LEAST, _LEAST_WORD = 8, 16
 """Characters of a secret, and of one that could be a word, or a number, by its characters."""
 _WORD = re.compile(r"[A-Za-z._/:-]+|[\d._/:-]+")
@@ -27,9 +27,21 @@ _B64_LINE = 57
 """Bytes that a line of base64 holds where it is wrapped."""
 
 
+def is_key(variable: str) -> bool:
+    """Whether a variable is called a key, a token, a secret or a password."""
+    return _KEY.search(variable) is not None
+
+
+def name_of_key(given: Sequence[str]) -> str | None:
+    """The only variable of these, or the only one of several that is called a key."""
+    named = given if len(given) == 1 else [name for name in given if is_key(name)]
+    return named[0] if len(named) == 1 else None
+
+
 @dataclass(frozen=True)
 class Secrets:
-    """The secrets of one agent, and of everybody whose key is in this process's environment.
+    """The secrets of one program that is not trusted, and of everybody whose key is in this
+    process's environment.
 
     Shorter ones than 8 characters are none, nor are those that have fewer than 16 and are words or
     numbers by their characters: they stand in many texts by chance.
@@ -42,17 +54,22 @@ class Secrets:
     blotted out, but no change is refused for it."""
 
     @classmethod
-    def of(cls, table: AgentTable | None = None) -> Secrets:
-        """By the variables that are named like keys, those that the table names, and the sign-ins
-        that its program may read."""
-        own, given = (name_of_key(table), {*table.env}) if table else (None, set())
+    def of(cls, given: Sequence[str] = (), data: Sequence[str] = ()) -> Secrets:
+        """By the variables that are named like keys, those that a program is given, and the
+        sign-ins among the paths that it may read."""
+        own = name_of_key(given)
         keys = {name for name in os.environ if is_key(name) or name == own}
-        others = frozenset(given & os.environ.keys() - keys)
+        others = frozenset({*given} & os.environ.keys() - keys)
         names = [*sorted(others), *sorted(keys)]  # what is both counts as a key
         found = {part: name for name in names for part in _parts(os.environ[name])}
-        found |= _signed_in(table.data if table else ())
+        found |= _signed_in(data)
         forms = {form: name for secret, name in found.items() for form in _forms(secret)}
         return cls(dict(sorted(forms.items(), key=lambda item: -len(item[0]))), others)
+
+    @classmethod
+    def of_agent(cls, table: AgentTable | None) -> Secrets:
+        """Those that the agent of this table could tell."""
+        return cls.of(table.env, table.data) if table else cls.of()
 
     def blotted(self, text: str) -> str:
         """The text with the names of the secrets in their place, at its end also of one that was
