@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from acprun import agent as acp_agent
 from models.change import reply
@@ -23,6 +24,7 @@ from overnight.agents.acp import AcpAgent
 from overnight.agents.base import Workbench
 from overnight.agents.llm import LlmAgent
 from overnight.agents.portfolio import Portfolio
+from overnight.cli import application
 from overnight.errors import AgentError, Trouble
 from overnight.stop import StopKind
 from overnight.tables import AgentTable
@@ -47,10 +49,14 @@ def dear(text: str) -> Say:
 
 
 def ran(toy: Path, server: ScriptedModels, *words: str) -> tuple[int, str]:
-    """The exit code and all that was said."""
-    env = {"ANTHROPIC_API_BASE": server.address, "ANTHROPIC_API_KEY": KEY}
-    done = overnight(toy, "run", "--tag", "t", *words, env=env, timeout=300)
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    """The exit code and all that was said. In this process: LiteLLM takes seconds to import."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(toy)
+        patch.setenv("ANTHROPIC_API_BASE", server.address)
+        patch.setenv("ANTHROPIC_API_KEY", KEY)
+        done = CliRunner().invoke(application(), ["run", "--tag", "t", *words])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, " ".join(done.output.split())
 
 
 def experiments(toy: Path) -> list[dict[str, object]]:

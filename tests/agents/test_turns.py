@@ -119,9 +119,9 @@ def test_an_agent_that_joins_late_has_its_share_and_no_more(
     toy: Path, shares: Mapping[str, float]
 ) -> None:
     old, new = Mover("old", better), Mover("new", better)  # never on a plateau
-    ran(toy, Portfolio([old], shares), experiments=20)
+    ran(toy, Portfolio([old], shares), experiments=10)
     _, done = ran(toy, Portfolio([old, new], shares), experiments=16)
-    turns = [e.agent for e in done[20:]]
+    turns = [e.agent for e in done[10:]]
     assert turns[:3] == ["new", "new", "old"], "it is behind, in the newest turns"
     assert Counter(turns[:8])["new"] == Counter(turns[8:])["new"] == 8 / sum(shares.values())
 

@@ -57,6 +57,7 @@ def test_nothing_gets_through_in_an_arena_with_a_referee(tmp_path: Path) -> None
 def open_arena(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shape of the original: the run prints the score that it is judged by."""
     text = ARENA[: ARENA.index("[score]")].replace("[run]\n", '[run]\nsandbox = "landlock"\n')
+    text += "\n[constraints]\nsize = { soft = 1 }\n"
     run = '. ./value.py\necho "loss: $X"\n'
     toy = make_toy(tmp_path_factory.mktemp("open") / "arena", text, run=run)
     (toy / "attacks").mkdir()
@@ -64,7 +65,7 @@ def open_arena(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy
 
 
-def test_a_self_reported_score_is_what_gets_through_and_nothing_is_left_behind(
+def test_a_self_reported_score_gets_through_a_vain_constraint_is_said_and_nothing_is_left_behind(
     open_arena: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -78,6 +79,7 @@ def test_a_self_reported_score_is_what_gets_through_and_nothing_is_left_behind(
     assert not list(tmp_path.glob(".overnight*"))
     assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
     assert "uncommitted changes (arena.toml, " in warnings[0], "they take no part"
+    assert any(words.startswith("constraints.size: no such number") for words in warnings)
     assert traits["an objective score"]["found"].startswith("loss ")
     through = {row["attack"] for row in rows.values() if row["verdict"] == "through"}
     assert code == 1 and through == {"forge the score", "look for a number"}
@@ -121,15 +123,6 @@ def test_a_seed_that_the_program_fixes_is_said(tmp_path: Path, line: str, grade:
     assert ("value.py has `SEED=7` and nothing reads OVERNIGHT_SEED" in found.found) is (
         grade == "fair"
     )
-
-
-def test_a_soft_constraint_that_never_costs_is_said(open_arena: Path) -> None:
-    arena = (open_arena / "arena.toml").read_text()
-    (open_arena / "arena.toml").write_text(f"{arena}\n[constraints]\nsize = {{ soft = 1 }}\n")
-    git(open_arena, "commit", "-qm", "a bound", "arena.toml")
-    found = json.loads(overnight(open_arena, "doctor", "--json").stdout)
-    git(open_arena, "reset", "-q", "--hard", "HEAD~")
-    assert any(words.startswith("constraints.size: no such") for words in found["warnings"])
 
 
 def test_an_arena_that_cannot_teach_anything_is_said(tmp_path: Path) -> None:
