@@ -17,6 +17,7 @@ from time import monotonic
 from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free, reach_of
 from overnight.agents.portfolio import Turn
 from overnight.brief import Moment, write_brief
+from overnight.candidate import Candidate
 from overnight.driven import Driven
 from overnight.errors import AgentError, LedgerError, OvernightError, Trouble
 from overnight.experiment import FREE, Closing, Experiment, Idea, Usage, Verdict
@@ -198,13 +199,7 @@ class Attempts:
 
     def _edited(self, place: Path, turn: Turn) -> bool:
         start = (turn.start or self._history.tip).candidate or ""
-        made = self._workspace.commit(
-            start,
-            place / "tree",
-            self._arena.is_editable,
-            "what there is so far",
-            self._secrets.found_in,
-        )
+        made = self._taken(start, place, "what there is so far")
         return bool(made.commit or made.refused)
 
     def _brief(self, agent: Agent) -> str:
@@ -224,13 +219,7 @@ class Attempts:
         title is called after its own lines."""
         untitled = not idea.title
         idea = replace(idea, title=idea.title or f"experiment {n}")
-        made = self._workspace.commit(
-            parent,
-            place / "tree",
-            self._arena.is_editable,
-            candidate_message(self._tag, n, idea),
-            self._secrets.found_in,
-        )
+        made = self._taken(parent, place, candidate_message(self._tag, n, idea))
         made = replace(made, dropped=tuple(map(self._secrets.blotted, made.dropped)))
         if made.refused:
             return self._refuse(n, idea, Verdict.INVALID, "; ".join(made.refused), made.dropped)
@@ -252,6 +241,11 @@ class Attempts:
         return self._ledger.record_candidate(
             self._tag, n, commit, idea, made.dropped, program, self._thought
         )
+
+    def _taken(self, parent: str, place: Path, message: str) -> Candidate:
+        """What may be taken of a checkout, as it stands."""
+        editable, secret = self._arena.is_editable, self._secrets.found_in
+        return self._workspace.commit(parent, place / "tree", editable, message, secret)
 
     def _last_words(self, n: int) -> str:
         """What the agent said last, if anything: a question that nobody was there to answer."""

@@ -20,10 +20,10 @@ from pydantic import ValidationError
 
 from overnight.agents.acptalk import LAST_SECONDS, Ending, Talk, words_of
 from overnight.agents.acpwire import Ends
-from overnight.agents.base import Workbench
+from overnight.agents.base import TableAgent, Workbench
 from overnight.agents.idea import take_idea
 from overnight.agents.kept import Kept
-from overnight.agents.program import ProgramAgent, program_stage
+from overnight.agents.program import program_stage
 from overnight.agents.transcript import Transcript
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Allowance, Idea
@@ -54,7 +54,7 @@ _STOPPED = {
 
 
 @dataclass(frozen=True)
-class AcpAgent(ProgramAgent):
+class AcpAgent(TableAgent):
     """Asks the program that the table's command starts for every proposal, within a time limit in
     seconds."""
 

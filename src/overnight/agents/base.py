@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from overnight.arena import Arena
 from overnight.errors import AgentError
@@ -94,6 +94,19 @@ class Agent(Protocol):
         Raises AgentError when this proposal failed; the next experiment asks again.
         """
         ...
+
+
+@dataclass(frozen=True)
+class TableAgent:
+    """What is known of every agent of a table [agents.NAME]."""
+
+    name: str
+    table: AgentTable
+    heeds_brief: ClassVar[bool] = True
+
+    @property
+    def reader(self) -> Reader:
+        return Reader(self.table.brief)
 
 
 def is_free(agent: Agent) -> bool:

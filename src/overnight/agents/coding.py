@@ -14,12 +14,12 @@ from pathlib import Path
 
 from overnight.agents.access import knows_dollars, missing, reaching
 from overnight.agents.account import Account
-from overnight.agents.base import Reader, Workbench
+from overnight.agents.base import Reader, TableAgent, Workbench
 from overnight.agents.idea import take_idea
 from overnight.agents.kept import Conversation, Kept
 from overnight.agents.keys import key_of
 from overnight.agents.preset import Preset, filled
-from overnight.agents.program import ProgramAgent, brief_path, program_stage
+from overnight.agents.program import brief_path, program_stage
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Idea, Usage
 from overnight.message import one_line
@@ -37,7 +37,7 @@ _MOST_SAID = 300
 
 
 @dataclass(frozen=True)
-class CodingAgent(ProgramAgent):
+class CodingAgent(TableAgent):
     """Runs the program once for every proposal, confined, within a time limit in seconds."""
 
     preset: Preset

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from overnight.agents.base import Workbench
+from overnight.agents.base import TableAgent, Workbench
 from overnight.agents.idea import take_idea
-from overnight.agents.program import ProgramAgent, brief_path, program_stage
+from overnight.agents.program import brief_path, program_stage
 from overnight.errors import AgentError, Trouble
 from overnight.experiment import Idea
 from overnight.message import one_line
@@ -18,7 +18,7 @@ from overnight.stage import StageEnd, run_stage
 
 
 @dataclass(frozen=True)
-class CommandAgent(ProgramAgent):
+class CommandAgent(TableAgent):
     """Runs a shell line for every proposal, confined, within a time limit in seconds."""
 
     unreported: ClassVar[Sequence[str]] = ("dollars", "tokens")

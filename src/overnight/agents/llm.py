@@ -8,16 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
-from overnight.agents.base import Reader, Workbench
+from overnight.agents.base import Reader, TableAgent, Workbench
 from overnight.agents.edits import FORMAT, BadReply, apply, parse, read_text
 from overnight.agents.model import Message, Model, Reply
 from overnight.arena import STATE
 from overnight.errors import AgentError, Trouble, UsageError
 from overnight.experiment import FREE, Idea, Usage
 from overnight.secrets import Secrets
-from overnight.tables import AgentTable
 
 _INSTRUCTIONS = f"""\
 You improve a program by one change at a time. Each change is run and measured, and kept only when
@@ -46,12 +44,8 @@ _NO_EFFECT = ("command", "session", "network", "data")
 
 
 @dataclass(frozen=True)
-class LlmAgent:
+class LlmAgent(TableAgent):
     """Asks a model for every proposal, once, and a second time when the reply is no change."""
-
-    name: str
-    table: AgentTable
-    heeds_brief: ClassVar[bool] = True
 
     @property
     def reader(self) -> Reader:

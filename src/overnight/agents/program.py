@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
-from overnight.agents.base import Reader, Workbench
+from overnight.agents.base import Workbench
 from overnight.measure import stage_environment
 from overnight.notes import NAME
 from overnight.policies import agent_confinement, expanded, make_home
@@ -16,19 +14,6 @@ from overnight.stage import StageSpec
 from overnight.tables import AgentTable
 
 _MOST_PROCESSES = 4000
-
-
-@dataclass(frozen=True)
-class ProgramAgent:
-    """What is known of every agent that is a program."""
-
-    name: str
-    table: AgentTable
-    heeds_brief: ClassVar[bool] = True
-
-    @property
-    def reader(self) -> Reader:
-        return Reader(self.table.brief)
 
 
 def brief_path(bench: Workbench) -> Path:
