@@ -17,12 +17,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from overnight.experiment import Verdict
-from overnight.judge import Decision, Evidence, Judge, More, Pair, Side, Standing
-from overnight.noise import Reading
-from overnight.patience import MOST_TRIALS, RESERVE, Round, patience, trials
-from overnight.rules import RULES
-from overnight.tables import JudgeTable
+from overnight.arena.settings import JudgeTable
+from overnight.core.experiment import Verdict
+from overnight.judge.base import Decision, Evidence, Judge, More, Pair, Side, Standing
+from overnight.judge.noise import Reading
+from overnight.judge.rules import RULES
+from overnight.judge.trials import MOST_TRIALS, RESERVE, Round, patience, trials
 
 TABLES = {
     "greedy": JudgeTable(rule="greedy"),

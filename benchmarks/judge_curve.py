@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from judge import TABLES, lone_gain, many
 from matplotlib.figure import Figure
+
+from judge import TABLES, lone_gain, many
 
 GAINS = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]
 COLOURS = {"greedy": "#d55e00", "threshold": "#9aa0a6", "confirm": "#009e73"}

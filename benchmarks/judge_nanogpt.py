@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from overnight.experiment import Experiment
-from overnight.record import open_record
-from overnight.template import make_arena
+from overnight.core.experiment import Experiment
+from overnight.templates.make import make_arena
+from overnight.views.reader import open_record
 
 Change = tuple[str, str, str]
 """A title, a regular expression, and what takes its place in train.py; NUMBER is the experiment's

@@ -29,8 +29,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from overnight.prune import EARLIEST, LEAST, Curve, Known, Pruning, is_control, value_at
-from overnight.tables import Metric
+from overnight.arena.settings import Metric
+from overnight.judge.prune import EARLIEST, LEAST, Curve, Known, Pruning, is_control, value_at
 
 CURVES = Path(__file__).with_name("nanogpt-curves.jsonl")
 METRIC = Metric(name="val_bpb", direction="minimize")

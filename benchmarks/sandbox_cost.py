@@ -21,16 +21,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from overnight.arena import Arena
-from overnight.measure import Task, measure
-from overnight.policies import PRIVATE
-from overnight.sandbox import Confinement, Policy, Sandbox
-from overnight.sandboxes.named import NONE, all_sandboxes
-from overnight.sandboxes.runtime import runtime_paths
-from overnight.setup import run_setup
-from overnight.stage import StageSpec, run_stage
-from overnight.template import make_demo
-from overnight.workspace import Workspace
+from overnight.arena.arena import Arena
+from overnight.measure.measurement import Task, measure
+from overnight.measure.reach import PRIVATE
+from overnight.measure.setup import run_setup
+from overnight.repo.workspace import Workspace
+from overnight.sandbox.base import Confinement, Policy, Sandbox
+from overnight.sandbox.named import NONE, all_sandboxes
+from overnight.sandbox.runtime import runtime_paths
+from overnight.stage.stage import StageSpec, run_stage
+from overnight.templates.make import make_demo
 
 ENV = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 WORK = """

@@ -25,12 +25,12 @@ from typing import NamedTuple
 import optuna
 
 from overnight.agents.base import Workbench
-from overnight.agents.tuner import Tuner
-from overnight.arena import Arena
-from overnight.experiment import Experiment, Measurement, Outcome, Value, Verdict
-from overnight.judge import Decision, Evidence, Side, Standing
-from overnight.noise import Reading
-from overnight.rules import judge_for
+from overnight.agents.tuner.agent import Tuner
+from overnight.arena.arena import Arena
+from overnight.core.experiment import Experiment, Measurement, Outcome, Value, Verdict
+from overnight.judge.base import Decision, Evidence, Side, Standing
+from overnight.judge.noise import Reading
+from overnight.judge.rules import judge_for
 
 ARENA = """
 name = "surrogate"

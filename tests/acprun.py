@@ -6,8 +6,8 @@ from pathlib import Path
 
 from acpagent import command
 from overnight import Campaign, Experiment, Limits
-from overnight.agents.acp import AcpAgent
-from overnight.tables import AgentTable
+from overnight.agents.acp.agent import AcpAgent
+from overnight.arena.settings import AgentTable
 
 
 def agent(folder: Path, script: dict[str, object], **more: object) -> AcpAgent:

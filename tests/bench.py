@@ -6,8 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from overnight.candidate import Candidate
-from overnight.workspace import Workspace
+from overnight.repo.acceptance import Candidate
+from overnight.repo.workspace import Workspace
 from toy import git
 
 

@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
-from overnight.arena import Arena
-from overnight.experiment import (
+from overnight.arena.arena import Arena
+from overnight.core.experiment import (
     FREE,
     CampaignRecord,
     Closing,
@@ -16,8 +16,8 @@ from overnight.experiment import (
     Outcome,
     Verdict,
 )
-from overnight.ledger import Ledger
-from overnight.summary import Summary, summarize
+from overnight.record.ledger import Ledger
+from overnight.views.summary import Summary, summarize
 from toy import ARENA, write_toy
 
 HOSTILE = [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.stage import StageResult, StageSpec, run_stage
+from overnight.stage.stage import StageResult, StageSpec, run_stage
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 MB = 1_000_000

@@ -12,23 +12,23 @@ from __future__ import annotations
 TYPE_CHECKING = False  # without `typing`: what is loaded here delays every command's start
 if TYPE_CHECKING:
     from overnight.agents.named import agent_named
-    from overnight.arena import Arena
-    from overnight.campaign import Campaign
-    from overnight.errors import OvernightError
-    from overnight.experiment import Experiment, Idea, Measurement, Outcome, Verdict
-    from overnight.stop import Limits, Stop
+    from overnight.arena.arena import Arena
+    from overnight.campaign.limits import Limits, Stop
+    from overnight.campaign.loop import Campaign
+    from overnight.core.errors import OvernightError
+    from overnight.core.experiment import Experiment, Idea, Measurement, Outcome, Verdict
 
 _HOME = {
-    "Arena": "arena",
-    "Campaign": "campaign",
-    "Experiment": "experiment",
-    "Idea": "experiment",
-    "Limits": "stop",
-    "Measurement": "experiment",
-    "Outcome": "experiment",
-    "OvernightError": "errors",
-    "Stop": "stop",
-    "Verdict": "experiment",
+    "Arena": "arena.arena",
+    "Campaign": "campaign.loop",
+    "Experiment": "core.experiment",
+    "Idea": "core.experiment",
+    "Limits": "campaign.limits",
+    "Measurement": "core.experiment",
+    "Outcome": "core.experiment",
+    "OvernightError": "core.errors",
+    "Stop": "campaign.limits",
+    "Verdict": "core.experiment",
     "agent_named": "agents.named",
 }
 __all__ = [

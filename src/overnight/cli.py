@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from overnight import interrupts
+from overnight.core import interrupts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def main() -> None:
     interrupts.listen()
     app = application()
     from overnight.commands.base import err
-    from overnight.errors import OvernightError
+    from overnight.core.errors import OvernightError
 
     try:
         app(prog_name="overnight")

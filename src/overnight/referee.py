@@ -26,14 +26,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from overnight.arena import FILE, Arena
+from overnight.arena.arena import FILE, Arena
+from overnight.core.text import tail
 from overnight.exchange import Array, Channel, ExchangeError, Field, Message
-from overnight.measure import stage_environment
-from overnight.policies import candidate_confinement, expanded, make_home
-from overnight.printed import tail
-from overnight.sandboxes.named import sandbox_named
-from overnight.secrets import Secrets
-from overnight.stage import StageResult, StageSpec, run_stage
+from overnight.measure.measurement import stage_environment
+from overnight.measure.reach import candidate_confinement, expanded, make_home
+from overnight.sandbox.named import sandbox_named
+from overnight.stage.secrets import Secrets
+from overnight.stage.stage import StageResult, StageSpec, run_stage
 
 T = TypeVar("T")
 _LONGEST_SECONDS = 24 * 3600.0

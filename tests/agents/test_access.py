@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from overnight import Arena
-from overnight.agents.access import reaching
 from overnight.agents.base import table_of
-from overnight.agents.llm import LlmAgent
+from overnight.agents.llm.agent import LlmAgent
 from overnight.agents.named import agent_named, portfolio_named
-from overnight.agents.preset import presets
+from overnight.agents.programs.access import reaching
+from overnight.agents.programs.preset import presets
 from overnight.agents.roster import roster
-from overnight.errors import UsageError
-from overnight.tables import AgentTable
+from overnight.arena.settings import AgentTable
+from overnight.core.errors import UsageError
 from toy import ARENA, make_toy, overnight
 
 MISSING = [

@@ -11,12 +11,12 @@ import pytest
 
 from acprun import agent, done_in, one_turn, transcript
 from overnight import Campaign, Experiment, Limits
-from overnight.agents.acp import AcpAgent
+from overnight.agents.acp.agent import AcpAgent
 from overnight.agents.named import agent_named
-from overnight.arena import Arena
-from overnight.errors import UsageError
-from overnight.experiment import Usage
-from overnight.stop import StopKind
+from overnight.arena.arena import Arena
+from overnight.campaign.limits import StopKind
+from overnight.core.errors import UsageError
+from overnight.core.experiment import Usage
 from stages import alive
 from toy import ARENA, git, make_toy
 from writer import run, verdicts
@@ -272,7 +272,7 @@ def test_a_table_leads_to_the_agent_or_says_what_is_missing(tmp_path: Path) -> N
         "import sys; sys.modules['acp'] = None\n"
         "from pathlib import Path\n"
         "from overnight.agents.named import agent_named\n"
-        "from overnight.arena import Arena\n"
+        "from overnight.arena.arena import Arena\n"
         "agent_named('a', Arena.load(Path(sys.argv[1])))\n"
     )
     words = [sys.executable, "-c", code, str(tmp_path / "arena")]

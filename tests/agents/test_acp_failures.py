@@ -11,8 +11,8 @@ import pytest
 
 from acprun import agent, one_turn, transcript
 from overnight import Campaign, Limits
-from overnight.agents.acp import AcpAgent
-from overnight.errors import AgentError
+from overnight.agents.acp.agent import AcpAgent
+from overnight.core.errors import AgentError
 from stages import alive
 from writer import run, verdicts
 

@@ -8,13 +8,13 @@ import pytest
 
 from contracts.agent import VALUE, AgentContract
 from overnight.agents.base import Agent
-from overnight.agents.command import CommandAgent
 from overnight.agents.named import agent_named
 from overnight.agents.patches import PatchesAgent
-from overnight.agents.tuner import Tuner
-from overnight.arena import Arena
-from overnight.errors import UsageError
-from overnight.tables import AgentTable
+from overnight.agents.programs.command import CommandAgent
+from overnight.agents.tuner.agent import Tuner
+from overnight.arena.arena import Arena
+from overnight.arena.settings import AgentTable
+from overnight.core.errors import UsageError
 from toy import ARENA, make_toy, write_patches
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from overnight.agents.constants import Constant, changes_in_words, edit, find_constants
-from overnight.errors import AgentError
-from overnight.experiment import Value
+from overnight.agents.tuner.constants import Constant, changes_in_words, edit, find_constants
+from overnight.core.errors import AgentError
+from overnight.core.experiment import Value
 
 
 def found(source: str) -> dict[str, Constant]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.change import reply, said, searched
-from overnight.agents.edits import BadReply, apply, parse, read_text
-from overnight.errors import Trouble
+from overnight.agents.llm.edits import BadReply, apply, parse, read_text
+from overnight.core.errors import Trouble
 
 FILES = {"value.py": "X=10\nY=2\n\nX2=10\n", "score.py": "print(1)\n"}
 

@@ -22,9 +22,9 @@ from models.reply import Drop, Hang, Message, Refuse, Reply, Say, Usage
 from models.server import KEY, ScriptedModels, answering
 from overnight import Campaign, Experiment, Idea, Limits
 from overnight.agents.base import Agent, Workbench
-from overnight.agents.llm import LlmAgent
-from overnight.errors import AgentError, Trouble
-from overnight.tables import AgentTable
+from overnight.agents.llm.agent import LlmAgent
+from overnight.arena.settings import AgentTable
+from overnight.core.errors import AgentError, Trouble
 from toy import ARENA, git, make_toy
 from writer import run, verdicts
 

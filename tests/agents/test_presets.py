@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from models.programs import PROGRAMS
-from overnight.agents.preset import presets
-from overnight.errors import Trouble
-from overnight.sandboxes.runtime import program_paths
+from overnight.agents.programs.preset import presets
+from overnight.core.errors import Trouble
+from overnight.sandbox.runtime import program_paths
 from toy import ARENA, git, make_toy, overnight
 
 ROOT = Path(__file__).parent.parent.parent

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import pytest
 from test_presets import stub
 
-from overnight.log import Log
-from overnight.secrets import Secrets
+from overnight.stage.log import Log
+from overnight.stage.secrets import Secrets
 from toy import ARENA, git, make_toy, overnight
 
 KEY = "sk-ant-api03-QQ/WWEE+RRTTYY0123456789"

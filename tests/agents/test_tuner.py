@@ -12,12 +12,20 @@ from pathlib import Path
 import pytest
 
 from overnight.agents.base import Workbench
-from overnight.agents.belief import Belief
-from overnight.agents.constants import find_constants
-from overnight.agents.tuner import Tuner
-from overnight.arena import Arena
-from overnight.errors import AgentError
-from overnight.experiment import FORESEEN, Experiment, Idea, Measurement, Outcome, Value, Verdict
+from overnight.agents.tuner.agent import Tuner
+from overnight.agents.tuner.constants import find_constants
+from overnight.agents.tuner.gaussian_process import Belief
+from overnight.arena.arena import Arena
+from overnight.core.errors import AgentError
+from overnight.core.experiment import (
+    FORESEEN,
+    Experiment,
+    Idea,
+    Measurement,
+    Outcome,
+    Value,
+    Verdict,
+)
 from toy import ARENA, write_toy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -235,7 +243,7 @@ def test_what_was_ended_early_did_not_fail_but_counts_as_the_worst(tmp_path: Pat
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("overnight.agents.tpe.suggestions", suggestions)
+        patch.setattr("overnight.agents.tuner.tpe.suggestions", suggestions)
         assert search.propose() is not None
     assert None not in seen and seen[4] == min(s for s in seen if s is not None) >= -worst
 

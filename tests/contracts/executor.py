@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from overnight.arena import Arena
+from overnight.arena.arena import Arena
+from overnight.core.experiment import Outcome
 from overnight.executors.base import Executor
-from overnight.experiment import Outcome
-from overnight.measure import Task
-from overnight.workspace import Workspace
+from overnight.measure.measurement import Task
+from overnight.repo.workspace import Workspace
 from toy import ARENA, make_toy
 
 RUN = 'echo "seed: $OVERNIGHT_SEED"; sleep ${NAP:-0}; cp value.py "$OVERNIGHT_OUT/value"\n'

@@ -16,8 +16,8 @@ import pytest
 
 from contracts.processes import Place, begin, execute, process
 from contracts.records import COMMIT, campaign, conclude, measurement
-from overnight.errors import LedgerError
-from overnight.experiment import (
+from overnight.core.errors import LedgerError
+from overnight.core.experiment import (
     Closing,
     Experiment,
     Idea,
@@ -27,7 +27,7 @@ from overnight.experiment import (
     Usage,
     Verdict,
 )
-from overnight.ledger import Ledger
+from overnight.record.ledger import Ledger
 
 NASTY = "tab\t newline\n nul\0 quote' \" half \ud83d bidi \u202e ü 🙂 %s ; DROP TABLE events"
 

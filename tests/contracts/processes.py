@@ -14,8 +14,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from contracts.records import COMMIT, campaign, measurement
-from overnight.experiment import Closing, Idea, Verdict
-from overnight.ledger import Ledger
+from overnight.core.experiment import Closing, Idea, Verdict
+from overnight.record.ledger import Ledger
 
 Place = Path | str
 

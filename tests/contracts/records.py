@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from overnight.experiment import (
+from overnight.core.experiment import (
     CampaignRecord,
     Closing,
     Experiment,
@@ -13,7 +13,7 @@ from overnight.experiment import (
     Outcome,
     Verdict,
 )
-from overnight.ledger import Ledger
+from overnight.record.ledger import Ledger
 
 COMMIT = "c0ffee" + "0" * 34
 

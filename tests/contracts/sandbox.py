@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from overnight.sandbox import Confinement, Policy, Sandbox
-from overnight.sandboxes.runtime import runtime_paths
-from overnight.stage import StageEnd, StageResult, StageSpec, run_stage
+from overnight.sandbox.base import Confinement, Policy, Sandbox
+from overnight.sandbox.runtime import runtime_paths
+from overnight.stage.stage import StageEnd, StageResult, StageSpec, run_stage
 
 ENV = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 

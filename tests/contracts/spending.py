@@ -8,9 +8,9 @@ import pytest
 
 from contracts.processes import Place, execute
 from contracts.records import COMMIT, campaign, conclude
-from overnight.experiment import FREE, Closing, Idea, Usage, Verdict
-from overnight.ledger import Ledger
-from overnight.spent import Spent, together
+from overnight.core.experiment import FREE, Closing, Idea, Usage, Verdict
+from overnight.core.spending import Spent, together
+from overnight.record.ledger import Ledger
 
 
 def ask(ledger: Ledger, n: int, agent: str, usage: Usage, verdict: Verdict | None) -> None:

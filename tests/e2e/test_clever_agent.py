@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from overnight import Campaign, Limits
-from overnight.agents.command import CommandAgent
-from overnight.arena import Arena
-from overnight.attack import attacks
-from overnight.tables import AgentTable
+from overnight.agents.programs.command import CommandAgent
+from overnight.arena.arena import Arena
+from overnight.arena.settings import AgentTable
+from overnight.doctor.attack import attacks
 from toy import ARENA, git, make_toy
 
 HONEST = {1: 9, 4: 8, 8: 7, 12: 6, 16: 5, 20: 4}

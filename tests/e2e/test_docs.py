@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from overnight.agents.named import agent_named
-from overnight.agents.preset import presets
-from overnight.arena import Arena
-from overnight.commandline import program_of
-from overnight.template import make_demo
+from overnight.agents.programs.preset import presets
+from overnight.arena.arena import Arena
+from overnight.arena.commandline import program_of
+from overnight.templates.make import make_demo
 from toy import ARENA, git
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from overnight.arena import Arena
-from overnight.attack import attacks
-from overnight.doctor import Doctor, Row
-from overnight.readiness import Trait, readiness
-from overnight.workspace import Workspace
+from overnight.arena.arena import Arena
+from overnight.doctor.attack import attacks
+from overnight.doctor.doctor import Doctor, Row
+from overnight.doctor.readiness import Trait, readiness
+from overnight.repo.workspace import Workspace
 from toy import ARENA, git, make_toy, overnight
 
 ATTACK = '''"""Look for a number that this arena's owner worries about.

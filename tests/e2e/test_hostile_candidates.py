@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from overnight import Campaign, Experiment, Limits
-from overnight.agents.command import CommandAgent
-from overnight.tables import AgentTable
+from overnight.agents.programs.command import CommandAgent
+from overnight.arena.settings import AgentTable
 from toy import ARENA, git, make_toy, overnight
 
 PROGRAM = """import os, pathlib, sys

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from overnight.arena import Arena
-from overnight.ledger import Ledger
+from overnight.arena.arena import Arena
+from overnight.record.ledger import Ledger
 from toy import ARENA, git, make_toy
 
 PATCHES = {"threshold": 24, "confirm": 60}

@@ -19,9 +19,9 @@ from models.reply import Usage as Handed
 from models.server import ScriptedModels
 from overnight import Campaign, Experiment, Limits
 from overnight.agents.named import agent_named
-from overnight.agents.portfolio import Portfolio
-from overnight.experiment import Usage
-from overnight.stop import Stop, StopKind
+from overnight.campaign.limits import Stop, StopKind
+from overnight.core.experiment import Usage
+from overnight.search.portfolio import Portfolio
 from stages import alive
 from toy import ARENA, git, make_toy, overnight
 

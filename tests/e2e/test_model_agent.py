@@ -88,7 +88,7 @@ def test_commands_that_ask_no_model_do_not_load_the_library(tmp_path: Path) -> N
     text = tables()[1]
     toy = make_toy(tmp_path / "arena", f"{ARENA}\n{text}")
     code = (
-        "import sys; from pathlib import Path; from overnight.arena import Arena; "
+        "import sys; from pathlib import Path; from overnight.arena.arena import Arena; "
         "from overnight.agents.named import agent_named; "
         "agent_named('local', Arena.load(Path('.'))); print('litellm' in sys.modules)"
     )

@@ -16,7 +16,7 @@ from models.ask import Ask
 from models.programs import PROGRAMS, installed
 from models.reply import Edit, Hang, Refuse, Reply, Say
 from models.server import ScriptedModels
-from overnight.agents.preset import filled, presets
+from overnight.agents.programs.preset import filled, presets
 from toy import ARENA, git, make_toy, overnight
 
 pytestmark = pytest.mark.agents

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from overnight.agents.constants import find_constants
-from overnight.arena import Arena
-from overnight.template import make_arena
+from overnight.agents.tuner.constants import find_constants
+from overnight.arena.arena import Arena
+from overnight.templates.make import make_arena
 from toy import git, overnight
 
 TEMPLATE = Path(__file__).parents[2] / "src/overnight/templates/code-speed"

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from nanogpt import TEMPLATE, manifest, python
-from overnight.agents.constants import find_constants
-from overnight.arena import Arena
-from overnight.progress import Progress
+from overnight.agents.tuner.constants import find_constants
+from overnight.arena.arena import Arena
+from overnight.measure.progress import Progress
 
 pytest.importorskip("torch")
 

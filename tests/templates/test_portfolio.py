@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from overnight.agents.constants import find_constants
-from overnight.arena import Arena
-from overnight.attack import attacks
-from overnight.doctor import Doctor
-from overnight.template import make_arena
-from overnight.workspace import Workspace
+from overnight.agents.tuner.constants import find_constants
+from overnight.arena.arena import Arena
+from overnight.doctor.attack import attacks
+from overnight.doctor.doctor import Doctor
+from overnight.repo.workspace import Workspace
+from overnight.templates.make import make_arena
 from toy import git, overnight
 
 TEMPLATE = Path(__file__).parents[2] / "src/overnight/templates/portfolio"

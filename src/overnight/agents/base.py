@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-from overnight.arena import Arena
-from overnight.errors import AgentError
-from overnight.experiment import UNLIMITED, Allowance, Experiment, Idea, Verdict
-from overnight.sections import Count, estimated_tokens
-from overnight.tables import AgentTable, CampaignCaps
+from overnight.arena.arena import Arena
+from overnight.arena.settings import AgentTable, CampaignCaps
+from overnight.core.errors import AgentError
+from overnight.core.experiment import UNLIMITED, Allowance, Experiment, Idea, Verdict
+from overnight.core.sections import Count, estimated_tokens
 
 
 @dataclass(frozen=True)

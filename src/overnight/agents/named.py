@@ -9,17 +9,17 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
-from overnight.agents.access import obstacle, reaching, signed_in
 from overnight.agents.base import Agent
-from overnight.agents.coding import CodingAgent
-from overnight.agents.command import CommandAgent
 from overnight.agents.patches import PatchesAgent
-from overnight.agents.portfolio import Portfolio
-from overnight.agents.preset import Preset, presets
-from overnight.arena import PORTFOLIO, Arena
-from overnight.errors import AgentError, UsageError
-from overnight.message import one_line
-from overnight.tables import AgentTable
+from overnight.agents.programs.access import obstacle, reaching, signed_in
+from overnight.agents.programs.coding import CodingAgent
+from overnight.agents.programs.command import CommandAgent
+from overnight.agents.programs.preset import Preset, presets
+from overnight.arena.arena import PORTFOLIO, Arena
+from overnight.arena.settings import AgentTable
+from overnight.core.errors import AgentError, UsageError
+from overnight.repo.commit_message import one_line
+from overnight.search.portfolio import Portfolio
 
 GROUP = "overnight.agents"
 """The entry-point group through which other packages add agents: a name → a class whose
@@ -60,7 +60,7 @@ def _listed(names: str) -> list[str]:
 
 
 def _has_constants(arena: Arena) -> bool:
-    from overnight.agents.constants import find_constants
+    from overnight.agents.tuner.constants import find_constants
 
     for path in arena.editable_files():
         if path.endswith(".py"):
@@ -82,7 +82,7 @@ def _agent_of(name: str, table: AgentTable) -> Agent:
 
 def _made(name: str, table: AgentTable, preset: Preset | None) -> Agent:
     if table.kind == "llm":
-        from overnight.agents.llm import LlmAgent
+        from overnight.agents.llm.agent import LlmAgent
 
         return LlmAgent(name, table)
     if table.kind == "acp":
@@ -138,7 +138,7 @@ def _acp_agent(name: str, table: AgentTable) -> Agent:
             "such as gemini --acp"
         )
     try:
-        from overnight.agents.acp import AcpAgent
+        from overnight.agents.acp.agent import AcpAgent
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "acp":
             raise
@@ -167,7 +167,7 @@ def agent_named(name: str, arena: Arena) -> Agent:
     if name in presets():
         return _agent_of(name, AgentTable())
     if name == "tuner":
-        from overnight.agents.tuner import Tuner
+        from overnight.agents.tuner.agent import Tuner
 
         return Tuner()
     if point := plugins().get(name):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from overnight.agents.base import Rejected, Workbench
-from overnight.errors import AgentError, UsageError, WorkspaceError
-from overnight.experiment import Idea
-from overnight.git import apply_patch
-from overnight.message import one_line
+from overnight.core.errors import AgentError, UsageError, WorkspaceError
+from overnight.core.experiment import Idea
+from overnight.repo.commit_message import one_line
+from overnight.repo.git import apply_patch
 
 _KEY = "patch"
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.agents.base import Rejected, Workbench
-from overnight.errors import WorkspaceError
-from overnight.experiment import Idea, Verdict
-from overnight.secrets import Secrets
-from overnight.workspace import Stale, Workspace
+from overnight.core.errors import WorkspaceError
+from overnight.core.experiment import Idea, Verdict
+from overnight.repo.workspace import Stale, Workspace
+from overnight.stage.secrets import Secrets
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from overnight.agents.access import reaching
 from overnight.agents.named import agent_named, plugins, preset_of
-from overnight.agents.preset import Preset, presets
-from overnight.arena import Arena
-from overnight.errors import UsageError
-from overnight.tables import AgentTable
+from overnight.agents.programs.access import reaching
+from overnight.agents.programs.preset import Preset, presets
+from overnight.arena.arena import Arena
+from overnight.arena.settings import AgentTable
+from overnight.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The commands, by what a person does with them."""
+"""The commands, by what you do with them. They parse and print; they import what lies below."""

@@ -17,10 +17,10 @@ from overnight.commands.base import (
     print_json,
     record_of,
 )
-from overnight.errors import ArenaError, UsageError
+from overnight.core.errors import ArenaError, UsageError
 
 if TYPE_CHECKING:
-    from overnight.arena import Arena
+    from overnight.arena.arena import Arena
 
 
 @app.command(epilog="Example: overnight agents --check claude")
@@ -53,8 +53,8 @@ def agents(
 
 def _arena(folder: Path) -> Arena:
     """The arena here; where there is none, one that names no agents."""
-    from overnight.arena import Arena
-    from overnight.rehearsal import ARENA
+    from overnight.arena.arena import Arena
+    from overnight.doctor.rehearsal import ARENA
 
     try:
         root = Arena.find(folder)
@@ -65,8 +65,8 @@ def _arena(folder: Path) -> Arena:
 
 def _list(arena: Arena, as_json: bool) -> None:
     from overnight.agents.roster import roster
-    from overnight.documents import roster_document
-    from overnight.pages import roster_lines
+    from overnight.views.documents import roster_document
+    from overnight.views.experiment_text import roster_lines
 
     entries = list(roster(arena))
     if as_json:
@@ -77,9 +77,9 @@ def _list(arena: Arena, as_json: bool) -> None:
 
 def _check(name: str, arena: Arena, as_json: bool) -> int:
     from overnight.agents.named import agent_named
-    from overnight.documents import rehearsal_document
-    from overnight.pages import rehearsal_text
-    from overnight.rehearsal import rehearse
+    from overnight.doctor.rehearsal import rehearse
+    from overnight.views.documents import rehearsal_document
+    from overnight.views.experiment_text import rehearsal_text
 
     rehearsal = rehearse(agent_named(name, arena))
     if as_json:
@@ -90,9 +90,9 @@ def _check(name: str, arena: Arena, as_json: bool) -> int:
 
 
 def _stats(folder: Path, tag: str | None, as_json: bool) -> None:
-    from overnight.calibration import track_records
-    from overnight.documents import agent_document
-    from overnight.pages import agents_page
+    from overnight.insights.track_record import track_records
+    from overnight.views.documents import agent_document
+    from overnight.views.experiment_text import agents_page
 
     with record_of(folder, tag) as record:
         known = track_records(record.experiments(), record.ledger.spent(record.tag))

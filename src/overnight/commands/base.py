@@ -13,13 +13,14 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from overnight import __version__, interrupts
-from overnight.errors import Interrupted, UsageError
+from overnight import __version__
+from overnight.core import interrupts
+from overnight.core.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from typer._click.core import Context
 
-    from overnight.record import Record
+    from overnight.views.reader import Record
 
 
 class _Commands(TyperGroup):
@@ -75,13 +76,13 @@ def _options(
 
 
 def record_of(folder: Path, tag: str | None) -> AbstractContextManager[Record]:
-    from overnight.record import open_record
+    from overnight.views.reader import open_record
 
     return open_record(arena_folder(folder), tag)
 
 
 def arena_folder(folder: Path) -> Path:
-    from overnight.arena import Arena
+    from overnight.arena.arena import Arena
 
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")

@@ -17,7 +17,7 @@ from overnight.commands.base import (
     arena_folder,
     out,
 )
-from overnight.errors import UsageError
+from overnight.core.errors import UsageError
 
 
 @app.command(epilog="Example: overnight mcp -C my-arena")
@@ -29,13 +29,13 @@ def mcp(tag: Tag = None, no_sandbox: NoSandbox = False, folder: Folder = HERE) -
     """
     root = arena_folder(folder)
     try:
-        from overnight.mcp import serve
+        from overnight.connect.mcp import serve
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types", "anyio"):
             raise
         words = f"overnight mcp needs the package {error.name}: pip install 'overnight[mcp]'"
         raise UsageError(words) from error
-    from overnight.tools import Place
+    from overnight.connect.tools import Place
 
     serve(Place(root, tag, "none" if no_sandbox else None))
 
@@ -64,7 +64,7 @@ def skill(
     Installed as .claude/skills/overnight and .agents/skills/overnight in the arena, or with --user
     in your home, where Claude Code, Codex, Gemini CLI, opencode and others look.
     """
-    from overnight.skill import PLACES, install, skill_text
+    from overnight.connect.skill import PLACES, install, skill_text
 
     if action is SkillAction.SHOW:
         out.print(skill_text(), end="", markup=False, soft_wrap=True)

@@ -24,8 +24,8 @@ from overnight.commands.base import (
 )
 
 if TYPE_CHECKING:
-    from overnight.campaign import Campaign
-    from overnight.stop import Limits
+    from overnight.campaign.limits import Limits
+    from overnight.campaign.loop import Campaign
 
 
 @app.command(epilog="Example: overnight new nanogpt my-arena")
@@ -36,7 +36,7 @@ def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
 ) -> None:
     """Make a ready arena from a template."""
-    from overnight.template import make_arena
+    from overnight.templates.make import make_arena
 
     committed = make_arena(template, folder)
     out.print(f"{folder} is ready.", markup=False)
@@ -47,7 +47,7 @@ def new(
 
 
 def _say_missing(template: str) -> None:
-    from overnight.template import missing_packages
+    from overnight.templates.make import missing_packages
 
     if missing := missing_packages(template):
         words = f"not installed: {', '.join(missing)}; pip install 'overnight[{template}]'"
@@ -65,7 +65,7 @@ def init(
     folder: Folder = HERE,
 ) -> None:
     """Make this repository an arena, as it is."""
-    from overnight.template import Guess, fixed_seed_note, init_arena
+    from overnight.templates.make import Guess, fixed_seed_note, init_arena
 
     said = Guess(run, metric, direction, tuple(editable or ()), budget, setup)
     written = init_arena(folder.resolve(), said)
@@ -99,7 +99,7 @@ def run(
     folder: Folder = HERE,
 ) -> None:
     """Ask an agent for a change, try it, keep it if it wins; repeat. Goes on where it stopped."""
-    from overnight.stop import Limits
+    from overnight.campaign.limits import Limits
 
     _offer_repository(folder)
     limits = Limits(experiments, hours, target, plateau, dollars, tokens)
@@ -110,11 +110,11 @@ def _drive(
     folder: Path, tag: str | None, agent: str | None, limits: Limits, no_sandbox: bool = False
 ) -> int:
     from overnight.agents.named import portfolio_named
-    from overnight.arena import PORTFOLIO
-    from overnight.campaign import Campaign
-    from overnight.live import LiveView, last_screen
-    from overnight.preflight import Past, preflight
-    from overnight.record import Record
+    from overnight.arena.arena import PORTFOLIO
+    from overnight.campaign.loop import Campaign
+    from overnight.views.live import LiveView, last_screen
+    from overnight.views.preflight import Past, preflight
+    from overnight.views.reader import Record
 
     with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         default = PORTFOLIO if campaign.arena.portfolio.agents else "tuner"
@@ -154,8 +154,8 @@ def try_(
     What differs from HEAD in the editable files is measured, judged, recorded, and kept if it wins.
     Exit code: 0 keep, 10 discard, 11 crash, 12 timeout, 13 invalid or stale, 14 provisional.
     """
-    from overnight.pages import plain_line
-    from overnight.workingcopy import EXIT_CODES, Change, try_change
+    from overnight.connect.try_change import EXIT_CODES, Change, try_change
+    from overnight.views.experiment_text import plain_line
 
     place = arena_folder(source) if source else None
     change = Change.said(message, hypothesis, expect, place)
@@ -183,7 +183,7 @@ def doctor(folder: Folder = HERE, as_json: AsJson = False) -> None:
     Dishonest candidates try it in every sandbox, and five traits are measured.
     Exit code: 1 when an attack gets through or cannot be tried.
     """
-    from overnight.examination import examine, print_examination
+    from overnight.doctor.printout import examine, print_examination
 
     examination = examine(arena_folder(folder), None if as_json else err)
     if as_json:
@@ -201,8 +201,8 @@ def demo(
     experiments: Annotated[int, typer.Option(min=1, help="How many to run.")] = 10,
 ) -> None:
     """A small language model gets better while you watch, in minutes."""
-    from overnight.stop import Limits
-    from overnight.template import make_demo
+    from overnight.campaign.limits import Limits
+    from overnight.templates.make import make_demo
 
     _say_missing("nanogpt")
     make_demo(folder)
@@ -211,7 +211,7 @@ def demo(
 
 def _offer_repository(folder: Path) -> None:
     """An arena in no repository: with a person at the terminal, offer to make one."""
-    from overnight.repository import create_repository, is_in_repository
+    from overnight.repo.user_repository import create_repository, is_in_repository
 
     root = arena_folder(folder)
     if is_in_repository(root) or not sys.stdin.isatty():

@@ -19,14 +19,14 @@ from overnight.commands.base import (
     print_json,
     record_of,
 )
-from overnight.errors import UsageError
+from overnight.core.errors import UsageError
 
 
 @app.command(epilog="Example: overnight status --json")
 def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Where a campaign stands."""
-    from overnight.documents import status_document
-    from overnight.live import status_text
+    from overnight.views.documents import status_document
+    from overnight.views.live import status_text
 
     with record_of(folder, tag) as record:
         summary = record.summary()
@@ -39,9 +39,9 @@ def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> N
 @app.command(epilog="Example: overnight brief")
 def brief(tag: Tag = None, folder: Folder = HERE) -> None:
     """What an agent would be told now."""
-    from overnight.arena import Arena
-    from overnight.brief import first_brief
-    from overnight.errors import NoCampaign
+    from overnight.arena.arena import Arena
+    from overnight.briefing.brief import first_brief
+    from overnight.core.errors import NoCampaign
 
     try:
         with record_of(folder, tag) as record:
@@ -62,9 +62,9 @@ def log(
     as_json: AsJson = False,
 ) -> None:
     """Every experiment of a campaign, oldest first."""
-    from overnight.documents import experiment_document
-    from overnight.experiment import Verdict
-    from overnight.pages import results_table
+    from overnight.core.experiment import Verdict
+    from overnight.views.documents import experiment_document
+    from overnight.views.experiment_text import results_table
 
     known = [v.value for v in Verdict]
     if verdict is not None and verdict not in known:
@@ -81,8 +81,8 @@ def log(
 @app.command(epilog="Example: overnight show 12")
 def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """One experiment: its idea, its measurements, its verdict and why."""
-    from overnight.documents import experiment_document
-    from overnight.pages import experiment_text
+    from overnight.views.documents import experiment_document
+    from overnight.views.experiment_text import experiment_text
 
     with record_of(folder, tag) as record:
         experiment = record.experiment(n, whole=True)

@@ -35,8 +35,8 @@ def replay(
 
     Exit code: 4 when none of the runs got a score.
     """
-    from overnight.campaign import Campaign
-    from overnight.pages import replay_text
+    from overnight.campaign.loop import Campaign
+    from overnight.views.experiment_text import replay_text
 
     with record_of(folder, tag) as record:
         tag = record.tag  # or opening it would begin a campaign
@@ -62,8 +62,8 @@ def ablate(
 
     Measures the program with and without, by the arena's own judge. Changes nothing.
     """
-    from overnight.campaign import Campaign
-    from overnight.pages import ablated_line, removal_text
+    from overnight.campaign.loop import Campaign
+    from overnight.views.experiment_text import ablated_line, removal_text
 
     with record_of(folder, tag) as record:
         tag = record.tag
@@ -105,8 +105,8 @@ def power(
     Speaks of the rule `confirm` as it is without settings, and says so where this arena has
     others. Draws power.png; with --rate, power-rate.png.
     """
-    from overnight.power import night_of, power_text
-    from overnight.powerplot import draw_power
+    from overnight.views.power import night_of, power_text
+    from overnight.views.power_plot import draw_power
 
     night = night_of(arena_folder(folder), tag, hours, noise, seconds, (rate, each))
     if as_json:

@@ -15,7 +15,7 @@ from overnight.commands.base import (
     out,
     record_of,
 )
-from overnight.errors import UsageError
+from overnight.core.errors import UsageError
 
 
 @app.command(epilog="Example: overnight stop --now")
@@ -25,8 +25,8 @@ def stop(
     folder: Folder = HERE,
 ) -> None:
     """End a running campaign from another terminal."""
-    from overnight.lock import driver_of
-    from overnight.resume import lock_path
+    from overnight.campaign.opening import lock_path
+    from overnight.record.lock import driver_of
 
     with record_of(folder, tag) as record:
         if driver_of(lock_path(record.arena, record.tag)) is None:
@@ -43,7 +43,7 @@ def steer(
     folder: Folder = HERE,
 ) -> None:
     """Say something to the agent: it is part of every brief from now on."""
-    from overnight.secrets import Secrets
+    from overnight.stage.secrets import Secrets
 
     with record_of(folder, tag) as record:
         record.ledger.add_event(record.tag, "steer", words=Secrets.of().blotted(words))
@@ -56,9 +56,9 @@ def note(
     folder: Folder = HERE,
 ) -> None:
     """Write down what was learned, in notes.md: it is part of every brief from now on."""
-    from overnight.arena import Arena
-    from overnight.notes import add_note
-    from overnight.secrets import Secrets
+    from overnight.arena.arena import Arena
+    from overnight.record.notes import add_note
+    from overnight.stage.secrets import Secrets
 
     written = add_note(
         Arena.load(arena_folder(folder)).state / "notes.md", Secrets.of().blotted(words), "person"

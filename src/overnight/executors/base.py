@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Protocol
 
-from overnight.experiment import Measurement
-from overnight.measure import Task
+from overnight.core.experiment import Measurement
+from overnight.measure.measurement import Task
 
 
 class Executor(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from overnight.arena import Arena
-from overnight.experiment import Measurement
-from overnight.measure import Task, failed_check, measure
-from overnight.setup import run_setup
-from overnight.workspace import Workspace
+from overnight.arena.arena import Arena
+from overnight.core.experiment import Measurement
+from overnight.measure.measurement import Task, failed_check, measure
+from overnight.measure.setup import run_setup
+from overnight.repo.workspace import Workspace
 
 
 class LocalExecutor:

@@ -1,0 +1,1 @@
+"""A model's API as an agent."""

@@ -1,0 +1,1 @@
+"""Agent programs, as they are installed: claude, codex and others."""

@@ -1,0 +1,136 @@
+"""Whether an agent can be asked: installed, signed in, and with which secrets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from overnight.agents.llm.litellm_setup import keys_missing, price_of
+from overnight.agents.programs.preset import Preset
+from overnight.arena.commandline import is_unknown, program_of
+from overnight.arena.settings import AgentTable
+from overnight.core.errors import Trouble
+from overnight.core.experiment import Usage
+from overnight.sandbox.runtime import program_paths
+from overnight.stage.secrets import is_key, name_of_key
+
+
+def obstacle(name: str, table: AgentTable, preset: Preset | None = None) -> str | None:
+    """What keeps an agent from working, and what to do, in a sentence; None: nothing that can be
+    seen without asking its model. `preset`: how its program is run, where that is known."""
+    return next(_obstacles(name, table, preset), None)
+
+
+def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[str]:
+    """The one to mend first comes first."""
+    if preset:
+        if shutil.which(preset.program) is None:
+            yield missing(name, preset)
+        if preset.model_needed and not (table.model or (table.url and preset.server.model)):
+            yield f"{name}: {preset.program} has no model of its own; set model in [agents.{name}]"
+    elif (program := program_of(table.command or "")) and is_unknown(program, None):
+        yield (
+            f"{name}: `{program}`, which its command starts, is not on PATH; install it, or mend "
+            "the command"
+        )
+    if (dollars := table.dollars or table.campaign.dollars) and not knows_dollars(table, preset):
+        what = f"{preset.program} reports no dollars, and " if preset else ""
+        yield (
+            f"{name}: {what}no price is known of its model, so dollars = {dollars:g} cannot be "
+            "kept to; write tokens = … in its place, or set model to one that LiteLLM knows "
+            "(pip install 'overnight[llm]')"
+        )
+    for variable in table.env:
+        # Of others the agent alone can tell whether it works without.
+        if not os.environ.get(variable) and (is_key(variable) or variable == _key(table)):
+            yield (
+                f"{name}: the variable {variable}, which [agents.{name}] names in env, is not set; "
+                f"`export {variable}=…` in the shell that starts overnight"
+            )
+    if preset and not signed_in(table, preset):
+        words = sign_in_words(preset)
+        yield words if words.startswith(name) else f"{name}: {words}"
+    if table.kind == "llm" and not (table.env or table.url):
+        yield from _keys_missing(name, table.model or "")
+
+
+def _key(table: AgentTable) -> str | None:
+    return name_of_key(table.env) if table.kind == "llm" else None
+
+
+def _keys_missing(name: str, model: str) -> Iterator[str]:
+    if missing_keys := keys_missing(model):
+        yield (
+            f"{name}: {model} needs a key, and {' or '.join(missing_keys)} is not set; `export "
+            f"{missing_keys[0]}=…` in the shell that starts overnight, or name the variable that "
+            f"has it as env in [agents.{name}]"
+        )
+
+
+def knows_dollars(table: AgentTable, preset: Preset | None) -> bool:
+    """Whether they are reported, or can be reckoned. An agent that speaks a protocol may tell."""
+    if table.kind == "acp":
+        return True
+    if (
+        preset
+        and (preset.output.dollars or "dollars" in preset.options)
+        and (preset.server.prices or not table.url)
+    ):
+        return True
+    return table.model is not None and price_of(table.model, Usage(0, 0, 0)) is not None
+
+
+def missing(name: str, preset: Preset) -> str:
+    """That the program is not installed, and what to do."""
+    return f"{name}: {preset.program} is not on PATH; install it: {preset.install}"
+
+
+def signed_in(table: AgentTable, preset: Preset) -> bool:
+    """Whether a key or a sign-in is there, or it cannot be seen. Whoever names variables, data or a
+    server of their own knows what they do; so does who names a provider whose key is not known."""
+    if table.url or table.env or table.data:
+        return True
+    provider = _provider(table)
+    if provider and f"{provider}_API_KEY" not in preset.keys:
+        return True
+    return bool(_keys_set(table, preset) or _sign_ins(preset))
+
+
+def sign_in_words(preset: Preset) -> str:
+    """How to sign in, in the preset's words."""
+    return next(f.words for f in preset.failures if f.trouble is Trouble.SIGN_IN)
+
+
+def reaching(table: AgentTable, preset: Preset) -> AgentTable:
+    """The table with what the program needs to start, and to be signed in: its key and its sign-in,
+    unless the table names variables of its own or a server."""
+    program = shutil.which(preset.program)
+    own = [str(path) for path in program_paths(Path(program))] if program else []
+    if table.url:
+        return table.model_copy(update={"data": (*table.data, *own)})
+    keys = () if table.env else _keys_set(table, preset)
+    passes = (name for name in preset.passes if name in os.environ)
+    env, data = (*table.env, *keys, *passes), (*table.data, *_sign_ins(preset), *own)
+    return table.model_copy(update={"env": tuple(dict.fromkeys(env)), "data": data})
+
+
+def _keys_set(table: AgentTable, preset: Preset) -> list[str]:
+    return [key for key in _keys(table, preset) if os.environ.get(key)]
+
+
+def _sign_ins(preset: Preset) -> list[str]:
+    return [f"~/{path}" for path in preset.sign_in if Path.home().joinpath(path).is_file()]
+
+
+def _keys(table: AgentTable, preset: Preset) -> Sequence[str]:
+    """Only that of the provider that its model is from, where the model's name tells."""
+    own = [key for key in preset.keys if key == f"{_provider(table)}_API_KEY"]
+    return own or preset.keys
+
+
+def _provider(table: AgentTable) -> str:
+    """As variables are called after it; empty where the model's name does not tell."""
+    provider, slash, _ = (table.model or "").partition("/")
+    return provider.upper() if slash else ""

@@ -1,0 +1,1 @@
+"""The built-in tuner: it finds better constants, without a model."""

@@ -1,0 +1,371 @@
+"""The arena: arena.toml as a validated, frozen model.
+
+Nothing runs before the whole contract has been read and every mistake in it has been named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from overnight.arena.commandline import is_unknown, program_of, words_of
+from overnight.arena.settings import (
+    AgentTable,
+    Constraint,
+    Holdout,
+    JudgeTable,
+    Metric,
+    PortfolioTable,
+    Run,
+    Score,
+    Setup,
+    Table,
+)
+from overnight.core.errors import ArenaError
+from overnight.core.experiment import Measurement
+
+FILE = "arena.toml"
+PROGRAM = "program.md"
+STATE = ".overnight"
+PORTFOLIO = "portfolio"
+"""What `--agent` takes for those of the table [portfolio]."""
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class Arena(Table):
+    """A problem with a score: what may change, how it is run, how it is measured."""
+
+    root: Path = Field(exclude=True)
+    name: str = Field(pattern=_NAME)
+    editable: tuple[str, ...] = Field(min_length=1, strict=False)
+    """Globs below the arena's folder: the only paths an experiment may change."""
+    hidden: tuple[str, ...] = Field(default=(), strict=False)
+    """Paths that the referee alone may read; `~` and `$OVERNIGHT_HOME` are expanded. `@FILE` stands
+    for the paths that a file lists, a line each."""
+    data: tuple[str, ...] = Field(default=(), strict=False)
+    """Paths that the run may read beside the candidate's own tree. One below the arena's folder
+    that git does not track (say `data/`) appears at the same place in every checkout."""
+    ledger: str | None = None
+    """Where the record is kept: a database's URL; default is SQLite in the state folder."""
+    metric: Metric
+    setup: Setup | None = None
+    run: Run
+    score: Score | None = None
+    holdout: Holdout | None = None
+    checks: Mapping[str, str] = Field(default_factory=dict)
+    constraints: Mapping[str, Constraint] = Field(default_factory=dict)
+    judge: JudgeTable = JudgeTable()
+    agents: Mapping[str, AgentTable] = Field(default_factory=dict)
+    portfolio: PortfolioTable = PortfolioTable()
+
+    @classmethod
+    def find(cls, start: Path) -> Path:
+        """The arena's folder: `start` or the nearest folder above it with an arena.toml."""
+        start = start.resolve()
+        for folder in (start, *start.parents):
+            if (folder / FILE).is_file():
+                return folder
+        raise ArenaError(
+            f"no arena here: {start} and the folders above it have no {FILE}. "
+            "Make one with `overnight new nanogpt my-arena`, or name its folder with -C."
+        )
+
+    @classmethod
+    def load(cls, root: Path) -> Arena:
+        """Read and check the arena in this folder. Raises ArenaError for every mistake in it."""
+        path = root / FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArenaError(f"{path} cannot be read: {error}") from error
+        arena = cls.parse(text, root)
+        mistakes = [*arena._mistakes_in_settings(), *arena._mistakes_in_files()]
+        if mistakes:
+            raise ArenaError(_listed(path, mistakes))
+        return arena
+
+    @classmethod
+    def parse(cls, text: str, root: Path) -> Arena:
+        """An arena from the text of its arena.toml, without a look at its other files."""
+        path = root / FILE
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ArenaError(f"{path} is not valid TOML: {error}") from error
+        if "root" in content:
+            raise ArenaError(_listed(path, ['unknown key "root"; remove it']))
+        try:
+            return cls.model_validate({**content, "root": root})
+        except ValidationError as error:
+            raise ArenaError(_listed(path, _explained(error))) from error
+
+    @field_validator("editable")
+    @classmethod
+    def _inside(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
+        for glob in globs:
+            parts = PurePosixPath(glob).parts
+            if glob.startswith(("/", "~")) or ".." in parts or "\\" in glob or not parts:
+                raise ValueError(f'"{glob}" leaves the arena: write globs relative to its folder')
+            if parts[0] == STATE or ".git" in parts:
+                raise ValueError(f'"{glob}" reaches into {parts[0]}, which no experiment may touch')
+        return globs
+
+    @model_validator(mode="after")
+    def _contract_is_protected(self) -> Arena:
+        for path in (FILE, PROGRAM):
+            if self.is_editable(path):
+                raise ValueError(f'editable: "{path}" would be editable; it must stay protected')
+        for path in filter(self.is_editable, self.secrets):
+            raise ValueError(
+                f'hidden: "{path}" is editable, so it is no secret; choose one of them'
+            )
+        return self
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no run and no agent may read: hidden for the referee, or for the final exam."""
+        return self.hidden + (self.holdout.hidden if self.holdout else ())
+
+    @cached_property
+    def _editable_pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(_regex(glob) for glob in self.editable))
+
+    def is_editable(self, path: str) -> bool:
+        """Whether an experiment may change this path (relative to the arena, POSIX)."""
+        return self._editable_pattern.fullmatch(path) is not None
+
+    def editable_files(self, folder: Path | None = None) -> Iterator[str]:
+        """The files of the working copy, or of another checkout of the arena, that an experiment
+        may change; relative to it."""
+        return filter(self.is_editable, _files(folder or self.root))
+
+    def worth(self, measurement: Measurement) -> float:
+        """What a finished measurement counts for the judge: larger is better, and what its soft
+        constraints cost is taken off."""
+        assert measurement.score is not None
+        return self.metric.orient(measurement.score) - sum(self.charges(measurement).values())
+
+    def charges(self, measurement: Measurement) -> dict[str, float]:
+        """What each soft constraint costs a finished measurement, in units of the metric; those
+        that are kept to are left out."""
+        assert measurement.score is not None
+        numbers, score = measurement.numbers, measurement.score
+        found = {name: c.charge(numbers.get(name), score) for name, c in self.constraints.items()}
+        return {name: cost for name, cost in found.items() if cost}
+
+    def uncharged(self, measurements: Sequence[Measurement]) -> list[str]:
+        """A sentence for each soft constraint that never costs, since none of the baseline's
+        measurements has its number. One with a hard bound makes the baseline invalid instead."""
+        scored = [measurement for measurement in measurements if measurement.score is not None]
+        there = {number for measurement in scored for number in measurement.numbers}
+        known = ", ".join(sorted(there)) or "none"
+        return [
+            f"constraints.{name}: no such number was measured, so its soft bound never costs; "
+            f"there is: {known}. Mend its name, or print it in the referee's last line"
+            for name, bounds in self.constraints.items()
+            if scored and bounds.soft and not bounds.broken_by(None) and name not in there
+        ]
+
+    @property
+    def state(self) -> Path:
+        """The folder of everything overnight writes, ignored by git."""
+        return self.root / STATE
+
+    @property
+    def ledger_place(self) -> Path | str:
+        """The ledger's file, relative ones taken from the arena's folder, or its URL."""
+        if self.ledger is None:
+            return self.state / "ledger.db"
+        path = self.ledger.removeprefix("sqlite:///")
+        return self.ledger if "://" in path else self.root / path
+
+    @property
+    def budget_text(self) -> str:
+        """The budget in words: `60 s of processor time`."""
+        kind = "processor time" if self.run.clock == "cpu" else "wall time"
+        return f"{self.run.budget:g} s of {kind}"
+
+    def linked_data(self) -> dict[str, Path]:
+        """`data` paths below the arena's folder: relative path → where it is."""
+        return {
+            path: self.root / path for path in self.data if not path.startswith(("/", "~", "$"))
+        }
+
+    def _mistakes_in_settings(self) -> Iterator[str]:
+        yield from (f"judge.{words}" for words in self.judge.mistakes())
+        yield from (f"portfolio.{words}" for words in self.portfolio.mistakes())
+        for name, agent in self.agents.items():
+            if name == PORTFOLIO or not re.fullmatch(r"[\w.-]+", name):
+                yield (
+                    f'agents: "{name}" cannot be a name; expected letters, digits, `.`, `_` and '
+                    f"`-`, and not `{PORTFOLIO}`, which stands for all of [portfolio]"
+                )
+            yield from (f"agents.{name}.{words}" for words in agent.mistakes())
+        if 0 < self.judge.gain < self.metric.min_gain:
+            yield (
+                f"judge.gain: {self.judge.gain:g} has no effect below metric.min_gain = "
+                f"{self.metric.min_gain:g}; remove one of them"
+            )
+        for name, bounds in self.constraints.items():
+            yield from (f"constraints.{name}: {words}" for words in bounds.mistakes())
+
+    def _mistakes_in_files(self) -> Iterator[str]:
+        for path in sorted({*self.secrets} & {*self.data}):
+            yield f'hidden: "{path}" is data of the run as well; what it reads is not hidden'
+        if not (self.root / PROGRAM).is_file():
+            yield f"{PROGRAM} is missing beside it: the strategy in words; even one line will do"
+        if not any(self.editable_files()):
+            yield f"editable: nothing in the arena matches {list(self.editable)}"
+        yield from self._mistakes_in_holdout()
+        for key, command, protected in self._commands():
+            yield from self._mistakes_in_command(key, command, protected)
+
+    def _mistakes_in_holdout(self) -> Iterator[str]:
+        if self.holdout is None:
+            return
+        if self.score and self.holdout.command == self.score.command:
+            yield (
+                f"holdout.command: `{self.holdout.command}` is score.command as well; a final exam "
+                "needs other data, so give it an option or a program of its own"
+            )
+        if self.ledger and urlsplit(self.ledger).password:
+            yield (
+                "ledger: its URL has a password, which every agent can read in arena.toml and so "
+                "the results of [holdout]; leave it out and set PGPASSWORD or ~/.pgpass"
+            )
+
+    def _commands(self) -> Iterator[tuple[str, str, bool]]:
+        if self.setup:
+            yield "setup.command", self.setup.command, True
+        yield "run.command", self.run.command, False
+        if self.score:
+            yield "score.command", self.score.command, True
+        if self.holdout:
+            yield "holdout.command", self.holdout.command, True
+        for name, command in self.checks.items():
+            yield f"checks.{name}", command, False
+
+    def _mistakes_in_command(self, key: str, command: str, protected: bool) -> Iterator[str]:
+        try:
+            words = words_of(command)
+        except ValueError as error:
+            yield f"{key}: `{command}` is not a command line ({error})"
+            return
+        if not words:
+            yield f"{key}: `{command}` names no program"
+            return
+        program = program_of(command)
+        if program and is_unknown(program, self.root):
+            yield f"{key}: the program `{program}` of `{command}` is not on this machine's PATH"
+        for word in _named_files(words, self.root):
+            if not (self.root / word).is_file():
+                yield f"{key}: {word} is missing in the arena"
+            elif protected and self.is_editable(os.path.normpath(word)):
+                yield f"editable: {word} is what {key} runs; it must stay protected"
+
+
+def _regex(glob: str) -> str:
+    """`*` stays within a folder, `**` crosses folders, a folder's name stands for all below it."""
+    pieces = []
+    for token in re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", glob.removeprefix("./")):
+        match token:
+            case "**/":
+                pieces.append("(?:[^/]+/)*")
+            case "**":
+                pieces.append(".*")
+            case "*":
+                pieces.append("[^/]*")
+            case "?":
+                pieces.append("[^/]")
+            case _:
+                pieces.append(re.escape(token))
+    return "".join(pieces) + (".*" if glob.endswith("/") else "")
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in (STATE, ".git")]
+        base = Path(folder).relative_to(root)
+        yield from ((base / name).as_posix() for name in files)
+
+
+def _named_files(words: list[str], root: Path) -> Iterator[str]:
+    """Files that a command names: scripts by their ending, the arena's modules after `-m`."""
+    for before, word in zip(["", *words], words, strict=False):
+        if re.fullmatch(r"[\w./-]+\.(py|sh|js|ts|rb|pl|lua|jl|R)", word):
+            yield word
+        elif before == "-m" and re.fullmatch(r"[\w.]+", word):
+            module = word.replace(".", "/")
+            yield from (
+                f for f in (f"{module}.py", f"{module}/__main__.py") if (root / f).is_file()
+            )
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that arena.toml may have in the table at this location."""
+    model: type[BaseModel] = Arena
+    for part in location:
+        annotation = (
+            model.model_fields[str(part)].annotation if part in model.model_fields else None
+        )
+        kinds = [annotation, *get_args(annotation)]
+        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if tables:
+            model = tables[0]
+    return [name for name in model.model_fields if name != "root"]
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        location = item["loc"]
+        key = ".".join(str(part) for part in location)
+        found = item["input"]
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), known, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+            yield f"{key}: unknown key; {hint}"
+        elif item["type"] in ("missing", "too_short"):
+            word = "missing" if item["type"] == "missing" else "empty"
+            yield f"{key}: is {word}{_MISSING.get(key, '')}"
+        elif item["type"] in ("model_type", "dict_type"):
+            table = item["type"] == "model_type"
+            below = (
+                f"some of: {', '.join(_known_keys(location))}" if table else "a name on each line"
+            )
+            yield f"{key}: found {found!r}; it is a table: write [{key}], and below it {below}"
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            message = message[0].lower() + message[1:]
+            yield f"{key}: found {found!r}; {message}" if key else message
+
+
+_MISSING = {
+    "metric.direction": '; write direction = "minimize" or "maximize"',
+    "editable": '; list what may change, such as editable = ["train.py"]',
+    "metric": '; add a [metric] table with name = "…" and direction = "minimize" or "maximize"',
+    "run": '; add a [run] table with command = "…" and budget = "5m"',
+    "run.budget": '; say how long one run may take, such as budget = "5m"',
+}
+
+
+def _listed(path: Path, mistakes: Iterator[str] | list[str]) -> str:
+    lines = list(mistakes)
+    if len(lines) == 1:
+        return f"{path}: {lines[0]}"
+    return f"{path} has {len(lines)} mistakes:\n" + "\n".join(f"  - {line}" for line in lines)

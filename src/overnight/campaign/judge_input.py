@@ -1,0 +1,86 @@
+"""What the judge is told, from the record: scores as readings, the stack of keeps, the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from overnight.arena.arena import Arena
+from overnight.campaign.state import Driven
+from overnight.core.experiment import Experiment
+from overnight.judge.base import Standing
+from overnight.judge.noise import Noise, Reading, Series, noise_of
+from overnight.judge.trials import Round, patience, trials
+from overnight.record.history import History
+from overnight.record.ledger import Ledger
+
+ROUND = "trial"
+"""The kind of event that tells of a round of pairs."""
+_MOST_REPEATS = 100
+"""The newest candidates whose repeats tell of the noise."""
+
+
+def series(arena: Arena, experiment: Experiment) -> Series:
+    """What was measured of an experiment's candidate, as the judge sees it."""
+    return tuple(Reading(arena.worth(m), m.seed) for m in experiment.judged if m.score is not None)
+
+
+def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:
+    """What each soft constraint takes off an experiment's score for the judge, in units of the
+    metric: the median over its measurements; those that cost nothing are left out."""
+    found = [arena.charges(m) for m in experiment.judged if m.score is not None]
+    names = {name for charges in found for name in charges}
+    costs = {n: median(charges.get(n, 0.0) for charges in found) for n in sorted(names)}
+    return {name: cost for name, cost in costs.items() if cost}
+
+
+def standing_of(driven: Driven) -> Standing:
+    """Where the keeps stand."""
+    arena, history = driven.arena, driven.history
+    if not history.begun:
+        return Standing()
+    stack = history.stack
+    rounds = rounds_of(driven.ledger, driven.tag)
+    latest = history.latest
+    return Standing(
+        stack=tuple(series(arena, experiment) for experiment in stack),
+        simpler=tuple(experiment.simpler for experiment in stack),
+        before=tuple(series(arena, experiment) for experiment in _simplified(history)),
+        repeats=repeats_of(arena, history),
+        experiments=max(latest.n, 1),
+        trials=trials(rounds),
+        won=len({r.tip for r in rounds} & {keep.n for keep in history.keeps}),
+        on_trial=bool(rounds)
+        and (rounds[-1].tip, rounds[-1].incumbent) == (stack[-1].n, stack[0].n),
+        looks=sum(latest.ended is not None and m.started > latest.ended for m in stack[-1].judged),
+        patience=patience(rounds, history.measured, latest.n),
+        now=history.measured,
+    )
+
+
+def _simplified(history: History) -> Sequence[Experiment]:
+    """From the newest keep that was kept for being better up to below the incumbent."""
+    kept = [history.baseline, *history.keeps]
+    start = next(place for place in reversed(range(len(kept))) if not kept[place].simpler)
+    return kept[start:-1]
+
+
+def repeats_of(arena: Arena, history: History) -> tuple[Series, ...]:
+    """The newest candidates beside the stack that were measured more than once."""
+    stacked = {experiment.n for experiment in history.stack}
+    others = [e for e in history.finished if e.n not in stacked and len(e.scores) > 1]
+    return tuple(series(arena, experiment) for experiment in others[-_MOST_REPEATS:])
+
+
+def campaign_noise(arena: Arena, history: History) -> Noise:
+    """The noise of one measurement, from every repeat of the campaign."""
+    incumbent, *stack = (series(arena, experiment) for experiment in history.stack)
+    return noise_of(incumbent, [*stack, *repeats_of(arena, history)])
+
+
+def rounds_of(ledger: Ledger, tag: str) -> list[Round]:
+    """The rounds of pairs, oldest first."""
+    return [
+        Round(*(int(event.data[key] or 0) for key in ("tip", "incumbent", "measured", "latest")))
+        for event in ledger.events(tag, ROUND)
+    ]

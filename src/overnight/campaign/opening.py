@@ -1,0 +1,159 @@
+"""Begin a campaign, or find one and repair what a dead driver left half done."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from overnight.agents.named import reach
+from overnight.arena.arena import FILE, Arena
+from overnight.core.errors import ArenaError, UsageError, WorkspaceError
+from overnight.core.experiment import CampaignRecord, Experiment
+from overnight.insights.pruning_savings import recount_pruning
+from overnight.record.ledger import Ledger
+from overnight.record.lock import CampaignLock
+from overnight.record.notes import NAME, note_writer, take_note
+from overnight.repo.workspace import Workspace
+from overnight.stage.secrets import Secrets
+from overnight.stage.stage import end_strays
+
+DOCTOR = "doctor"
+"""In the place of a tag: folders, lock and processes of `overnight doctor`."""
+_TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}", re.IGNORECASE)
+
+
+def begin_or_find(
+    arena: Arena, workspace: Workspace, ledger: Ledger, tag: str | None
+) -> tuple[CampaignRecord, CampaignLock, list[str]]:
+    """The campaign's record, its lock, and what the person should know before it runs."""
+    known = ledger.campaigns()
+    if tag is None:
+        tag = known[-1].tag if known else datetime.now().strftime("%b%d").lower()
+    if not _TAG.fullmatch(tag) or tag.endswith((".", ".lock")) or ".." in tag:
+        raise UsageError(f"--tag {tag!r} cannot name a branch: use letters, digits, - and _")
+    if tag == DOCTOR:
+        raise UsageError(f"--tag {tag}: that name is for what `overnight doctor` does; use another")
+    lock = CampaignLock(lock_path(arena, tag))
+    try:
+        record = ledger.campaign(tag)
+        if record is None:
+            return _begin(arena, workspace, ledger, tag, lock)
+        if (mended := _mended(workspace, ledger, record)) is not None:
+            return mended, lock, [*workspace.warnings, *workspace.left_out(mended.base)]
+        return record, lock, _changes_since(arena, workspace, record)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _begin(
+    arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, lock: CampaignLock
+) -> tuple[CampaignRecord, CampaignLock, list[str]]:
+    branch = f"overnight/{tag}"
+    if tip := workspace.refs.branch(tag):
+        raise WorkspaceError(
+            f"branch {branch} exists already (at {tip[:10]}) but the ledger of {arena.root} knows "
+            f"no campaign {tag}. Choose another --tag, or delete it with `git branch -D {branch}`."
+        )
+    base = workspace.head()
+    record = CampaignRecord(tag, arena.name, branch, base, datetime.now(UTC))
+    base_arena(arena, workspace, record.base)
+    ledger.add_campaign(record)
+    return record, lock, [*workspace.warnings, *workspace.left_out(base)]
+
+
+def _mended(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> CampaignRecord | None:
+    """A campaign without any score starts anew from the commit in which a person has mended what
+    was in its way; None when there is no such commit, or when there is a score."""
+    newest, baseline = workspace.head(), ledger.experiment(record.tag, 0)
+    if newest == record.base or (baseline is not None and baseline.scores):
+        return None
+    if workspace.refs.branch(record.tag) == record.base:
+        workspace.refs.move_branch(record.tag, newest, record.base)
+    return ledger.move_campaign(record.tag, newest)
+
+
+def base_arena(arena: Arena, workspace: Workspace, base: str) -> Arena:
+    """The contract as the base commit has it: what counts for a whole campaign. Who proposes, and
+    what that may cost, is no part of it: scores compare whoever made the change."""
+    text = workspace.read(base, FILE)
+    if text is None:
+        raise ArenaError(f"{FILE} is not in the commit {base[:10]}: commit it first")
+    begun = Arena.parse(text.decode("utf-8", "replace"), arena.root)
+    return begun.model_copy(update={"agents": arena.agents, "portfolio": arena.portfolio})
+
+
+def _changes_since(arena: Arena, workspace: Workspace, record: CampaignRecord) -> list[str]:
+    if base_arena(arena, workspace, record.base) == arena:
+        return []
+    return [
+        f"{FILE} has changed since campaign {record.tag} began; the campaign goes on under its own "
+        "contract, since other scores would not compare. Start another with --tag for the new one."
+    ]
+
+
+def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> None:
+    """Bring processes, folders, rows, refs and the branch to what the ledger says is finished."""
+    tag = record.tag
+    end_strays(family_of(arena, tag))
+    ledger.drop_open_measurements(tag)
+    places = arena.state / "worktrees" / tag
+    for experiment in ledger.unfinished(tag):
+        n = experiment.n
+        if experiment.candidate is None:
+            thought = _thought(arena, tag, experiment)  # before its logs are touched
+            folder = places / "agent" / "tree" / workspace.prefix
+            table = reach(experiment.agent, arena)
+            secrets, who = Secrets.of_agent(table), note_writer(tag, n, experiment.agent)
+            if table:
+                take_note(folder, arena.state / NAME, who, secrets.blotted)
+            for log in (arena.state / "logs" / tag / str(n)).glob("agent*.log"):
+                secrets.blot_out(log)
+            ledger.abandon_experiment(tag, n, thought=thought)
+    workspace.remove(places)
+    recount_pruning(ledger, tag)
+    baseline = ledger.experiment(tag, 0)
+    if baseline is not None and baseline.verdict is not None and not baseline.kept:
+        ledger.drop_experiment(tag, 0)
+    _repair_refs(workspace, ledger, record)
+
+
+def _thought(arena: Arena, tag: str, experiment: Experiment) -> float | None:
+    """Seconds from the question to the last that its agent is known to have said; None when it said
+    nothing that was kept."""
+    logs = (arena.state / "logs" / tag / str(experiment.n)).glob("agent*.log")
+    began, now = experiment.started.timestamp(), datetime.now(UTC).timestamp()
+    # Older ones are of whoever was asked before; an agent without a sandbox can date its own ahead.
+    said = [min(at, now) - began for log in logs if (at := log.lstat().st_mtime) >= began]
+    return max(said, default=None)
+
+
+def _repair_refs(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> None:
+    tag = record.tag
+    newest = ledger.experiments(tag, last=1)
+    for n in workspace.refs.recorded(tag):
+        if not newest or n > newest[-1].n:
+            workspace.refs.forget(tag, n)
+    incumbent = ledger.incumbent(tag)
+    wanted = incumbent.candidate if incumbent and incumbent.candidate else record.base
+    tip = workspace.refs.branch(tag)
+    if tip == wanted:
+        return
+    if tip is not None and not workspace.is_ancestor(tip, wanted):
+        raise WorkspaceError(
+            f"branch {record.branch} is at {tip[:10]}, which the campaign did not put there; it "
+            f"expected {wanted[:10]}. Save it under another name with "
+            f"`git branch -m {record.branch} my-{tag}` and run again."
+        )
+    workspace.refs.move_branch(tag, wanted, tip)
+
+
+def family_of(arena: Arena, tag: str) -> str:
+    """What marks every process of this campaign."""
+    return f"{arena.root}:{tag}"
+
+
+def lock_path(arena: Arena, tag: str) -> Path:
+    """The file whose lock the campaign's driver holds."""
+    return arena.state / "locks" / tag

@@ -1,0 +1,178 @@
+"""Which candidates are the same program: their editable files, comments and layout aside.
+
+Where in doubt two count as different: a measurement too many costs a run, one too few a win. So of
+what is not Python only comments that its kind of file is known to have are left out, and
+indentation counts; a program that reads its own docstrings keeps them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from overnight.campaign.state import Driven
+from overnight.change.simplicity import TOKEN, is_comment
+from overnight.core.experiment import Experiment, Verdict
+from overnight.insights.failures import deciding_line
+from overnight.repo.acceptance import MOST_FILE_BYTES
+from overnight.repo.commit_message import one_line
+
+_DIGITS = 16
+_MOST_BYTES = 400_000
+"""A larger file is taken byte by byte: it would be read for more than a second."""
+_REMEMBERED = 4096
+_COMMENTS = {
+    "#": re.compile(r"\.(?:sh|bash|r|rb|jl|pl|mk|cmake|py)$", re.I),
+    "//": re.compile(
+        r"\.(?:c|h|cc|cpp|cxx|hpp|cu|cuh|metal|rs|go|m?js|tsx?|java|kt|scala|swift|zig|cs|glsl|wgsl)$",
+        re.I,
+    ),
+}
+"""What comments begin with, and in which kinds of files. In others the same signs may be text: a
+heading of a prompt, a line within a string of a configuration."""
+_MACHINE = re.compile(
+    r"its supervisor was killed|killed by signal (?:1|2|7|9|15)\b|exit code 1(?:29|30|35|37|43)\b"
+    r"|the referee failed: ended by |No space left on device|Input/output error|Stale file handle"
+    r"|uncorrectable ECC"
+)
+"""Endings that say more about the machine than about the program."""
+_CHANCES = 2
+"""How often a program may be tried whose runs only timed out, or died of the machine."""
+_MOST = 160  # characters of a reason that is quoted
+_SAID = {
+    Verdict.KEEP: "was kept",
+    Verdict.PROVISIONAL: "is provisional",
+    Verdict.DISCARD: "was discarded",
+    Verdict.CRASH: "crashed",
+    Verdict.TIMEOUT: "timed out",
+    Verdict.INVALID: "was invalid",
+}
+
+
+def program_digest(files: Mapping[str, str]) -> str:
+    """One word for a program: path → what `file_digest` says of it."""
+    return _word(repr(sorted(files.items())).encode())
+
+
+def file_digest(path: str, content: bytes) -> str:
+    """The same word for two contents of a file that differ in no more than comments and layout."""
+    if len(content) > _MOST_BYTES:
+        return _word(content)
+    if path.endswith(".py"):
+        try:
+            return _word(_python(content).encode(errors="backslashreplace"))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            pass  # not this Python's syntax: a text like any other
+    try:
+        return _word(repr(_lines(path, content.decode())).encode())
+    except UnicodeDecodeError:
+        return _word(content)
+
+
+def _word(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def _python(content: bytes) -> str:
+    tree = ast.parse(content)
+    if b"__doc__" not in content and b"getdoc" not in content:
+        for node in ast.walk(tree):
+            for name in ("body", "orelse", "finalbody"):
+                if isinstance(block := getattr(node, name, None), list) and block:
+                    kept = [statement for statement in block if not is_comment(statement)]
+                    setattr(node, name, kept or [ast.Pass()])
+    return ast.unparse(tree)
+
+
+def _lines(path: str, text: str) -> Sequence[tuple[str, Sequence[str]]]:
+    """Of each line that is not blank its indentation and its words and signs."""
+    sign = next((sign for sign, kind in _COMMENTS.items() if kind.search(path)), None)
+    found = []
+    for line in text.splitlines():
+        code = re.sub(rf"(^|\s){sign}(\s.*)?$", "", line) if sign else line
+        if code.strip():
+            found.append((code[: len(code) - len(code.lstrip())], TOKEN.findall(code)))
+    return found
+
+
+class Programs:
+    """The programs of one campaign: their digests, and which of them was there before."""
+
+    def __init__(self, driven: Driven) -> None:
+        self._driven = driven
+        self._commits = lru_cache(_REMEMBERED)(self._digest)
+        self._blobs = lru_cache(_REMEMBERED)(self._read)
+
+    def digest(self, commit: str) -> str:
+        """Of a candidate, as its commit has it."""
+        return self._commits(commit)
+
+    def digest_in(self, folder: Path) -> str:
+        """Of the candidate that a checkout would make, as it stands; `folder`: the arena's."""
+        found = {}
+        for path in self._driven.arena.editable_files(folder):
+            place = folder / path
+            if place.is_symlink():
+                found[path] = file_digest(path, os.fsencode(os.readlink(place)))
+            elif place.is_file() and place.stat().st_size <= MOST_FILE_BYTES:
+                found[path] = file_digest(path, place.read_bytes())
+        return program_digest(found)
+
+    def refusal(self, program: str) -> str | None:
+        """Why a candidate with this digest is not worth a measurement, in a sentence that names the
+        earlier one; None when it is new, or when the arena wants it measured all the same.
+
+        One more try is left to a program that timed out, or that died of the machine.
+        """
+        if self._driven.arena.judge.same_programs:
+            return None
+        tip = self._driven.history.tip
+        assert tip.candidate is not None
+        if program == self.digest(tip.candidate):
+            which = f"#{tip.n}" if tip.n else "#0, the baseline"
+            return (
+                f"the same program as {which}, which it was made from: "
+                "only comments or layout differ; change what it does"
+            )
+        found = self._driven.ledger.experiments(self._driven.tag, program=program)
+        earlier = [experiment for experiment in found if not _was_withdrawn(experiment)]
+        settled = [experiment for experiment in earlier if not _of_the_machine(experiment)]
+        if not settled and len(earlier) < _CHANCES:
+            return None
+        return _sentence(settled[0] if settled else earlier[-1])
+
+    def _digest(self, commit: str) -> str:
+        files = self._driven.workspace.files(commit, self._driven.arena.is_editable)
+        return program_digest({p: self._blobs(blob, p, commit) for p, blob in files.items()})
+
+    def _read(self, blob: str, path: str, commit: str) -> str:
+        return file_digest(path, self._driven.workspace.read(commit, path) or b"")
+
+
+def _sentence(earlier: Experiment) -> str:
+    which = f"#{earlier.n}" if earlier.n else "#0, the baseline"
+    verdict = earlier.verdict
+    said = _SAID.get(verdict, "was tried") if verdict else "is under way"
+    if earlier.claim is not None:
+        said += f" ({earlier.claim:+.4g})"
+    elif earlier.n and earlier.reason and not earlier.kept:
+        said += f": {one_line(deciding_line(earlier.reason), _MOST)}"
+    return f"the same program as {which}, which {said}: try something else"
+
+
+def _of_the_machine(experiment: Experiment) -> bool:
+    """Whether the same program may fare better another time."""
+    crashed = experiment.verdict is Verdict.CRASH
+    died = crashed and _MACHINE.search(experiment.reason) is not None
+    return died or experiment.verdict is Verdict.TIMEOUT
+
+
+def _was_withdrawn(experiment: Experiment) -> bool:
+    """Whether it ended without a judgement: it says nothing about its program."""
+    judged = experiment.candidate is None or experiment.score is not None
+    return experiment.verdict is Verdict.INVALID and not judged

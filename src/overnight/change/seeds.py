@@ -1,0 +1,75 @@
+"""Chosen seeds: what scores well by one is a lucky draw, not a better program."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from overnight.arena.arena import Arena
+from overnight.repo.commit_message import one_line
+from overnight.repo.workspace import Workspace
+
+_SETS = re.compile(
+    r"""(?:
+        (?:\b|_)seed["']?\s*(?::\s*\w+\s*)?[=(:] | --seed\s |
+        \b(?:seed_everything|seed_from_u64|srand|prngkey|random\.key|default_rng|pcg64)\( |
+        \brandom_?state["']?\s*[=(:] | \b(?-i:Random)\(
+    )\s*\(?-?\d""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""An assignment, an argument, a call, a key or an option, with a number."""
+_DRAWS = re.compile(
+    r"\b(?:(?:from|import)\s+random\b|random\.\w+\(|rand\w*(?:\(|::)|shuffle\(|\w*seed\w*\()",
+    re.IGNORECASE,
+)
+"""Randomness in use, its seed set by another name or elsewhere."""
+_WORDS = "seed|rand|shuffle|prngkey|default_rng|pcg64"
+"""What every line has that one of the two can find; for git."""
+_COMMENT = re.compile(r"(^|\s)(#|//|--\s|%|;).*")
+GIVEN = "OVERNIGHT_SEED"
+SEED = "seed"
+"""The kind of event that tells by which place a campaign may be measured by one draw alone."""
+_MOST = 80  # characters of a line that is quoted
+
+
+def chosen_seed(diff: str) -> str | None:
+    """The line by which this patch sets a seed, or no longer reads the one that is given; None when
+    it does neither. A seed that was there before is none of its business."""
+    lines = [line for line in diff.splitlines() if not line.startswith(("+++", "---"))]
+    added = [line[1:].strip() for line in lines if line.startswith("+")]
+    removed = [line[1:].strip() for line in lines if line.startswith("-")]
+    for line in added:
+        if _SETS.search(_COMMENT.sub("", line)) and line not in removed:
+            return line
+    given = [line for line in removed if GIVEN in line]
+    return given[0] if given and not any(GIVEN in line for line in added) else None
+
+
+def seed_set_in(files: Mapping[str, str]) -> str | None:
+    """The first place in these files, path → text, that sets a seed: "train.py has `SEED = 7`";
+    None when none does."""
+    return _first(_SETS, files)
+
+
+def fixed_seed(arena: Arena, workspace: Workspace, commit: str) -> str | None:
+    """The same for the editable files of a commit, or else a place that draws at random; None when
+    there is neither, or when anything but prose reads the seed that is given. A program with such
+    a place whose repeats are equal is measured by one draw alone."""
+    for path in workspace.mentioning(commit, GIVEN):
+        text = (workspace.read(commit, path) or b"").decode(errors="replace")
+        if not path.endswith(".md") and any(
+            GIVEN in _COMMENT.sub("", line) for line in text.splitlines()
+        ):
+            return None
+    paths = filter(arena.is_editable, workspace.mentioning(commit, _WORDS))
+    blobs = {path: workspace.read(commit, path) or b"" for path in paths}
+    files = {path: blob.decode(errors="replace") for path, blob in blobs.items()}
+    return seed_set_in(files) or _first(_DRAWS, files)
+
+
+def _first(pattern: re.Pattern[str], files: Mapping[str, str]) -> str | None:
+    for path, text in files.items():
+        for line in text.splitlines():
+            if pattern.search(_COMMENT.sub("", line)):
+                return f"{path} has `{one_line(line.strip(), _MOST)}`"
+    return None

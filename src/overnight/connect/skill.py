@@ -1,0 +1,66 @@
+"""The Agent Skill: how to drive overnight, put where agent programs look for such folders."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from overnight.core.errors import UsageError
+
+NAME = "overnight"
+"""Of the skill and of its folder, which the format wants to be the same."""
+FILE = "SKILL.md"
+PLACES = (".claude/skills", ".agents/skills")
+"""Where programs look, below a project and below a home: Claude Code in the first; Codex, Gemini
+CLI and others in the second; opencode in both."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One place's file, and what became of it."""
+
+    file: Path
+    change: str
+    """"new", "as it was" or "replaced"."""
+
+
+def skill_text() -> str:
+    """The skill as this version of overnight has it."""
+    return (Path(__file__).parent / "skills" / NAME / FILE).read_text(encoding="utf-8")
+
+
+def install(folders: list[Path], replace: bool = False) -> list[Installed]:
+    """Write the skill into these folders of skills; one that is there already stays.
+
+    Raises UsageError, before anything is written, when one is there with another text and is not
+    to be replaced.
+    """
+    text = skill_text()
+    found = [(folder / NAME / FILE, _read(folder / NAME / FILE)) for folder in folders]
+    others = [str(file) for file, old in found if old not in (None, text)]
+    if others and not replace:
+        raise UsageError(
+            f"{', '.join(others)} has another text than this version's skill: somebody has changed "
+            "it, or it is older. Compare it with `overnight skill show`; --force replaces it"
+        )
+    return [_write(file, old, text) for file, old in found]
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}; move it away") from error
+
+
+def _write(file: Path, old: str | None, text: str) -> Installed:
+    if old == text:
+        return Installed(file, "as it was")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, file)
+    return Installed(file, "new" if old is None else "replaced")

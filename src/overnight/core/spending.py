@@ -1,0 +1,133 @@
+"""What proposals have used, by agent: in numbers and in words. What is unknown is told as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from overnight.core.experiment import Event, Experiment, Usage, Value
+from overnight.core.quantity import format_dollars, format_duration
+
+SPENT = "spent"
+"""The kind of the events that tell what a proposal used of which no experiment came."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one agent's proposals of a campaign have used together, or those of several."""
+
+    agent: str = ""
+    proposals: int = 0
+    """How often it was asked, whatever came of it."""
+    priced: int = 0
+    """Of those, how many have a cost that is known."""
+    dollars: float = 0.0
+    """What these cost, in US dollars."""
+    counted: int = 0
+    """Of the proposals, how many have tokens that are known."""
+    tokens: int = 0
+    """Read and written."""
+    thought: float = 0.0
+    """Wall seconds that the agent took."""
+
+    @classmethod
+    def of(cls, e: Experiment) -> Spent:
+        """What the proposal of one experiment used."""
+        return cls._one(e.agent, e.usage, e.thought)
+
+    @classmethod
+    def told(cls, event: Event) -> Spent:
+        """What the proposal used that an event of the kind SPENT tells of."""
+        usage, data = usage_of(event), event.data
+        return cls._one(str(data["agent"]), usage, _number(data.get("thought")))
+
+    @classmethod
+    def _one(cls, agent: str, usage: Usage, thought: float | None) -> Spent:
+        known = [tokens for tokens in (usage.tokens_in, usage.tokens_out) if tokens is not None]
+        return cls(
+            agent,
+            proposals=1,
+            priced=int(usage.dollars is not None),
+            dollars=usage.dollars or 0.0,
+            counted=int(bool(known)),
+            tokens=sum(known),
+            thought=thought or 0.0,
+        )
+
+    @property
+    def unpriced(self) -> int:
+        """Proposals of unknown cost."""
+        return self.proposals - self.priced
+
+    @property
+    def uncounted(self) -> int:
+        """Proposals of which the tokens are unknown."""
+        return self.proposals - self.counted
+
+    @property
+    def free(self) -> bool:
+        """Whether all is known to have cost nothing."""
+        return not self.unpriced and not self.dollars
+
+    @property
+    def words(self) -> str:
+        """`$3.20 and 12 proposals of unknown cost, at least 40,100 tokens, 12 min 03 s`."""
+        cost = [format_dollars(self.dollars)] if self.priced else []
+        if self.unpriced:
+            many = f"{self.unpriced:,} proposal{'s' * (self.unpriced > 1)} of "
+            cost.append(f"{many * (self.proposals > 1)}unknown cost")
+        words = [" and ".join(cost)] if cost else []
+        if self.tokens:
+            words.append(f"{'at least ' * bool(self.uncounted)}{self.tokens:,} tokens")
+        return ", ".join([*words, format_duration(self.thought)])
+
+    def document(self) -> dict[str, object]:
+        """What `--json` has of it. Null is what is unknown of every proposal."""
+        return {
+            "proposals": self.proposals,
+            "cost": self.dollars if self.priced else None,
+            "unknown_cost": self.unpriced,
+            "tokens": self.tokens if self.counted else None,
+            "unknown_tokens": self.uncounted,
+            "thought": self.thought,
+        }
+
+
+def event_data(e: Experiment, usage: Usage, thought: float | None) -> dict[str, Value | None]:
+    """What an event of the kind SPENT holds: `usage` and `thought` seconds, where they are unknown
+    what was recorded of them with the experiment."""
+    usage = e.usage if usage == Usage() else usage
+    thought = e.thought if thought is None else thought
+    return {"n": e.n, "agent": e.agent, "thought": thought, **vars(usage)}
+
+
+def usage_of(event: Event) -> Usage:
+    """What it says of tokens and dollars."""
+    known = {key: _number(event.data.get(key)) for key in vars(Usage())}
+    dollars = known.pop("dollars")
+    read, cached, written = (None if n is None else int(n) for n in known.values())
+    return Usage(read, cached, written, dollars)
+
+
+def _number(value: Value | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def by_agent(accounts: Iterable[Spent]) -> list[Spent]:
+    """One account of each agent, by name."""
+    found: dict[str, list[Spent]] = {}
+    for one in accounts:
+        found.setdefault(one.agent, []).append(one)
+    return [replace(together(found[name]), agent=name) for name in sorted(found)]
+
+
+def together(accounts: Sequence[Spent]) -> Spent:
+    """What all of them have used."""
+    return Spent(
+        proposals=sum(one.proposals for one in accounts),
+        priced=sum(one.priced for one in accounts),
+        dollars=sum(one.dollars for one in accounts),
+        counted=sum(one.counted for one in accounts),
+        tokens=sum(one.tokens for one in accounts),
+        thought=sum(one.thought for one in accounts),
+    )

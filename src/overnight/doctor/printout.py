@@ -1,0 +1,107 @@
+"""What the doctor found, whole: run, printed, as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from overnight.arena.arena import Arena
+from overnight.campaign.opening import base_arena
+from overnight.doctor.attack import attacks
+from overnight.doctor.doctor import Doctor, Row, sandboxes
+from overnight.doctor.readiness import Trait, readiness
+from overnight.measure.reach import unhidden
+from overnight.repo.workspace import Workspace
+
+_COLOURS = {
+    "blocked": "green", "allowed": "yellow", "untried": "yellow", "through": "bold red",
+    "good": "green", "fair": "yellow", "poor": "bold red",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Every attack in every sandbox, and the five traits."""
+
+    rows: Sequence[Row]
+    traits: Sequence[Trait]
+    warnings: Sequence[str]
+
+    @property
+    def open(self) -> list[Row]:
+        """What must be closed, or tried again, before the night."""
+        return [row for row in self.rows if row.verdict in ("through", "untried")]
+
+    def document(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "attacks": [asdict(row) for row in self.rows],
+            "traits": [asdict(trait) for trait in self.traits],
+            "warnings": list(self.warnings),
+            "through": sum(row.verdict == "through" for row in self.rows),
+            "untried": sum(row.verdict == "untried" for row in self.rows),
+        }
+
+
+def examine(root: Path, progress: Console | None) -> Examination:
+    """Examine the arena in this folder; `progress` is told what is under way."""
+    arena = Arena.load(root)
+    workspace = Workspace.open(arena.root, arena.state)
+    base = workspace.head()
+    arena = base_arena(arena, workspace, base)
+    with Doctor(arena, workspace) as doctor:
+        doctor.prepare()
+        found = [*workspace.warnings, *workspace.left_out(base), *unhidden(arena)]
+        warnings = _say(found, progress)
+        rows = []
+        names = [arena.run.sandbox] if arena.run.sandbox else sandboxes()
+        for sandbox in names:
+            for attack in attacks(arena):
+                if progress:
+                    progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
+                rows.append(doctor.examine(attack, sandbox))
+        if progress:
+            progress.print("measuring the arena as it is …", style="dim")
+        traits = readiness(doctor, names[0], rows)
+        said = _say(arena.uncharged([doctor.baseline(names[0], 0)]), progress)
+        return Examination(rows, traits, [*warnings, *said])
+
+
+def _say(warnings: list[str], progress: Console | None) -> list[str]:
+    for warning in warnings:
+        if progress:
+            progress.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
+    return warnings
+
+
+def print_examination(examination: Examination, out: Console) -> None:
+    """A row an attack, then the traits, then what to do."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("sandbox", "attack", "verdict", "what happened"):
+        table.add_column(name, overflow="fold")
+    for row in examination.rows:
+        colour = _COLOURS[row.verdict]
+        table.add_row(row.sandbox, row.attack, f"[{colour}]{row.verdict}[/]", escape(row.happened))
+    out.print(table)
+    out.print()
+    traits = Table(box=None, pad_edge=False, show_header=False)
+    for trait in examination.traits:
+        colour = _COLOURS[trait.grade]
+        traits.add_row(trait.name, f"[{colour}]{trait.grade}[/]", escape(trait.found))
+    out.print(traits)
+    out.print()
+    for close, rows in groupby(sorted(examination.open, key=_close), key=_close):
+        names = dict.fromkeys(f"{row.attack} ({row.sandbox})" for row in rows)
+        out.print(f"{', '.join(names)}: {close}", style="red", markup=False)
+    if not examination.open:
+        out.print("Nothing got through.", style="green")
+
+
+def _close(row: Row) -> str:
+    return row.close

@@ -1,0 +1,75 @@
+"""One proposal by an agent in a small arena of its own: does it work, unattended and confined?"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from overnight.agents.base import Agent
+from overnight.campaign.loop import Campaign
+from overnight.core.errors import AgentError
+from overnight.core.experiment import Experiment
+from overnight.core.text import tail
+from overnight.repo.user_repository import create_repository
+
+ARENA = """name = "rehearsal"
+editable = ["answer.py"]
+
+[metric]
+name = "answer"
+direction = "maximize"
+
+[run]
+command = "python3 answer.py"
+budget = "60s"
+
+[judge]
+rule = "greedy"
+"""
+_PROGRAM = """# Strategy
+
+This is a rehearsal. Set X in answer.py to 2, and change nothing else.
+"""
+_ANSWER = 'X = 1  # 1..2\nprint(f"answer: {X}")\n'
+_LINES, _CHARACTERS = 10, 300
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What came of it."""
+
+    experiment: Experiment | None
+    """The proposal, if there was one."""
+    words: str
+    """Why there was none, in a sentence; empty when an editable file was changed."""
+    transcript: str = ""
+    """The last of what the agent printed, where it failed."""
+
+
+def rehearse(agent: Agent) -> Rehearsal:
+    """Ask once. Uses the agent's model, for one change of one line."""
+    folder = Path(tempfile.mkdtemp(prefix="overnight-rehearsal-"))
+    try:
+        for name, text in (("arena.toml", ARENA), ("program.md", _PROGRAM), ("answer.py", _ANSWER)):
+            (folder / name).write_text(text)
+        create_repository(folder)
+        return _asked(agent, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _asked(agent: Agent, folder: Path) -> Rehearsal:
+    experiment: Experiment | None = None
+    with Campaign.open(folder, "rehearsal") as campaign:
+        try:
+            experiment = campaign.try_(agent)
+            words = "it has nothing to propose" if experiment is None else experiment.reason
+        except AgentError as error:
+            words = str(error)
+    if experiment and experiment.candidate:
+        return Rehearsal(experiment, "")
+    log = folder / ".overnight" / "logs" / "rehearsal" / "1" / "agent.log"
+    lines = (line[:_CHARACTERS] for line in tail(log, _LINES).splitlines())
+    return Rehearsal(experiment, words, "\n".join(lines))

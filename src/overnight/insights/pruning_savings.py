@@ -1,0 +1,87 @@
+"""What ending lost runs early has saved, and what it cost by the account of the controls.
+
+Totals, one event for every prune: whoever looks at a long campaign reads the newest alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from overnight.core.experiment import Event, Experiment, Measurement, Outcome
+from overnight.core.quantity import format_duration
+from overnight.record.ledger import Ledger
+
+_PRUNE = "prune"
+_WON = ("keep", "provisional")
+"""The verdicts of a control that say: ending it would have cost a win."""
+
+
+@dataclass(frozen=True)
+class Savings:
+    """What pruning has done in a campaign so far."""
+
+    prunes: int = 0
+    """Runs that were ended early."""
+    controls: int = 0
+    """Runs that would have been, and were let through."""
+    seconds_saved: float = 0.0
+    """Wall seconds of the runs that were ended, measured by what the incumbent's run took."""
+    wins_lost: int = 0
+    """Controls that won after all."""
+
+    @property
+    def words(self) -> str:
+        """In a line; empty when there is nothing to tell."""
+        if not self.prunes and not self.controls:
+            return ""
+        runs = f"{self.prunes:,} run{'' if self.prunes == 1 else 's'} ended early"
+        saved = f"{format_duration(self.seconds_saved)} saved"
+        controls = f"{self.controls:,} control{'' if self.controls == 1 else 's'}"
+        return f"{runs}, {saved}; wins lost: {self.wins_lost} of {controls}"
+
+    @classmethod
+    def of(cls, event: Event | None) -> Savings:
+        """The totals that an event tells."""
+        if event is None:
+            return cls()
+        data = {name: float(event.data.get(name) or 0) for name in cls.__dataclass_fields__}
+        seconds = data.pop("seconds_saved")
+        return cls(**{name: int(number) for name, number in data.items()}, seconds_saved=seconds)
+
+
+def savings(ledger: Ledger, tag: str) -> Savings:
+    """What pruning has done in this campaign."""
+    return Savings.of(ledger.newest_event(tag, _PRUNE))
+
+
+def note_pruning(ledger: Ledger, tag: str, experiment: Experiment) -> None:
+    """Count an experiment that has just been closed, if its run was ended early or a control."""
+    first = next(iter(experiment.judged), None)
+    pruned = first is not None and first.outcome is Outcome.PRUNED
+    control = first is not None and "prune_control" in first.numbers
+    if first is None or not (pruned or control):
+        return
+    before = savings(ledger, tag)
+    now = Savings(
+        before.prunes + pruned,
+        before.controls + control,
+        before.seconds_saved + (_saved(ledger, tag, first) if pruned else 0.0),
+        before.wins_lost + (control and experiment.verdict in _WON),
+    )
+    ledger.add_event(tag, _PRUNE, n=experiment.n, **asdict(now))
+
+
+def recount_pruning(ledger: Ledger, tag: str) -> None:
+    """Count the newest experiment if its driver died between closing and counting it."""
+    noted = {event.data.get("n") for event in ledger.events(tag, _PRUNE)}
+    for experiment in ledger.experiments(tag, last=2):
+        if experiment.verdict is not None and experiment.n not in noted:
+            note_pruning(ledger, tag, experiment)
+
+
+def _saved(ledger: Ledger, tag: str, pruned: Measurement) -> float:
+    best = ledger.incumbent(tag)
+    judged = best.judged if best else ()
+    whole = [m.stage_seconds.get("run", 0.0) for m in judged if m.score is not None]
+    return max(median(whole) - pruned.stage_seconds["run"], 0.0) if whole else 0.0

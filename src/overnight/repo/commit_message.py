@@ -1,0 +1,69 @@
+"""The commit messages of candidates. What an agent wrote is untrusted text: bounded and cleaned."""
+
+from __future__ import annotations
+
+import re
+
+from overnight.arena.settings import Metric
+from overnight.core.experiment import Experiment, Idea
+
+_ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*"
+"""Whole sequences that a terminal obeys: what is left of one without its ESC is litter."""
+_CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+_NAMED = 3
+"""Files that a change in words names."""
+_MOST_OF_A_LINE = 80
+_UNPRINTABLE = re.compile(f"(?:{_ESCAPES}|{_CONTROLS})+")
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """The text without control characters or line breaks, at most `most` characters long."""
+    line = " ".join(_UNPRINTABLE.sub(" ", text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def change_in_words(diff: str) -> str:
+    """A patch in one line: `train.py: LR = 0.1 → LR = 0.2`, or how many lines of which files."""
+    files: dict[str, list[str]] = {}
+    changed: list[str] = []
+    for line in diff.splitlines():
+        if line.startswith("diff --git "):
+            changed = files.setdefault(line.rpartition(" b/")[2], [])
+        elif line.startswith(("+", "-")) and not line.startswith(("+++ ", "--- ")):
+            changed.append(line)
+    lines = [line for changed in files.values() for line in changed]
+    name = ", ".join([*files][:_NAMED]) + (
+        f" and {len(files) - _NAMED} more" * (len(files) > _NAMED)
+    )
+    if [line[0] for line in lines] == ["-", "+"]:
+        old, new = (one_line(line[1:], _MOST_OF_A_LINE) for line in lines)
+        return f"{name}: {old} → {new}"
+    added = sum(line[0] == "+" for line in lines)
+    return f"{name}: {added} lines added, {len(lines) - added} removed"
+
+
+def candidate_message(tag: str, n: int, idea: Idea) -> str:
+    """The message of a candidate that has not been measured yet."""
+    return _message(idea.title, idea.hypothesis, {"Experiment": f"{tag}/{n}"})
+
+
+def kept_message(tag: str, kept: Experiment, metric: Metric) -> str:
+    """The message of a keep: the metric, the gain and the hypothesis as git trailers."""
+    trailers = {
+        "Experiment": f"{tag}/{kept.n}",
+        "Metric": one_line(f"{metric.name} {kept.score:.6g} {metric.unit}"),
+        "Gain": None if kept.claim is None else f"{kept.claim:.6g}",
+        "Confirmed-With": f"{tag}/{kept.within}" if kept.is_member else None,
+        "Simpler": "yes" if kept.simpler else None,
+        "Agent": one_line(kept.agent),
+        "Hypothesis": one_line(kept.hypothesis, 1000),
+    }
+    return _message(kept.description, "", {k: v for k, v in trailers.items() if v})
+
+
+def _message(title: str, body: str, trailers: dict[str, str]) -> str:
+    lines = [one_line(title) or "a change without a title"]
+    if body:
+        lines += ["", one_line(body, 2000)]
+    lines += ["", *(f"Overnight-{key}: {value}" for key, value in trailers.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,117 @@
+"""The git program, run so that nobody's hooks, filters or configuration act on a candidate."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from overnight.core.errors import WorkspaceError
+
+OLDEST = (2, 34)
+_QUIET = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "LC_ALL": "C",
+    "GIT_AUTHOR_NAME": "overnight",
+    "GIT_AUTHOR_EMAIL": "overnight@localhost",
+    "GIT_COMMITTER_NAME": "overnight",
+    "GIT_COMMITTER_EMAIL": "overnight@localhost",
+}
+_NO_PROGRAMS = ("-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false")
+
+
+def person_environment() -> dict[str, str]:
+    """The environment in which git sees the person's own configuration, but no caller's GIT_*."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    return kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+
+
+def quiet_environment(**variables: str) -> dict[str, str]:
+    """The environment in which git sees nothing of anybody's configuration."""
+    # Without a home there are no ~/.config/git/attributes and ignore either, which git reads
+    # whatever GIT_CONFIG_GLOBAL says.
+    kept = {k: v for k, v in person_environment().items() if k not in ("HOME", "XDG_CONFIG_HOME")}
+    return kept | _QUIET | variables
+
+
+def git(
+    words: Sequence[str],
+    folder: Path,
+    env: Mapping[str, str],
+    data: bytes | None = None,
+    accepted: tuple[int, ...] = (0,),
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a folder. Raises WorkspaceError with git's last words when it fails."""
+    command = ["git", *_NO_PROGRAMS, *words]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=env,
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        missing = "git" if folder.exists() else str(folder)
+        raise WorkspaceError(f"{missing} is not there; overnight needs git ≥ 2.34") from error
+    if done.returncode not in accepted:
+        raise WorkspaceError(failure(words, folder, done.stderr))
+    return done
+
+
+def failure(words: Sequence[str], folder: Path, stderr: bytes) -> str:
+    """What git tried, where, its own last words, and the next step where one is known."""
+    said = shown(stderr.strip())
+    if "dubious ownership" in said:
+        owned = re.search(r"repository at '(.*)'", said)
+        place = owned[1] if owned else folder
+        return (
+            f"{place} belongs to another user, and git refuses to work in it. If you trust it: "
+            f"git config --global --add safe.directory '{place}'"
+        )
+    hint = ""
+    if "No space left" in said:
+        hint = " The disk is full: free some space, then give the same command again."
+    elif re.search(r"[Rr]ead-only file system|[Pp]ermission", said):
+        hint = " The repository cannot be written: check its permissions."
+    return f"git {words[0]} failed in {folder}: {said or 'without a word'}.{hint}"
+
+
+def shown(name: str | bytes) -> str:
+    """A path or git's words as text that can be printed and stored, whatever its bytes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def version(folder: Path) -> tuple[int, ...]:
+    """git's version, such as (2, 39)."""
+    text = git(["version"], folder, quiet_environment()).stdout.decode()
+    numbers = next(word for word in text.split() if word[0].isdigit()).split(".")
+    return tuple(int(number) for number in numbers[:2])
+
+
+def apply_patch(folder: Path, patch: bytes) -> None:
+    """Apply a diff to a fresh checkout; `folder` is the arena's folder in it, and the diff's paths
+    are relative to it or to the repository's top. Raises WorkspaceError when it does not fit."""
+    words = ["apply", "--whitespace=nowarn", "-"]
+    try:
+        # In no repository, paths are relative to the folder; within one, others are left out
+        # without a word.
+        git(words, folder, quiet_environment(GIT_CEILING_DIRECTORIES=str(folder.parent)), patch)
+    except WorkspaceError as error:
+        tops = (above for above in folder.parents if (above / ".git").exists())
+        top = None if (folder / ".git").exists() else next(tops, None)
+        if top is None:
+            raise
+        try:
+            git(words, top, quiet_environment(), patch)
+        except WorkspaceError as again:
+            raise WorkspaceError(f"{error} {again}") from again

@@ -1,0 +1,64 @@
+"""The person's repository, looked at with the person's own configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from overnight.core.errors import WorkspaceError
+from overnight.repo.git import OLDEST, failure, git, person_environment, version
+
+
+def is_in_repository(folder: Path) -> bool:
+    """Whether the folder, which need not exist yet, lies in a git working tree."""
+    while not folder.exists():
+        folder = folder.parent
+    words = ["rev-parse", "--is-inside-work-tree"]
+    done = git(words, folder, person_environment(), accepted=(0, 128))
+    return done.stdout.strip() == b"true" or b"dubious" in done.stderr
+
+
+def locate(root: Path) -> tuple[Path, Path, str]:
+    """The top of the working tree around a folder, its git directory, the name of its hash.
+
+    Raises WorkspaceError for no repository, a bare one, one of another user; each with what to do.
+    """
+    if (have := version(root)) < OLDEST:
+        old, needed = (".".join(map(str, numbers)) for numbers in (have, OLDEST))
+        raise WorkspaceError(f"git {old} is too old: overnight needs {needed} or newer")
+    words = ["rev-parse", "--path-format=absolute", "--show-object-format"]
+    words += ["--show-toplevel", "--git-common-dir"]
+    done = git(words, root, person_environment(), accepted=(0, 128))
+    if done.returncode:
+        raise WorkspaceError(_no_working_tree(words, root, done.stderr))
+    hashing, *places = os.fsdecode(done.stdout).splitlines()
+    if len(places) != 2:
+        raise WorkspaceError(f"{root}: a folder's name holds a line break; rename it")
+    return Path(places[0]), Path(places[1]), hashing
+
+
+def create_repository(folder: Path) -> None:
+    """Make this folder a repository of its own with everything in it as the first commit."""
+    env = person_environment()
+    identity: list[str] = []
+    if not git(["config", "user.email"], folder.parent, env, accepted=(0, 1)).stdout.strip():
+        identity = ["-c", "user.name=overnight", "-c", "user.email=overnight@localhost"]
+    git(["init", "--quiet", "--initial-branch=main"], folder, env)
+    git(["add", "--all"], folder, env)
+    words = ["-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "An arena"]
+    git([*identity, *words], folder, env)
+
+
+def _no_working_tree(words: list[str], root: Path, stderr: bytes) -> str:
+    """Why there is no repository to work with, and what to do."""
+    if b"not a git repository" in stderr:
+        return (
+            f"{root} is in no git repository. Make it one: cd '{root}' && git init && "
+            "git add --all && git commit -m 'An arena'"
+        )
+    if b"must be run in a work tree" in stderr:
+        return (
+            f"{root} lies in a bare repository, which has no files to work with. "
+            f"Clone it (git clone '{root}' FOLDER) and run overnight in the clone"
+        )
+    return failure(words, root, stderr)

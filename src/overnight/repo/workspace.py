@@ -1,0 +1,395 @@
+"""Checkouts and candidates: every tree that overnight makes.
+
+Trees are made in a private git directory below the state folder, which has no hooks, no filters
+and none of the person's configuration; its objects go straight into the person's repository,
+where refs/overnight/… keep them reachable. Of the person's repository only refs under
+refs/overnight/ and the branch overnight/<tag> are ever written.
+
+What a checkout's own .git, .gitattributes or links say is never followed when a candidate is made
+from it. What an agent does outside its checkout is not this file's concern.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from overnight.core.errors import WorkspaceError
+from overnight.repo.acceptance import (
+    Candidate,
+    Predicate,
+    Search,
+    SearchAt,
+    holds,
+    named,
+    newly,
+    nothing,
+    refusals,
+    unreadable,
+)
+from overnight.repo.git import failure, git, person_environment, shown
+from overnight.repo.private_git import PrivateDirectory
+from overnight.repo.refs import Refs
+from overnight.repo.user_repository import locate
+
+_GITLINK = "160000"
+
+
+class Stale(WorkspaceError):
+    """A change does not fit onto a commit any more; `words` are what git says of it."""
+
+    def __init__(self, onto: str, words: str) -> None:
+        super().__init__(f"the change conflicts with commit {onto[:10]}: {words}")
+        self.words = words
+
+
+class Workspace:
+    """The repository around an arena. Safe to use from several threads."""
+
+    def __init__(self, root: Path, state: Path, top: Path, common: Path, hashing: str) -> None:
+        self.root = root
+        self.top = top
+        self.prefix = "" if root == top else root.relative_to(top).as_posix() + "/"
+        self.warnings: tuple[str, ...] = ()
+        """What the person should know of this repository."""
+        self.refs = Refs(top, hashing)
+        self._state = state
+        self._common = common
+        self._hashing = hashing
+        self._git = PrivateDirectory(state, common, hashing)
+        self._trees: dict[str, str] = {}
+
+    @classmethod
+    def open(cls, root: Path, state: Path) -> Workspace:
+        """The repository around the arena at `root`; a detached HEAD is fine.
+
+        Raises WorkspaceError for no repository, a bare one, one of another user, one without a
+        commit, one that cannot be written; each with what to do.
+        """
+        root = root.resolve()
+        top, common, hashing = locate(root)
+        workspace = cls(root, state.resolve(), top, common, hashing)
+        workspace.warnings = tuple(workspace._oddities(workspace.head()))
+        return workspace
+
+    # -- reading
+
+    def head(self) -> str:
+        """The commit that is checked out. Raises WorkspaceError on an unborn branch."""
+        words = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]
+        done = git(words, self.root, person_environment(), accepted=(0, 1, 128))
+        if done.returncode:
+            raise WorkspaceError(
+                f"the repository at {self.top} has no commit yet; a campaign starts from one: "
+                "git add --all && git commit -m 'An arena'"
+            )
+        return done.stdout.decode().strip()
+
+    def uncommitted(self, wanted: Predicate) -> list[str]:
+        """Paths of the arena whose working copy differs from HEAD, ignored ones left out.
+
+        Nothing is written and no filter runs: a file that a filter rewrites, and that was touched
+        since git last looked at it, counts as different.
+        """
+        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        words += ["--ignore-submodules=dirty", "--", "."]
+        output = git(words, self.root, self._person_without_filters()).stdout
+        mine = self._of_arena(wanted)
+        paths = dict.fromkeys(record[3:] for record in _records(output))
+        return [path.removeprefix(self.prefix) for path in paths if mine(path)]
+
+    def left_out(self, base: str) -> list[str]:
+        """A warning when the working copy has what this commit, the newest, has not."""
+        dirty = self.uncommitted(lambda path: True)
+        if not dirty:
+            return []
+        shown = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
+        return [
+            f"uncommitted changes ({shown}) are not in the baseline, which is commit {base[:10]}"
+        ]
+
+    def read(self, commit: str, path: str) -> bytes | None:
+        """A file of the arena in a commit; None when it is not there."""
+        return self._blob(f"{commit}:{self.prefix}{path}")
+
+    def files(self, commit: str, wanted: Predicate) -> dict[str, str]:
+        """Path → blob of the arena's files in a commit."""
+        mine = self._of_arena(wanted)
+        entries = self._entries(commit, self.prefix)
+        return {path.removeprefix(self.prefix): blob for path, _, blob in entries if mine(path)}
+
+    def mentioning(self, commit: str, pattern: str) -> list[str]:
+        """The arena's text files in a commit that have a match of this extended regular
+        expression, whatever its case."""
+        words = ["grep", "-lzIiE", "-e", pattern, commit, "--", self.prefix or "."]
+        found = _records(self._git.run(*words, accepted=(0, 1)).stdout)
+        return [name.removeprefix(f"{commit}:{self.prefix}") for name in found]
+
+    def diff(self, old: str, new: str) -> str:
+        """The difference of two commits as a patch that `git apply` takes; bytes of text that are
+        not UTF-8 are replaced."""
+        words = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", old, new]
+        return self._git.run(*words).stdout.decode(errors="replace")
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether `new` contains everything of `old`."""
+        words = ["merge-base", "--is-ancestor", old, new]
+        return self._git.run(*words, accepted=(0, 1)).returncode == 0
+
+    # -- checkouts and candidates
+
+    def checkout(self, commit: str, folder: Path, own_git: bool = False) -> Path:
+        """A commit's whole tree in a new folder; returns the arena's folder in it.
+
+        With `own_git` it also gets a git directory of its own: an agent may commit, stash or
+        configure there, and reaches nothing of the person's.
+        """
+        folder.mkdir(parents=True)
+        self._git.forget(folder)
+        self._git.run("read-tree", "--reset", "-u", commit, at=folder)
+        if own_git:
+            self._give_git(folder, commit)
+        else:
+            self._git.forget(folder)
+        (folder / self.prefix).mkdir(parents=True, exist_ok=True)
+        return folder / self.prefix
+
+    def commit(
+        self, parent: str, folder: Path, editable: Predicate, message: str, secret: Search = nothing
+    ) -> Candidate:
+        """The parent's tree plus the editable changes in a checkout of it made with `own_git`.
+
+        Refused are, at editable paths: links that are absolute or lead out of the arena, anything
+        behind a link, repositories, what is no regular file, cannot be read, holds a secret or is
+        larger than MOST_FILE_BYTES; and anywhere a FIFO, on which git would wait for ever.
+        """
+        if blocked := tuple(unreadable(folder)):
+            return Candidate(None, (), named(blocked))
+        mine = self._of_arena(editable)
+        changed = self._changes(folder)
+        taken = [path for path in changed if mine(path) or holds(folder, path, mine)]
+        others = sorted(set(changed).difference(taken))
+        dropped = named(os.path.relpath(path, self.prefix or ".") for path in others)
+        if refused := tuple(refusals(folder, self.prefix, taken, self._newly(parent, secret))):
+            return Candidate(None, dropped, named(refused))
+        try:
+            tree = self._tree_with(folder, taken)
+        except _Untakable as error:
+            return Candidate(None, dropped, (str(error),))
+        if tree == self._tree(parent):
+            return Candidate(None, dropped)
+        commit = self._commit(tree, parent, message)
+        self._trees = {parent: self._tree(parent), commit: tree}
+        return Candidate(commit, dropped)
+
+    def adopt(
+        self, caller: Path, folder: Path, parent: str, editable: Predicate, secret: Search = nothing
+    ) -> bool:
+        """Bring what differs from HEAD in the editable files of another checkout of this
+        repository (`caller`: the arena's folder there) into an `own_git` checkout of `parent`;
+        whether anything does.
+
+        Raises Stale when the two conflict, WorkspaceError when that is no such checkout.
+        """
+        theirs = Workspace.open(caller, self._state)
+        if theirs._common.resolve() != self._common.resolve() or theirs.prefix != self.prefix:
+            raise WorkspaceError(f"{caller} is no checkout of the repository at {self.top}")
+        paths = [self.prefix + path for path in theirs.uncommitted(editable)]
+        head = theirs.head()
+        if refused := list(refusals(theirs.top, self.prefix, paths, self._newly(head, secret))):
+            raise WorkspaceError("; ".join(refused))
+        self._git.forget(theirs.top)
+        self._git.run("read-tree", head, at=theirs.top)
+        tree = self._tree_with(theirs.top, paths)
+        if head != parent:
+            tree = self._carried_over(head, tree, parent, theirs.top)
+        self._git.forget(theirs.top)
+        top = _above(folder, self.prefix)
+        # The checkout's own index stays at the parent, so that `commit` sees what has changed.
+        aside = self._git.index(top).with_suffix(".aside")
+        shutil.copyfile(self._git.index(top), aside)
+        self._git.run("read-tree", "--reset", "-u", tree, at=top, index=aside)
+        aside.unlink()
+        return bool(paths)
+
+    def without(self, commit: str, change: str, before: str, place: Path) -> str:
+        """A commit like `commit`, on top of it, less what leads from `before` to `change`; `place`
+        lends room for a checkout. Raises Stale when what came later stands on that."""
+        try:
+            self.checkout(commit, place / "tree")
+            tree = self._carried_over(change, self._tree(before), commit, place / "tree")
+            return self._commit(tree, commit, f"without {change}\n")
+        finally:
+            self.remove(place)
+
+    def reword(self, commit: str, message: str, parent: str | None = None) -> str:
+        """The same tree under another message, on the same parent or this one; doing it again
+        gives the same commit."""
+        header = self._git.run("cat-file", "commit", commit).stdout.partition(b"\n\n")[0]
+        if parent is not None:
+            header = re.sub(rb"(?m)^parent .*$", b"parent " + parent.encode(), header, count=1)
+        return self._stored(header, message)
+
+    def remove(self, folder: Path) -> None:
+        """Delete a folder that `checkout` made, or a folder of such; links are never followed.
+
+        Raises WorkspaceError when that cannot be done.
+        """
+        for checkout in (folder, folder / "tree"):
+            self._git.forget(checkout)
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            _erase(folder)
+
+    # -- the private side
+
+    def _of_arena(self, wanted: Predicate) -> Predicate:
+        """The same question, asked of a path that is relative to the repository's top."""
+        prefix = self.prefix
+        return lambda path: path.startswith(prefix) and wanted(path[len(prefix) :])
+
+    def _person_without_filters(self) -> dict[str, str]:
+        env = person_environment()
+        words = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."]
+        keys = _records(git(words, self.root, env, accepted=(0, 1)).stdout)
+        for n, key in enumerate(keys):
+            env[f"GIT_CONFIG_KEY_{n}"] = key
+            env[f"GIT_CONFIG_VALUE_{n}"] = "false" if key.endswith(".required") else ""
+        return env | {"GIT_CONFIG_COUNT": str(len(keys))}
+
+    def _newly(self, parent: str, secret: Search) -> SearchAt:
+        return newly(secret, lambda path: self._blob(f"{parent}:{path}"))
+
+    def _changes(self, folder: Path) -> list[str]:
+        """What differs from the index in a checkout, relative to its top."""
+        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        # To look into a submodule would mean to run git in a repository that the agent may have
+        # planted there, configuration and all.
+        output = self._git.run(*words, "--ignore-submodules=all", at=folder).stdout
+        # The second column is the folder against the index; the first compares with a HEAD that
+        # the private directory does not have.
+        return [record[3:] for record in _records(output) if record[1] != " "]
+
+    def _tree_with(self, folder: Path, paths: Iterable[str]) -> str:
+        """The index of a checkout with these paths as they are in its folder, as a tree."""
+        names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        words = ["update-index", "--add", "--remove", "-z", "--stdin"]
+        done = self._git.run(*words, at=folder, data=names, accepted=(0, 128))
+        if done.returncode:
+            words_of_git = failure(words, folder, done.stderr)
+            if _OF_THE_MACHINE.search(words_of_git):
+                raise WorkspaceError(words_of_git)
+            raise _Untakable(words_of_git)
+        return self._git.run("write-tree", at=folder).stdout.decode().strip()
+
+    def _tree(self, commit: str) -> str:
+        if commit in self._trees:
+            return self._trees[commit]
+        return self._git.run("rev-parse", f"{commit}^{{tree}}").stdout.decode().strip()
+
+    def _commit(self, tree: str, parent: str, message: str) -> str:
+        stamp = f"overnight <overnight@localhost> {int(time.time())} {time.strftime('%z')}"
+        header = f"tree {tree}\nparent {parent}\nauthor {stamp}\ncommitter {stamp}"
+        return self._stored(header.encode(), message)
+
+    def _stored(self, header: bytes, message: str) -> str:
+        words = message.replace("\0", "").encode(errors="replace")
+        made = self._git.run(
+            "hash-object", "-t", "commit", "-w", "--stdin", data=header + b"\n\n" + words
+        )
+        return made.stdout.decode().strip()
+
+    def _carried_over(self, base: str, tree: str, onto: str, folder: Path) -> str:
+        """The tree of `onto` with what leads from `base` to `tree`; the folder lends its index."""
+        change = self._git.run("diff", "--binary", "--full-index", "--no-renames", base, tree)
+        self._git.run("read-tree", onto, at=folder)
+        words = ["apply", "--cached", "--3way", "-"]
+        done = self._git.run(*words, at=folder, data=change.stdout, accepted=(0, 1, 128))
+        if done.returncode and change.stdout:  # an empty change is no valid patch, says git
+            raise Stale(onto, shown(done.stderr.strip()))
+        return self._git.run("write-tree", at=folder).stdout.decode().strip()
+
+    def _give_git(self, folder: Path, commit: str) -> None:
+        """A self-contained .git: written by hand, since `git init` would cost a process."""
+        own = folder / ".git"
+        (own / "objects" / "info").mkdir(parents=True)
+        (own / "refs").mkdir()
+        alternates = own / "objects" / "info" / "alternates"
+        alternates.write_bytes(os.fsencode(self._git.objects) + b"\n")
+        (own / "HEAD").write_text(commit + "\n")
+        sha256 = self._hashing == "sha256"
+        config = f"[core]\n\trepositoryformatversion = {int(sha256)}\n\tbare = false\n"
+        config += "[user]\n\tname = agent\n\temail = agent@localhost\n"
+        if sha256:
+            config += "[extensions]\n\tobjectFormat = sha256\n"
+        (own / "config").write_text(config)
+        shutil.copyfile(self._git.index(folder), own / "index")
+        if (self._common / "shallow").exists():
+            shutil.copyfile(self._common / "shallow", own / "shallow")
+
+    def _blob(self, name: str) -> bytes | None:
+        words = ["cat-file", "blob", name]
+        done = self._git.run(*words, accepted=(0, 128))
+        if done.returncode == 0:
+            return done.stdout
+        if b"does not exist in" in done.stderr or b"exists on disk, but not in" in done.stderr:
+            return None
+        raise WorkspaceError(failure(words, self.top, done.stderr))
+
+    def _entries(self, commit: str, *places: str) -> Iterator[tuple[str, str, str]]:
+        """Path, mode and object of what lies at or below these paths, relative to the top."""
+        words = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, places)]
+        for record in _records(self._git.run(*words).stdout):
+            about, _, path = record.partition("\t")
+            mode, _, blob = about.split(" ")
+            yield path, mode, blob
+
+    def _oddities(self, commit: str) -> Iterator[str]:
+        """What checkouts of this repository will lack, a sentence each."""
+        above = [f"{place}/.gitattributes" for place in PurePosixPath(self.prefix).parents]
+        wanted = [place.removeprefix("./") for place in above] if self.prefix else []
+        for path, mode, _ in self._entries(commit, self.prefix, *wanted):
+            if mode == _GITLINK:
+                yield f"{shown(path)} is a submodule: its folder is empty in every checkout"
+            elif path.split("/")[-1] == ".gitattributes":
+                text = (self._blob(f"{commit}:{path}") or b"").decode(errors="replace")
+                for name in sorted(set(re.findall(r"\sfilter=(\S+)", text))):
+                    kind = "pointers in place of" if name == "lfs" else "as git stores them,"
+                    yield (
+                        f"{shown(path)} has filter={name}: no filter runs for candidates, so that "
+                        f"checkouts hold {kind} the files"
+                    )
+
+
+_OF_THE_MACHINE = re.compile(r"No space left|[Rr]ead-only file|[Pp]ermission|Input/output|lock'")
+
+
+class _Untakable(WorkspaceError):
+    """git will not take a path as it is: the candidate's fault, not the machine's."""
+
+
+def _records(output: bytes) -> list[str]:
+    return [os.fsdecode(record) for record in output.split(b"\0") if record]
+
+
+def _above(folder: Path, prefix: str) -> Path:
+    return folder.parents[prefix.count("/") - 1] if prefix else folder
+
+
+def _erase(folder: Path) -> None:
+    """Delete a folder, whatever its permissions and however deep it is."""
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        # Both programs stay below the folder, follow no link and know no deepest level.
+        for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+            done = subprocess.run([*words, "--", folder], capture_output=True, check=False)
+        if folder.exists():
+            said = done.stderr.decode(errors="replace").strip()
+            raise WorkspaceError(f"{folder} cannot be removed: {said}") from None

@@ -1,0 +1,1 @@
+"""Confines a process, one back end a file. It may import core and arena."""

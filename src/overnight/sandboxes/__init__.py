@@ -1,1 +1,0 @@
-"""How a process is confined, one back end a file."""

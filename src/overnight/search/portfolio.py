@@ -1,0 +1,267 @@
+"""Several agents in one campaign: whose turn it is, who rests, and what changes on a plateau.
+
+Turns go by fixed shares or, without them, by Thompson sampling over the verified gain per cost
+(Thompson, 1933): of each agent's newest experiments a Bayesian bootstrap (Rubin, 1981) draws a
+plausible rate, and the largest draw has the turn. Dollars and minutes both count as cost. An agent
+alone is a portfolio of one.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+
+from overnight.agents.base import Agent, caps_of
+from overnight.core.errors import AgentError, Trouble
+from overnight.core.experiment import UNLIMITED, Allowance, Experiment
+from overnight.core.spending import Spent
+from overnight.record.history import History
+
+DOLLARS_PER_HOUR = 2.0
+"""What an hour of the machine counts for beside the dollars of a model, unless it is said."""
+PLATEAU = 12
+"""Experiments without a win after which something changes, and again after as many more."""
+_NEWEST = 50
+"""Experiments of an agent that tell of its rate."""
+_IMAGINED = 2
+"""Imagined experiments with the mean of all, so that a new agent is tried."""
+_ROUNDS = 2
+"""Fixed shares are kept to among so many turns as the smallest needs to come this often."""
+_FIRST_REST, _LONGEST_REST = 30.0, 1800.0
+"""Seconds."""
+_MOST_FAILURES = 10
+"""Failures in a row after which an agent is not asked again."""
+_BOLD = (
+    "There was no win in the last {since} experiments. Small changes near the incumbent no longer "
+    "help: try something different in kind, or combine near misses."
+)
+_BACK = (
+    "There was no win in the last {since} experiments. Your working folder is not the incumbent "
+    "but an earlier one, experiment {n}: find another way on from there, to a better end."
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Who makes the next change, and from where."""
+
+    agent: Agent
+    start: Experiment | None = None
+    """The keep that the change is made to, instead of the newest; it must beat the newest."""
+    hint: str = ""
+    """What the brief says beside all else."""
+    switch: str = ""
+    """What is changed with this turn since the search is on a plateau, in words."""
+    allowance: Allowance = UNLIMITED
+    """What it may use at most."""
+    heard: Callable[[AgentError | None], None] = lambda error: None
+    """Is told how the proposal ended: None is a candidate."""
+
+
+class Out(StrEnum):
+    """Why an agent is not asked any more. Of several agents, the first of these counts."""
+
+    FAILED = "failed"
+    CAPPED = "capped"
+    """It has used up what it may use in a campaign, or too little is left."""
+    EXHAUSTED = "exhausted"
+    """It has nothing left to propose."""
+
+
+@dataclass
+class _Member:
+    agent: Agent
+    left: Allowance = UNLIMITED
+    """Of its own caps."""
+    failures: int = 0
+    """In a row."""
+    rests: int = 0
+    """In a row."""
+    until: float = 0.0
+    """On the monotonic clock: when it may be asked again."""
+    out: Out | None = None
+    words: str = ""
+    """Why it is out."""
+    told: bool = False
+    """Whether the person was."""
+
+    def end(self, out: Out, words: str) -> None:
+        self.out, self.words = out, words
+
+
+class Portfolio:
+    """Agents that take turns. It remembers who failed; what each is worth it reads from history."""
+
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        shares: Mapping[str, float] | None = None,
+        dollars_per_hour: float = DOLLARS_PER_HOUR,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`shares`: of the experiments, by the agents' names; whoever is left out has none."""
+        self.name = ", ".join(agent.name for agent in agents)
+        self._members = [_Member(agent) for agent in agents]
+        self._shares = shares or {}
+        self._price = dollars_per_hour / 3600
+        self._clock = clock
+
+    @property
+    def agents(self) -> Sequence[Agent]:
+        """Those that can be asked."""
+        return [member.agent for member in self._members if not member.out]
+
+    def mix(self, finished: Sequence[Experiment]) -> dict[str, float]:
+        """Name → about its share of the turns to come, 1 together: as it is fixed, or as it was
+        lately."""
+        names = [agent.name for agent in self.agents]
+        lately = Counter(e.agent for e in finished[-_NEWEST:])
+        taken = {name: self._shares.get(name, 0.0) for name in names}
+        if not any(taken.values()):
+            taken = {name: 1.0 + lately[name] for name in names}
+        return {name: turns / sum(taken.values()) for name, turns in taken.items()}
+
+    @property
+    def over(self) -> tuple[Out, str] | None:
+        """Why nobody can be asked any more, in words too; None while somebody can."""
+        why = {member.out for member in self._members if member.out}
+        if any(member.out is None for member in self._members):
+            return None
+        words = "; ".join(f"{m.agent.name} {m.words}" for m in self._members)
+        return next(out for out in Out if out in why), words
+
+    def gone(self) -> Iterator[str]:
+        """Who is not asked any more though there may be changes left to propose, a sentence each;
+        everyone is told of once."""
+        for member in self._members:
+            if member.out in (Out.FAILED, Out.CAPPED) and not member.told:
+                member.told = True
+                yield f"{member.agent.name} {member.words}"
+
+    def charge(self, accounts: Sequence[Spent]) -> None:
+        """Hold what each has used in the campaign against its own caps."""
+        used = {one.agent: one for one in accounts}
+        for member in self._members:
+            name, caps = member.agent.name, caps_of(member.agent)
+            member.left = caps.left(used.get(name, Spent(name)))
+            if member.out is None and (cap := caps.reached(member.left)):
+                member.end(Out.CAPPED, f"has used up its {cap} of this campaign")
+
+    @property
+    def rest(self) -> float:
+        """Seconds until somebody may be asked; 0 when somebody may be now."""
+        waiting = [member.until - self._clock() for member in self._members if not member.out]
+        return max(min(waiting, default=0.0), 0.0)
+
+    def turn(self, history: History) -> Turn:
+        """The next turn. Somebody must be there to be asked. The same history and the same
+        failures give the same turn."""
+        n = history.latest.n + 1
+        since = n - 1 - max(history.incumbent.n, 0)
+        ready = [m.agent for m in self._members if not m.out and m.until <= self._clock()]
+        agent = self._chosen(ready, history.finished, n)
+        if since < PLATEAU or not (len(ready) > 1 or _heeds_brief(agent)):
+            return self._plain(agent)
+        changed = self._changed(history, ready, agent, since)
+        return changed if since % PLATEAU == 0 else replace(changed, switch="")
+
+    def heard(self, agent: Agent, error: AgentError | None) -> None:
+        """How the proposal ended: None is a candidate."""
+        member = next(m for m in self._members if m.agent is agent)
+        if error is None:
+            member.failures = member.rests = 0
+            return
+        member.failures += 1
+        if error.trouble.passes:
+            pause = min(max(_FIRST_REST * 2**member.rests, error.wait), _LONGEST_REST)
+            member.rests, member.until = member.rests + 1, self._clock() + pause
+        elif error.trouble.stays:
+            member.end(Out.FAILED, f"needs a person ({error.trouble}): {error}")
+        elif error.trouble is Trouble.SPENT:
+            member.end(Out.CAPPED, f"has too little left for a proposal: {error}")
+        elif member.failures >= _MOST_FAILURES:
+            member.end(Out.FAILED, f"failed {member.failures} times in a row: {error}")
+
+    def finished(self, agent: Agent) -> None:
+        """It has nothing left to propose."""
+        member = next(m for m in self._members if m.agent is agent)
+        member.end(Out.EXHAUSTED, "has nothing left to propose")
+
+    # -- whose turn
+
+    def _chosen(self, ready: Sequence[Agent], finished: Sequence[Experiment], n: int) -> Agent:
+        if len(ready) == 1:
+            return ready[0]
+        if self._shares:
+            return self._furthest_behind(ready, finished)
+        rates = self._rates(ready, finished, random.Random(n))
+        return max(ready, key=lambda agent: rates[agent.name])
+
+    def _furthest_behind(self, ready: Sequence[Agent], finished: Sequence[Experiment]) -> Agent:
+        """Who is so in the newest turns alone: what went to others long ago is not made up for."""
+        shares = {agent.name: self._shares.get(agent.name, 0.0) for agent in ready}
+        least = min(filter(None, shares.values()), default=1.0)
+        window = round(_ROUNDS * sum(shares.values()) / least)
+        # The turn to come is the window's last.
+        before = max(window, 2) - 1
+        taken = Counter([e.agent for e in finished if e.agent in shares][-before:])
+        return max(ready, key=lambda agent: shares[agent.name] / (taken[agent.name] + 1))
+
+    def _rates(
+        self, ready: Sequence[Agent], finished: Sequence[Experiment], source: random.Random
+    ) -> dict[str, float]:
+        """A draw of each agent's verified gain per dollar."""
+        seen = {a.name: [self._worth(e) for e in finished if e.agent == a.name] for a in ready}
+        every = [pair for pairs in seen.values() for pair in pairs] or [(0.0, 1.0)]
+        gain = sum(pair[0] for pair in every) / len(every) or 1.0
+        known = [(gain, sum(pair[1] for pair in every) / len(every))] * _IMAGINED
+        return {name: _drawn([*pairs[-_NEWEST:], *known], source) for name, pairs in seen.items()}
+
+    def _worth(self, e: Experiment) -> tuple[float, float]:
+        """Verified gain, and cost in dollars."""
+        gain = max(e.claim or 0.0, 0.0) if e.kept else 0.0
+        return gain, (e.dollars or 0.0) + (e.seconds or 0.0) * self._price + 1e-9
+
+    # -- on a plateau
+
+    def _plain(self, agent: Agent) -> Turn:
+        left = next(m.left for m in self._members if m.agent is agent)
+        return Turn(agent, allowance=left, heard=partial(self.heard, agent))
+
+    def _changed(self, history: History, ready: Sequence[Agent], agent: Agent, since: int) -> Turn:
+        """Another agent, then a bolder brief, then an earlier keep to begin from, and again."""
+        step, plain = (since // PLATEAU - 1) % 3, self._plain(agent)
+        recent = [e.agent for e in history.finished[-PLATEAU:]]
+        earlier = [history.baseline, *history.keeps][:-1]
+        why = f"no win in {since} experiments"
+        if step == 0 and len(ready) > 1:
+            other = min(ready, key=lambda a: recent.count(a.name))
+            words = f"{why}: the turn goes to {other.name}, which had the fewest"
+            return replace(self._plain(other), switch=words)
+        if not _heeds_brief(agent):
+            return plain
+        if step == 2 and earlier and since % 2 == 0:
+            round_ = since // (3 * PLATEAU) - 1
+            start = earlier[-1 - round_ % len(earlier)]
+            words = f"{why}: every other change begins from experiment {start.n}"
+            hint = _BACK.format(since=since, n=start.n)
+            return replace(plain, start=start, hint=hint, switch=words)
+        words = f"{why}: the brief asks for something bolder"
+        return replace(plain, hint=_BOLD.format(since=since), switch=words)
+
+
+def _heeds_brief(agent: Agent) -> bool:
+    """Whether it reads what it is told, so that words can make it bolder."""
+    return bool(getattr(agent, "heeds_brief", False))
+
+
+def _drawn(pairs: Sequence[tuple[float, float]], source: random.Random) -> float:
+    """A Bayesian bootstrap of gain per cost: each experiment weighs a draw of Exp(1)."""
+    weights = [source.expovariate(1.0) for _ in pairs]
+    gained = sum(w * gain for w, (gain, _) in zip(weights, pairs, strict=True))
+    return gained / sum(w * cost for w, (_, cost) in zip(weights, pairs, strict=True))

@@ -1,0 +1,1 @@
+"""Ready arenas, a folder each, and what copies them. It may import agents and lower rooms."""

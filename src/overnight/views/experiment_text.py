@@ -1,0 +1,252 @@
+"""What a person reads in a terminal of single experiments: lines, tables, everything about one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.console import Group, OverflowMethod
+from rich.table import Table
+from rich.text import Text
+
+from overnight.arena.arena import Arena
+from overnight.arena.settings import Metric
+from overnight.campaign.ablation import Ablated, Weight
+from overnight.campaign.judge_input import charges_of
+from overnight.core.experiment import Experiment, Purpose, Verdict
+from overnight.core.quantity import format_count, format_dollars, format_duration
+from overnight.core.spending import Spent
+from overnight.insights.failures import FAILED
+from overnight.insights.track_record import TrackRecord, came_to, held
+from overnight.repo.commit_message import one_line
+
+if TYPE_CHECKING:  # each takes long to import
+    from overnight.agents.roster import Entry
+    from overnight.campaign.replay import Replay
+    from overnight.doctor.rehearsal import Rehearsal
+
+_COLOURS = {
+    Verdict.KEEP: "green",
+    Verdict.PROVISIONAL: "cyan",
+    Verdict.DISCARD: "bright_black",
+    None: "yellow",
+}
+_KINDS = {
+    Purpose.JUDGE: "measured",
+    Purpose.HOLDOUT: "holdout",
+    Purpose.REPLAY: "replay",
+    Purpose.ABLATION: "ablation",
+}
+
+_LEAST_NAME = 16
+"""Characters of an agent's name that a line has room for, or the table has fewer columns."""
+_GAP = 2
+"""Between columns."""
+
+
+def plain_line(e: Experiment, metric: Metric, why: bool = True) -> str:
+    """One experiment on one line: `#12 keep val_bpb 1.748 (+0.031) 21 s  DEPTH 4 → 2`; of a
+    failure also why, if that is wanted."""
+    score = f" {metric.name} {e.score:.6g}" if e.score is not None else ""
+    gain = f" ({e.claim:+.4g})" if e.claim is not None else ""
+    seconds = f" {format_duration(e.seconds)}" if e.seconds is not None else ""
+    return f"#{e.n} {e.verdict or 'under way'}{score}{gain}{seconds}  {_what(e, why)}"
+
+
+def _what(e: Experiment, why: bool = True) -> str:
+    """What was changed and, of a failure, why it failed."""
+    scoreless = e.verdict in FAILED or e.score is None
+    reason = f" — {one_line(e.reason, 120)}" if why and scoreless and e.reason else ""
+    caveats = f" ({', '.join(e.caveats)})" if e.caveats else ""
+    return one_line(e.description, 160) + caveats + reason
+
+
+def results_table(
+    experiments: Iterable[Experiment], metric: Metric, one_line_each: bool = False
+) -> Table:
+    """Experiments as a table, in the order given; long words are folded, or cut to one line."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", expand=one_line_each)
+    shown = list(experiments)
+    costs = ["cost"] if any(e.dollars for e in shown) else []
+    for name in ("n", "verdict", metric.name, "gain", "time", *costs):
+        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
+    overflow: OverflowMethod = "ellipsis" if one_line_each else "fold"
+    ratio = 1 if one_line_each else None
+    table.add_column("what", overflow=overflow, no_wrap=one_line_each, ratio=ratio)
+    for e in shown:
+        table.add_row(
+            str(e.n),
+            Text(e.verdict or "under way", style=_COLOURS.get(e.verdict, "red")),
+            "" if e.score is None else f"{e.score:.6g}",
+            "" if e.claim is None else f"{e.claim:+.4g}",
+            "" if e.seconds is None else format_duration(e.seconds),
+            *(_cost(e) for _ in costs),
+            Text(_what(e)),
+        )
+    return table
+
+
+def _cost(e: Experiment) -> str:
+    """Empty where nothing could cost anything."""
+    if e.dollars is None:
+        return "unknown" if e.n and e.verdict else ""
+    return format_dollars(e.dollars) if e.dollars else ""
+
+
+def experiment_text(e: Experiment, arena: Arena) -> Text:
+    """Everything about one experiment, for a person."""
+    text = Text()
+    text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
+    if e.hypothesis:
+        text.append(f"{one_line(e.hypothesis, 2000)}\n")
+    text.append(f"verdict    {e.verdict or 'under way'}\n")
+    for line in e.reason.splitlines()[:30]:
+        text.append(f"           {one_line(line, 400)}\n")
+    if e.score is not None:
+        text.append(f"score      {arena.metric.name} {e.score:.6g}")
+        text.append(f", gain {e.claim:+.6g}" if e.claim is not None else "")
+        text.append(f" [{e.interval[0]:+.4g}, {e.interval[1]:+.4g}]\n" if e.interval else "\n")
+    if e.expected is not None:
+        text.append(f"expected   {expectation_words(e)}\n")
+    if e.score is not None and (charges := charges_of(arena, e)):
+        words = ", ".join(f"{cost:.4g} for {name}" for name, cost in charges.items())
+        counts = arena.metric.orient(arena.metric.orient(e.score) - sum(charges.values()))
+        text.append(f"           counts as {counts:.6g}: soft constraints cost {words}\n")
+    if e.caveats:
+        text.append(f"           {', '.join(e.caveats)}\n", style="yellow")
+    text.append(f"agent      {one_line(e.agent)}\n")
+    if e.n and e.verdict and not (spent := Spent.of(e)).free:
+        text.append(f"spent      {spent.words}\n")
+    text.append(f"candidate  {e.candidate or 'none'}\nparent     {e.parent or 'none'}\n")
+    for m in e.measurements:
+        score = "" if m.score is None else f" {m.score:.6g}"
+        stages = "".join(f", {name} {format_duration(s)}" for name, s in m.stage_seconds.items())
+        kind = _KINDS[m.purpose]
+        text.append(f"{kind:<10} seed {m.seed}: {m.outcome}{score}{stages}\n")
+        for label, numbers in (("numbers", m.numbers), ("reported", m.reported)):
+            if numbers:
+                words = "  ".join(
+                    f"{one_line(name)} {value:.6g}" for name, value in numbers.items()
+                )
+                text.append(f"  {label:<9}{words}\n")
+        text.append(f"  logs     {arena.state / m.log}\n" if m.log else "")
+    if e.dropped:
+        text.append(f"dropped    {one_line(', '.join(e.dropped), 1000)}\n")
+    return text
+
+
+def expectation_words(e: Experiment) -> str:
+    """`+0.01, came to +0.004: did not hold`; without a result, what was expected alone."""
+    came, so = came_to(e), held(e)
+    if came is None or so is None:
+        return f"{e.expected:+.4g}"
+    what = f"came to {came:+.4g}" if e.gain is not None or e.foreseen is not None else "failed"
+    return f"{e.expected:+.4g}, {what}: {'held' if so else 'did not hold'}"
+
+
+def agents_page(records: Sequence[TrackRecord], metric: Metric, width: int) -> Group:
+    """What agents have achieved, and what it took; below, how their expectations held. Within
+    `width` characters: names are folded, and the last columns left out where there is no room."""
+    columns = {
+        "kept": [f"{r.kept:,} of {r.experiments:,} ({r.keep_rate:.0%})" for r in records],
+        f"gain\n({metric.unit})" if metric.unit else "gain": [
+            f"{r.gain:+.4g}" if r.kept > r.members else "" for r in records
+        ],
+        "tokens": [
+            _known("" if r.tokens is None else format_count(r.tokens), r.uncounted) for r in records
+        ],
+        "dollars": [
+            _known("" if r.dollars is None else f"{r.dollars:.2f}", r.unpriced) for r in records
+        ],
+        "minutes": ["" if r.thought is None else f"{r.thought / 60:.1f}" for r in records],
+    }
+    while columns and sum(map(_wide, columns.items())) + _LEAST_NAME + _GAP > width:
+        columns.popitem()
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("agent", overflow="fold")
+    for header in columns:
+        table.add_column(Text(header), justify="right", no_wrap=True)
+    for r, *cells in zip(records, *columns.values(), strict=True):
+        table.add_row(Text(one_line(r.agent)), *map(Text, cells))
+    expectations = [
+        Text(f" {one_line(r.agent)} expected: {r.calibration}") for r in records if r.calibration
+    ]
+    return Group(table, *expectations)
+
+
+def _wide(column: tuple[str, Sequence[str]]) -> int:
+    """Characters that a column takes, with the gap beside it."""
+    header, cells = column
+    return _GAP + max(cell_len(line) for cell in (header, *cells) for line in cell.split("\n"))
+
+
+def roster_lines(entries: Sequence[Entry]) -> Text:
+    """Who could be asked, and what is missing: a line each, so that commands can be copied."""
+    text = Text()
+    width = max(len(e.name) for e in entries)
+    for e in entries:
+        text.append(f"{one_line(e.name):<{width}}  ", style="bold")
+        text.append("ready      " if e.ready else "not ready  ", style="green" if e.ready else "")
+        text.append(f"{one_line(e.words)}\n")
+    text.right_crop(1)
+    return text
+
+
+def rehearsal_text(name: str, rehearsal: Rehearsal) -> str:
+    """Whether an agent works, with what it took."""
+    e, transcript = rehearsal.experiment, rehearsal.transcript
+    if rehearsal.words or e is None:
+        said = f"\nThe last that it printed:\n{transcript}" if transcript else ""
+        return f"{name} made no change: {rehearsal.words}{said}"
+    took = [format_duration(e.thought or 0.0)]
+    if tokens := (e.tokens_in or 0) + (e.tokens_out or 0):
+        cost = "dollars unknown" if e.dollars is None else f"${e.dollars:.4f}"
+        took += [f"{tokens:,} tokens", cost]
+    return f"{name} works: it changed the file as asked ({', '.join(took)})."
+
+
+def _known(sum_: str, unknown: int) -> str:
+    """`3.20`, `unknown`; `3.20` and below it `+ 12 unknown`, which would take much of a line."""
+    if not unknown:
+        return sum_
+    return f"{sum_}\n+ {unknown:,} unknown" if sum_ else "unknown"
+
+
+def replay_text(replay: Replay) -> Text:
+    """What judged a candidate, and what it has now."""
+    e, text = replay.experiment, Text()
+    text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
+    text.append(f"verdict     {e.verdict or 'under way'}, which stands\n")
+    for label, scores in (("before", e.scores), ("now", replay.scores)):
+        words = ", ".join(f"{score:.6g}" for score in scores)
+        text.append(f"{label:<11} {words or 'no score'}\n")
+    for m in replay.taken:
+        if m.score is None:
+            text.append(f"            seed {m.seed}: {m.outcome}: {one_line(m.detail)}\n")
+    if replay.mean is not None:
+        spread = "" if replay.spread is None else f", standard deviation {replay.spread:.3g}"
+        text.append(f"mean        {replay.metric.name} {replay.mean:.6g}{spread}\n")
+    if replay.difference is not None:
+        word = "better" if replay.difference > 0 else "worse" if replay.difference < 0 else "same"
+        text.append(f"difference  {replay.difference:+.6g} ({word})\n")
+    return text
+
+
+def ablated_line(found: Ablated) -> str:
+    """One win taken back, on one line."""
+    gain = "" if found.gain is None else f" ({found.gain:+.4g} with it)"
+    words = one_line(f"{found.description} — {found.words}", 240)
+    return f"#{found.n} {found.weight}{gain}  {words}"
+
+
+def removal_text(found: Sequence[Ablated], branch: str) -> Text:
+    """What could be taken out of the final program, and how."""
+    idle = [ablated for ablated in found if ablated.weight is Weight.NONE_SEEN]
+    if not idle:
+        return Text("Every win that could be taken back carries weight.\n")
+    text = Text(f"Without a visible loss: {', '.join(f'#{a.n}' for a in idle)}. To remove them:\n")
+    text.append(f"  git switch {branch}\n")
+    for ablated in reversed(idle):
+        text.append(f"  git revert {ablated.commit[:10]}\n")
+    return text.append("One at a time: two of them may stand in for each other.\n")

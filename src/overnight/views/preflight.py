@@ -1,0 +1,205 @@
+"""What a run is about to take and to cost, in a sentence, before it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from overnight.agents.base import Agent, caps_of, is_free, unreported
+from overnight.arena.arena import Arena
+from overnight.campaign.limits import Left, Limits, Stretch
+from overnight.core.experiment import Event, Experiment
+from overnight.core.quantity import format_dollars
+from overnight.core.spending import Spent
+from overnight.insights.wall_time import walls
+from overnight.measure.setup import needs_setup
+from overnight.record.ledger import Ledger
+from overnight.repo.commit_message import one_line
+from overnight.repo.workspace import Workspace
+from overnight.search.portfolio import Portfolio
+from overnight.views.forecast import MOMENT, NEWEST, Forecast, Rates, forecast
+
+_LOOKED_AT = 200
+"""The newest experiments of a campaign, among which each agent's are looked for."""
+_BASELINES = 3
+"""Measurements of the baseline that the rule `confirm` takes at least."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the ledger knows before the run."""
+
+    newest: Sequence[Experiment]
+    """Finished, oldest first."""
+    turns: Sequence[Event]
+    """Starts and stops."""
+    spent: Sequence[Spent]
+    left: Left
+    """What the limits leave: less than they say, where a run is taken up again."""
+    setup: bool
+    """Whether the arena's setup comes first."""
+
+    @classmethod
+    def read(
+        cls, arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, limits: Limits
+    ) -> Past:
+        """What is known of this campaign."""
+        found = [e for e in ledger.experiments(tag, last=_LOOKED_AT) if e.verdict is not None]
+        stretch, record = Stretch.ahead(ledger, tag), ledger.campaign(tag)
+        allowance = stretch.left(limits, ledger, tag)
+        left = stretch.rest(limits, found[-1].n if found else 0, allowance)
+        setup = record is not None and needs_setup(arena, workspace, record.base)
+        turns = ledger.events(tag, "start", "stop")
+        return cls(found, turns, ledger.spent(tag), left, setup)
+
+
+def preflight(arena: Arena, portfolio: Portfolio, limits: Limits, past: Past) -> str:
+    """`about 95 experiments for about $14 until --hours 8 ends it, at the rates of the last five`:
+    by the newest experiments of each agent, without any by what runs may take."""
+    agents, took = portfolio.agents, walls(past.newest, past.turns)
+    mine = {a.name: [e for e in past.newest if e.agent == a.name] for a in agents}
+    rates = {name: one for name, es in mine.items() if (one := Rates.of(es, took))}
+    if rates:
+        used = {one.agent: one for one in past.spent}
+        caps = {a.name: caps_of(a).left(used.get(a.name, Spent())) for a in agents}
+        found = forecast(rates, portfolio.mix(past.newest), past.left, caps)
+        words = [_expected(found, limits, rates), *_gone(found)]
+    else:
+        words = [_possible(arena, limits, past)]
+    words += _unknown(agents, rates, limits)
+    if past.setup and arena.setup:
+        words.append(f"first the setup, up to {_time(arena.setup.timeout)}")
+    return "; ".join(words)
+
+
+def _expected(found: Forecast, limits: Limits, rates: Mapping[str, Rates]) -> str:
+    """By what experiments took."""
+    uses, bound = found.uses, found.binds
+    if bound and uses["experiments"] < 1:
+        return f"hardly one experiment until {_flag(limits, bound)} ends it"
+    money = format_dollars(_rough(uses["dollars"])).removesuffix(".00") if uses["dollars"] else ""
+    many = max(one.known for one in rates.values())
+    last = {1: "one", NEWEST: "five"}.get(many, str(many))
+    by = f"at the rates of the last {last}{' of each' * (len(rates) > 1)}"
+    goals = _goals(limits)
+    if not bound:
+        each = _listed([_about(uses["experiments"]), *[money] * bool(money)])
+        return f"{each} an hour, until {_ends(goals)}, {by}"
+    number = round(uses["experiments"])
+    words = _experiments(number) if bound == "experiments" else _about(number)
+    words += f" in about {_time(uses['seconds'])}" * (bound != "seconds")
+    words += f" for about {money}" * bool(money and bound != "dollars")
+    return f"{'at most ' * bool(goals)}{words} until {_flag(limits, bound)} ends it, {by}"
+
+
+def _possible(arena: Arena, limits: Limits, past: Past) -> str:
+    """By what runs take, or may take: proposals, pairs and exams come on top."""
+    scored = [m for e in past.newest for m in e.judged if m.score is not None]
+    run, why = arena.run.budget, f"if runs take their whole {_time(arena.run.budget)}"
+    why += " of processor time" * (arena.run.clock == "cpu")
+    if scored:
+        run = max(fmean(sum(m.stage_seconds.values()) for m in scored), MOMENT)
+        why = f"for a run takes {_time(run)}"
+    first = 0.0 if past.newest else run * (_BASELINES if arena.judge.rule == "confirm" else 1)
+    left, goals = past.left, [*_goals(limits), *_flags(limits, "dollars", "tokens")]
+    fit = math.inf if left.seconds is None else (left.seconds - first) / run
+    if left.experiments is not None and left.experiments <= fit:
+        time = _time(first + left.experiments * run)
+        return f"{'at most ' * bool(goals)}{_experiments(left.experiments)}, at least {time} {why}"
+    if math.isinf(fit):
+        return f"at most {_about(3600 / run)} an hour {why}, until {_ends(goals)}"
+    number = f"at most {_about(round(fit))}" if fit >= 1 else "hardly one experiment"
+    return f"{number} until {_flag(limits, 'seconds')} ends it, {why}"
+
+
+def _gone(found: Forecast) -> Iterator[str]:
+    """Which agents are out before the others."""
+    for name, after in list(found.gone.items())[: -1 if found.binds == "agents" else None]:
+        when = f"after {_about(round(after))}" if after >= 1 else "already"
+        yield f"{one_line(name)} has used up its share of this campaign {when}"
+
+
+def _unknown(agents: Sequence[Agent], rates: Mapping[str, Rates], limits: Limits) -> Iterator[str]:
+    """What is not in it."""
+    paid = [agent for agent in agents if not is_free(agent)]
+    silent = [agent.name for agent in paid if _is_silent(agent, rates, "dollars")]
+    new = [agent.name for agent in paid if agent.name not in {*rates, *silent}]
+    if new:
+        named = f"{_who(new, 'take')} and {_verb(new, 'cost')}"
+        yield f"what {named if rates or silent else 'proposals cost'} is not known yet"
+    if silent:
+        what = "they cost" if len(silent) == len(paid) else _who(silent, "cost")
+        so = "".join(f", so {flag} does not count it" for flag in _flags(limits, "dollars"))
+        yield f"what {what} is unknown: {_who(silent, 'report')} no dollars{so}"
+    uncounted = [agent.name for agent in paid if _is_silent(agent, rates, "tokens")]
+    for flag in _flags(limits, "tokens") if uncounted else ():
+        yield f"{_who(uncounted, 'report')} no tokens, so {flag} does not count them"
+
+
+def _is_silent(agent: Agent, rates: Mapping[str, Rates], what: str) -> bool:
+    """Whether it has not reported its dollars or its tokens, or is known never to."""
+    seen = rates.get(agent.name)
+    return what in unreported(agent) if seen is None else getattr(seen, what) is None
+
+
+# -- words
+
+
+def _flag(limits: Limits, bound: str) -> str:
+    """What ends it, as it was said."""
+    if bound == "agents":
+        return "the agents' own share of this campaign"
+    name = {"seconds": "hours"}.get(bound, bound)
+    return f"--{name} {getattr(limits, name):.10g}"
+
+
+def _flags(limits: Limits, *names: str) -> list[str]:
+    return [_flag(limits, name) for name in names if getattr(limits, name) is not None]
+
+
+def _goals(limits: Limits) -> list[str]:
+    """What may end it at any time."""
+    return _flags(limits, "target", "plateau")
+
+
+def _ends(flags: Sequence[str]) -> str:
+    return f"{' or '.join(flags)} ends it" if flags else "you stop it"
+
+
+def _experiments(number: float) -> str:
+    words = f"{number:,.0f}" if number >= 10 else f"{number:g}"
+    return f"{words} experiment{'' if number == 1 else 's'}"
+
+
+def _about(number: float) -> str:
+    return f"about {_experiments(_rough(number))}"
+
+
+def _rough(value: float) -> float:
+    """With two digits."""
+    return round(value, 1 - math.floor(math.log10(value))) if value > 0 else 0.0
+
+
+def _time(seconds: float) -> str:
+    """`0.35 s`, `42 s`, `25 min`, `5.1 h`."""
+    if _rough(seconds) < 100:
+        return f"{_rough(seconds):g} s"
+    if _rough(seconds / 60) < 100:
+        return f"{_rough(seconds / 60):g} min"
+    return f"{_rough(seconds / 3600):,g} h"
+
+
+def _who(names: Sequence[str], verb: str) -> str:
+    """`codex reports`, `codex and aider report`."""
+    return f"{_listed([one_line(name) for name in names])} {_verb(names, verb)}"
+
+
+def _verb(names: Sequence[str], verb: str) -> str:
+    return verb + "s" * (len(names) == 1)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([*[", ".join(words[:-1])] * (len(words) > 1), words[-1]])

@@ -1,0 +1,287 @@
+"""report.md: what was gained, each win with its diff, what did not work, how to merge."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from overnight.arena.arena import Arena
+from overnight.core.experiment import Event, Experiment, Verdict
+from overnight.core.quantity import format_dollars, format_duration
+from overnight.core.spending import together
+from overnight.insights.failures import FAILED
+from overnight.insights.overfitting import OVERFITTED, Gap
+from overnight.record.ledger import Ledger
+from overnight.record.rows import PAGE
+from overnight.repo.commit_message import one_line
+from overnight.views.summary import Summary, counted, direction_words, summarize
+
+_MOST_DIFF_LINES = 80
+_MOST_WIDTH = 400
+_MOST_DIFFS = 30
+_MOST_ROWS = 15
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+Diff = Callable[[str, str], str]
+
+
+def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path) -> None:
+    """Write the morning report of a campaign, replaced atomically. `diff(old, new)` is a patch."""
+    summary = summarize(arena, ledger, tag)
+    parts = [
+        *_opening(summary),
+        *_wins(summary, diff),
+        *_simpler(summary, diff),
+        *_provisional(summary),
+        *(_exam(summary.holdout) if summary.holdout else ()),
+        *_lost(summary, ledger),
+        *_merging(summary),
+        *_cost(summary),
+        *_happened(ledger.events(tag, "warning", "trouble", "switch")),
+        *_judging(summary),
+    ]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _opening(summary: Summary) -> Iterator[str]:
+    yield f"# {_plain(summary.arena.name)}, campaign {_plain(summary.tag)}\n"
+    yield f"**{_plain(summary.gained)}** ({direction_words(summary.metric)}).\n"
+    if summary.self_reported:
+        yield "The scores are **self-reported**: no referee checked the candidates' own word.\n"
+    if summary.unconfined:
+        yield "Runs were **not confined**: nothing kept a candidate from its referee's files.\n"
+    if summary.stop_reason:
+        yield f"It stopped: {_plain(summary.stop_reason)}.\n"
+    yield "![Every experiment a dot, every win a step](progress.png)\n"
+
+
+def _wins(summary: Summary, diff: Diff) -> Iterator[str]:
+    yield "## Wins\n"
+    if not summary.wins:
+        yield "None.\n"
+        return
+    name = _plain(summary.metric.name)
+    yield f"| n | {name} | gain | 95 % | what | commit |\n|--:|--:|--:|---|---|---|"
+    for e in summary.wins:
+        commit, between = f"`{(e.candidate or '')[:10]}`", ""
+        if e.interval:
+            between = f"{_number(e.interval[0])} to {_number(e.interval[1])}"
+        what = _plain(e.description)
+        if members := summary.members_of(e):
+            what += f" (with {', '.join(f'#{member.n}' for member in members)})"
+        yield _row(e.n, _number(e.score), _number(e.claim), between, what, commit)
+    shown = sorted(summary.wins, key=lambda e: e.claim or 0.0)[-_MOST_DIFFS:]
+    if len(shown) < len(summary.wins):
+        yield f"\nBelow, the {_MOST_DIFFS} largest; any other: `overnight diff N`."
+    for e in sorted(shown, key=lambda e: e.n):
+        yield from _kept(e, diff)
+        if members := summary.members_of(e)[-_MOST_DIFFS:]:
+            yield (
+                "Confirmed together with it, none of them by itself; `overnight ablate` measures "
+                "what each is worth:\n"
+            )
+        for member in members:
+            yield from _kept(member, diff, why=False)
+
+
+def _kept(e: Experiment, diff: Diff, why: bool = True) -> Iterator[str]:
+    yield f"\n### #{e.n}: {_plain(e.description)}\n"
+    if e.hypothesis:
+        yield f"{_plain(e.hypothesis, 2000)}\n"
+    if why:
+        yield f"Kept: {_plain(e.reason, 1000)}.\n"
+    if e.parent and e.candidate:
+        yield f"{_fenced(diff(e.parent, e.candidate), e.n)}\n"
+
+
+def _simpler(summary: Summary, diff: Diff) -> Iterator[str]:
+    if not summary.simpler:
+        return
+    yield "## Simpler\n"
+    yield "Kept for less code with an equal score, within the margin; no gain is claimed.\n"
+    for e in summary.simpler[-_MOST_DIFFS:]:
+        yield from _kept(e, diff)
+
+
+def _provisional(summary: Summary) -> Iterator[str]:
+    if not summary.provisional:
+        return
+    yield "## Provisional\n"
+    yield "Promising, but **not confirmed**: on no branch, and not counted above.\n"
+    yield f"| n | {_plain(summary.metric.name)} | gain so far | what |\n|--:|--:|--:|---|"
+    for e in summary.provisional:
+        yield _row(e.n, _number(e.score), _number(e.gain), _plain(e.description))
+    yield ""
+
+
+def _exam(gap: Gap) -> Iterator[str]:
+    yield "## The final exam\n"
+    for words in _exam_words(gap):
+        yield f"{words}\n"
+    if not gap.sittings:
+        return
+    name = _plain(gap.metric.name)
+    yield f"| n | {name}, referee | {name}, exam | gain, referee | gain, exam | what |"
+    yield "|--:|--:|--:|--:|--:|---|"
+    for s in gap.sittings:
+        gains = (gap.gains_of(s) if s.experiment.n else None) or (None, None)
+        cells = map(_number, (s.judged, s.exam, *gains))
+        yield _row(s.experiment.n, *cells, _plain(s.experiment.description))
+    yield ""
+    if gap.gains:
+        yield "![Two curves: what the referee saw, and what the final exam saw](holdout.png)\n"
+
+
+def _exam_words(gap: Gap) -> Iterator[str]:
+    if gap.overfitted:
+        yield (
+            f"**Warning: {OVERFITTED}.** Less than half of the gain is there on data that it never "
+            "selected on. Believe the exam; before the next night give the referee more data, or "
+            "the judge a larger least gain."
+        )
+    if gap.gains and gap.newest:
+        referee, exam = map(_number, gap.gains)
+        error = "" if gap.error is None else f", with a standard error of {_number(gap.error)}"
+        yield (
+            f"Up to experiment {gap.newest.experiment.n} the referee saw a gain of {referee}, the "
+            f"final exam one of {exam}: a gap of {_number(gap.gap)}{error}."
+        )
+        if gap.error is None and gap.gap:
+            yield "Nothing was measured twice, so it is not known how much of the gap is luck."
+    if gap.waiting:
+        yield f"The incumbent, experiment {gap.incumbent}, has not sat it."
+    if gap.failed:
+        yield f"It gave no score for {', '.join(f'experiment {n}' for n in gap.failed)}."
+    yield (
+        f"Its scores have been read {counted(gap.read, 'time')} in this arena and reached no agent "
+        "and no decision. Whoever chooses by them spends them: then it needs other data."
+    )
+
+
+def _lost(summary: Summary, ledger: Ledger) -> Iterator[str]:
+    tag = summary.tag
+    discards = (e for e in _all_discards(ledger, tag) if e.gain is not None)
+    misses = heapq.nlargest(_MOST_ROWS, discards, key=lambda e: e.gain or 0.0)
+    failed = [e for v in FAILED for e in ledger.experiments(tag, last=_MOST_ROWS, verdict=v)]
+    failed = sorted(failed, key=lambda e: -e.n)[:_MOST_ROWS]
+    yield "## What did not work\n"
+    if not misses and not failed:
+        yield "Nothing.\n"
+        return
+    if misses:
+        yield "The nearest misses:\n"
+        yield f"| n | {_plain(summary.metric.name)} | gain | what | why |\n|--:|--:|--:|---|---|"
+        for e in misses:
+            words = _plain(e.description), _plain(e.reason)
+            yield _row(e.n, _number(e.score), _number(e.gain), *words)
+    if failed:
+        yield "\nThe newest failures:\n\n| n | verdict | what | why |\n|--:|---|---|---|"
+        for e in failed:
+            yield _row(e.n, e.verdict or "", _plain(e.description), _plain(e.reason))
+    yield "\nAll of them: `overnight log`.\n"
+
+
+def _all_discards(ledger: Ledger, tag: str) -> Iterator[Experiment]:
+    after = -1
+    while page := ledger.experiments(tag, after=after, first=PAGE, verdict=Verdict.DISCARD):
+        yield from page
+        after = page[-1].n
+
+
+def _merging(summary: Summary) -> Iterator[str]:
+    branch, base = summary.branch, summary.base[:10]
+    yield "## How to take it\n"
+    if not summary.keeps:
+        yield f"There is nothing to take: the branch `{branch}` is where it began.\n"
+        return
+    yield f"The branch `{branch}` holds what was kept, one commit each.\n"
+    yield f"```\ngit log {base}..{branch}\ngit diff {base} {branch}\ngit merge {branch}\n```\n"
+
+
+def _cost(summary: Summary) -> Iterator[str]:
+    """What proposals have used; nothing where no model had a part."""
+    if all(one.free for one in summary.spent):
+        return
+    yield "## What it cost\n"
+    yield f"{together(summary.spent).words} for proposals.\n"
+    yield "| agent | proposals | dollars | of unknown cost | tokens | time |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for one in summary.spent:
+        dollars = format_dollars(one.dollars) if one.priced else "unknown"
+        tokens = f"{'≥ ' * bool(one.uncounted)}{one.tokens:,}" if one.counted else "unknown"
+        time = format_duration(one.thought)
+        yield _row(_plain(one.agent), one.proposals, dollars, one.unpriced or "", tokens, time)
+    yield ""
+
+
+def _happened(events: Sequence[Event]) -> Iterator[str]:
+    """Which agents could not work, what was switched and why, and what the person was told."""
+    if not events:
+        return
+    yield "## What else happened\n"
+    if (earlier := len(events) - _MOST_ROWS) > 0:
+        yield f"The newest {_MOST_ROWS}; {counted(earlier, 'more event')} came before.\n"
+    yield "| when | what |\n|---|---|"
+    for event in events[-_MOST_ROWS:]:
+        at = event.at.astimezone().strftime("%b %d, %H:%M")
+        yield _row(at, _plain(str(event.data.get("words", ""))))
+    yield ""
+
+
+def _judging(summary: Summary) -> Iterator[str]:
+    arena = summary.arena
+    yield "## How it was judged\n"
+    yield f"- Rule `{arena.judge.rule}`, {arena.metric.direction} {_plain(arena.metric.name)}."
+    if arena.judge.rule == "confirm" and summary.noise.deterministic:
+        yield (
+            "- Repeats are equal to the last digit: one measurement decides, a win takes three. "
+            "Where the program itself fixes its seed, the luck of that seed counts as gain: let it "
+            "take `OVERNIGHT_SEED`."
+        )
+        yield f"- A run has {arena.budget_text}."
+    elif arena.judge.rule == "confirm":
+        yield (
+            "- A win was measured side by side with its incumbent, in turns, both with the same "
+            "fresh seed, until the difference was beyond chance: with identical candidates, at "
+            f"most {arena.judge.false_keep:.0%} of campaigns keep anything, however long they are. "
+            "Gains come from these pairs alone."
+        )
+        yield f"- A run has {arena.budget_text}."
+        if summary.noise_words:
+            yield f"- The noise: {summary.noise_words}."
+    else:
+        yield f"- A run has {arena.budget_text}; measurement k of every candidate uses seed k."
+    tried = counted(summary.experiments, "experiment")
+    yield f"- {tried} in {format_duration(summary.seconds)}: {summary.tally}."
+    if words := summary.pruning.words:
+        yield f"- {words}."
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _plain(text: str, most: int = 300) -> str:
+    """Untrusted words as plain text in Markdown, in a table and at a line's beginning too."""
+    escaped = re.sub(r"([\\`*\[\]<|~]|(?<!\w)_|_(?!\w))", r"\\\1", one_line(text, most))
+    return re.sub(r"^(\d*)([-+=#>.)])", r"\1\\\2", escaped)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _fenced(text: str, n: int) -> str:
+    """A diff as a code block that it cannot end by itself, cut when it is long."""
+    lines = [_UNPRINTABLE.sub("�", line)[:_MOST_WIDTH] for line in text.splitlines()]
+    shown = lines[:_MOST_DIFF_LINES]
+    if more := len(lines) - len(shown):
+        shown.append(f"… {counted(more, 'more line')}: overnight diff {n}")
+    longest = max((len(run) for line in shown for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}diff", *shown, fence])

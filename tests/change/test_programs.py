@@ -1,0 +1,214 @@
+"""The same program: what counts as one, and that it is not measured twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from overnight import Campaign, Experiment, Idea, Limits
+from overnight.agents.base import Workbench
+from overnight.agents.patches import PatchesAgent
+from overnight.agents.tuner.agent import Tuner
+from overnight.campaign.limits import StopKind
+from overnight.campaign.same_program import file_digest, program_digest
+from overnight.core.experiment import Closing, Verdict
+from toy import ARENA, git, make_toy, overnight, write_patches
+from writer import Writer, run, verdicts
+
+ALLOWED = ARENA + "\n[judge]\nsame_programs = true\n"
+
+SAME = {
+    "comments": ("a.py", "x = 1  # one\n", "# two\nx = 1\n"),
+    "layout": ("a.py", "f(a, b)\n\n\ny = [1, 2]\n", "f(\n    a,\n  b,\n)\ny = [\n1,2]"),
+    "numbers": ("a.py", "x = 1000\ny = 0.5\n", "x = 1_000\ny = .5\n"),
+    "docstrings": ("a.py", 'def f():\n    "old"\n    return 1\n', "def f(): return 1\n"),
+    "only a docstring": ("a.py", 'def f():\n    "old"\n', "def f(): pass\n"),
+    "shell": ("a.sh", "#!/bin/sh\nrun  a # b\n\n", "#!/bin/sh\nrun a\n# c\n"),
+    "C": ("a.cu", "f(a);  // b\n\ng();\n", "f( a );\ng();\n"),
+    "not Python": ("a.py", "X=$((1 + 1)) # a\n", "X=$((1 + 1))\n"),
+    "spacing": ("a.yaml", "a:  1\n\nb: 2\n", "a: 1 \nb: 2\n"),
+    "bytes": ("a.bin", b"\xff\x00\x01", b"\xff\x00\x01"),
+}
+OTHER = {
+    "a number": ("a.py", "x = 1\n", "x = 2\n"),
+    "an order": ("a.py", "x = 1\ny = 2\n", "y = 2\nx = 1\n"),
+    "a string": ("a.py", 'x = "# a"\n', 'x = "# b"\n'),
+    "a docstring that is read": ("a.py", '"a"\nprint(__doc__)\n', '"b"\nprint(__doc__)\n'),
+    "nesting": ("a.yaml", "a:\n  b: 1\n  c: 2\n", "a:\n  b: 1\nc: 2\n"),
+    "a heading of a prompt": ("prompt.md", "# Be brief\ngo\n", "# Be exact\ngo\n"),
+    "a heading in a string": ("a.yaml", "p: |\n  # Be brief\n", "p: |\n  # Be exact\n"),
+    "an include": ("a.c", "#include <a.h>\n", "#include <b.h>\n"),
+    "an address": ("a.js", 'f("http://a")\n', 'f("http://b")\n'),
+    "bytes": ("a.bin", b"\xff\x00\x01", b"\xff\x00\x02"),
+    "where it is": ("a.py", "if a:\n    b()\n    c()\n", "if a:\n    b()\nc()\n"),
+}
+HOSTILE = {
+    "deep": "-" * 100_000 + "1",
+    "brackets": "(" * 100_000,
+    "long sum": "1" + "+1" * 100_000,
+    "half a pair": "x = '\\ud800'\n",
+    "NUL": "x = 1\0\n",
+    "large": "x = 1\n" * 200_000,
+}
+
+
+def digests(case: tuple[str, str | bytes, str | bytes]) -> tuple[str, str]:
+    path, *texts = case
+    one, two = (text.encode() if isinstance(text, str) else text for text in texts)
+    return file_digest(path, one), file_digest(path, two)
+
+
+@pytest.mark.parametrize("case", SAME.values(), ids=list(SAME))
+def test_comments_and_layout_make_no_other_program(
+    case: tuple[str, str | bytes, str | bytes],
+) -> None:
+    one, two = digests(case)
+    assert one == two and len(one) == 16
+
+
+@pytest.mark.parametrize("case", OTHER.values(), ids=list(OTHER))
+def test_whatever_may_act_makes_another_program(case: tuple[str, str | bytes, str | bytes]) -> None:
+    one, two = digests(case)
+    assert one != two
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=list(HOSTILE))
+def test_no_text_of_a_candidate_is_too_much(text: str) -> None:
+    assert file_digest("a.py", text.encode()) != file_digest("a.py", text.encode() + b"y = 2\n")
+
+
+def test_a_program_of_before_is_refused_unrun_with_its_number(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena")
+    done = run(toy, Writer(["X=12\n", "X=10 # ten\n", "X=8\n", "X=12 # again\n", "X=10\n"]))
+    assert verdicts(done) == ["keep", "discard", "invalid", "keep", "invalid", "invalid"]
+    assert done[2].reason == (
+        "the same program as #0, the baseline, which it was made from: "
+        "only comments or layout differ; change what it does"
+    )
+    assert done[4].reason == (
+        "the same program as #1, which was discarded (-2): try something else"
+    )
+    assert "the same program as #0, the baseline, which was kept" in done[5].reason
+    assert all(not e.measurements and e.candidate is None for e in (done[2], done[4], done[5]))
+    assert [bool(e.program) for e in done] == [True, True, False, True, False, False]
+
+
+def test_what_failed_for_its_own_reasons_is_refused_too(tmp_path: Path) -> None:
+    line = 'grep -q oops value.py && { echo "ValueError: oops"; exit 3; }\n'
+    toy = make_toy(tmp_path / "arena", run=line + 'cp value.py "$OVERNIGHT_OUT/value"\n')
+    done = run(toy, Writer(["X=9\noops=1\n", "X=9\noops = 1\n"]))
+    assert verdicts(done) == ["keep", "crash", "invalid"]
+    assert done[2].reason.startswith("the same program as #1, which crashed: exit code 3")
+
+
+@pytest.mark.parametrize("fault", ["sleep 60", "kill -9 $$"], ids=["timeout", "killed"])
+def test_what_timed_out_or_was_killed_may_be_tried_once_more(tmp_path: Path, fault: str) -> None:
+    line = f'grep -q X=8 value.py && {fault}\ncp value.py "$OVERNIGHT_OUT/value"\n'
+    text = ARENA.replace('budget = "20s"', 'budget = "2s"')
+    toy = make_toy(tmp_path / "arena", text, run=line)
+    done = run(toy, Writer(["X=8\n", "X=8 # again\n", "X=8 # and again\n"]))
+    failed = "timeout" if "sleep" in fault else "crash"
+    assert verdicts(done) == ["keep", failed, failed, "invalid"]
+    assert "the same program as #2, which" in done[3].reason
+
+
+def test_what_was_withdrawn_says_nothing_about_its_program(toy: Path) -> None:
+    (first,) = run(toy, Writer([]))
+    program = program_digest({"value.py": file_digest("value.py", b"X=12\n")})
+    with Campaign.open(toy, "t") as campaign:
+        ledger = campaign.ledger
+        ledger.open_experiment("t", 1, "writer", first.candidate)
+        ledger.record_candidate("t", 1, first.candidate, Idea("twelve"), (), program)
+        told = Closing(Verdict.INVALID, "interrupted before it was judged")
+        assert ledger.close_experiment("t", 1, told).program == program
+    again = run(toy, Writer(["", "X=12\n", "X=12 # again\n"]))
+    assert verdicts(again) == ["discard", "invalid"] and again[0].program == program
+
+
+def test_an_arena_may_want_the_same_program_measured_again(tmp_path: Path) -> None:
+    done = run(make_toy(tmp_path / "arena", ALLOWED), Writer(["X=12\n", "X=12 # again\n"]))
+    assert verdicts(done) == ["keep", "discard", "discard"]
+    assert done[1].program == done[2].program != ""
+
+
+def test_a_person_is_told_in_a_sentence(toy: Path) -> None:
+    (toy / "value.py").write_text("X=10 # a comment\n")
+    done = overnight(toy, "try", "-m", "a comment")
+    assert done.returncode == 13 and "the same program as #0, the baseline" in done.stdout
+    (toy / "value.py").write_text("X=8\n")
+    assert overnight(toy, "try", "-m", "eight\n\nExpected: +2").returncode == 0
+    shown = json.loads(overnight(toy, "show", "2", "--json").stdout)
+    assert (shown["expected"], shown["gain"], shown["held"]) == (2.0, 2.0, True)
+    assert "expected   +2, came to +2: held" in overnight(toy, "show", "2").stdout
+
+
+def test_patches_that_make_a_program_of_before_are_each_told_and_passed_over(
+    toy: Path, tmp_path: Path
+) -> None:
+    done = run(
+        toy, PatchesAgent(write_patches(tmp_path / "p", ["X=12", "X=10 #", "X=12 #", "X=5"]))
+    )
+    assert verdicts(done) == ["keep", "discard", "invalid", "invalid", "keep"]
+
+
+def test_the_tuner_proposes_nothing_that_another_agent_has_tried(tmp_path: Path) -> None:
+    value = "X=10  # one of: 10, 11, 12, 13\n"
+    toy = make_toy(tmp_path / "arena", value=value)
+    with Campaign.open(toy, "t") as campaign:
+        campaign.run(Writer([f"X={n} # {value.split('# ')[1]}" for n in (11, 13)]), Limits())
+        seen: list[Experiment] = []
+        stop = campaign.run(Tuner(), Limits(), seen.append)
+    assert stop.kind is StopKind.EXHAUSTED
+    assert [(e.description, e.verdict) for e in seen] == [("X 10 → 12", "discard")]
+
+
+def test_an_agent_can_ask_before_it_hands_in(tmp_path: Path) -> None:
+    @dataclass
+    class Asking:
+        name: str = "asking"
+        answers: tuple[str | None, ...] = ()
+
+        def propose(self, bench: Workbench) -> Idea | None:
+            for text in ("X=10 # ten\n", "X=12\n"):
+                (bench.folder / "value.py").write_text(text)
+                self.answers += (bench.refusal(),)
+            return Idea("twelve") if bench.n == 1 else None
+
+    agent = Asking()
+    run(make_toy(tmp_path / "arena"), agent)
+    assert [answer and answer.split(",")[0] for answer in agent.answers] == [
+        "the same program as #0",
+        None,
+        "the same program as #0",
+        "the same program as #1",
+    ]
+
+
+def test_the_digest_of_a_candidate_is_of_all_its_editable_files(tmp_path: Path) -> None:
+    text = ARENA.replace('["value.py"]', '["value.py", "more/**"]')
+    toy = make_toy(tmp_path / "arena", text)
+    (toy / "more").mkdir()
+    (toy / "more" / "a.md").write_text("one\n")
+    git(toy, "add", "--all")
+    git(toy, "commit", "--quiet", "--message", "more")
+
+    @dataclass
+    class Mover:
+        name: str = "mover"
+
+        def propose(self, bench: Workbench) -> Idea | None:
+            match bench.n:
+                case 1:
+                    (bench.folder / "more" / "a.md").write_text("two\n")
+                case 2:
+                    (bench.folder / "more" / "a.md").rename(bench.folder / "more" / "b.md")
+                case 3:
+                    (bench.folder / "more" / "a.md").write_text("two  \n\n")
+                case _:
+                    return None
+            return Idea("a move")
+
+    assert verdicts(run(toy, Mover())) == ["keep", "discard", "discard", "invalid"]
