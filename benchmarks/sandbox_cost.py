@@ -22,9 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from overnight.arena.arena import Arena
-from overnight.measure.measurement import Task, measure
+from overnight.measure.measurement import measure
 from overnight.measure.reach import PRIVATE
 from overnight.measure.setup import run_setup
+from overnight.measure.stages import Task
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.base import Confinement, Policy, Sandbox
 from overnight.sandbox.named import NONE, all_sandboxes

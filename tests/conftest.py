@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from bench import Bench, repository
+from sizes import sizes
 from stages import Stages, alive
 from toy import make_toy
 
 # A suite that was started behind `&` ignores Ctrl-C, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(sizes())
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from overnight.arena.arena import Arena
 from overnight.core.experiment import (
-    FREE,
     CampaignRecord,
     Closing,
     Idea,
@@ -16,6 +15,7 @@ from overnight.core.experiment import (
     Outcome,
     Verdict,
 )
+from overnight.core.usage import FREE
 from overnight.record.ledger import Ledger
 from overnight.views.summary import Summary, summarize
 from toy import ARENA, write_toy

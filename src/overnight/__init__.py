@@ -9,6 +9,8 @@ with Campaign.open("my-arena") as campaign:
 
 from __future__ import annotations
 
+from overnight.core.version import __version__
+
 TYPE_CHECKING = False  # without `typing`: what is loaded here delays every command's start
 if TYPE_CHECKING:
     from overnight.agents.named import agent_named
@@ -42,9 +44,9 @@ __all__ = [
     "OvernightError",
     "Stop",
     "Verdict",
+    "__version__",
     "agent_named",
 ]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

@@ -29,8 +29,8 @@ from typing import TypeVar
 from overnight.arena.arena import FILE, Arena
 from overnight.core.text import tail
 from overnight.exchange import Array, Channel, ExchangeError, Field, Message
-from overnight.measure.measurement import stage_environment
 from overnight.measure.reach import candidate_confinement, expanded, make_home
+from overnight.measure.stages import stage_environment
 from overnight.sandbox.named import sandbox_named
 from overnight.stage.secrets import Secrets
 from overnight.stage.stage import StageResult, StageSpec, run_stage

@@ -11,12 +11,13 @@ import pytest
 from overnight import Arena
 from overnight.agents.base import table_of
 from overnight.agents.llm.agent import LlmAgent
-from overnight.agents.named import agent_named, portfolio_named
+from overnight.agents.named import agent_named
 from overnight.agents.programs.access import reaching
 from overnight.agents.programs.preset import presets
 from overnight.agents.roster import roster
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import UsageError
+from overnight.search.portfolio import portfolio_named
 from toy import ARENA, make_toy, overnight
 
 MISSING = [

@@ -16,7 +16,7 @@ from overnight.agents.named import agent_named
 from overnight.arena.arena import Arena
 from overnight.campaign.limits import StopKind
 from overnight.core.errors import UsageError
-from overnight.core.experiment import Usage
+from overnight.core.usage import Usage
 from stages import alive
 from toy import ARENA, git, make_toy
 from writer import run, verdicts

@@ -13,7 +13,7 @@ from overnight.agents.base import Workbench
 from overnight.agents.patches import PatchesAgent
 from overnight.agents.tuner.agent import Tuner
 from overnight.campaign.limits import StopKind
-from overnight.campaign.same_program import file_digest, program_digest
+from overnight.change.digest import file_digest, program_digest
 from overnight.core.experiment import Closing, Verdict
 from toy import ARENA, git, make_toy, overnight, write_patches
 from writer import Writer, run, verdicts

@@ -11,7 +11,7 @@ import pytest
 from overnight.arena.arena import Arena
 from overnight.core.experiment import Outcome
 from overnight.executors.base import Executor
-from overnight.measure.measurement import Task
+from overnight.measure.stages import Task
 from overnight.repo.workspace import Workspace
 from toy import ARENA, make_toy
 

@@ -24,9 +24,9 @@ from overnight.core.experiment import (
     Measurement,
     Outcome,
     Purpose,
-    Usage,
     Verdict,
 )
+from overnight.core.usage import Usage
 from overnight.record.ledger import Ledger
 
 NASTY = "tab\t newline\n nul\0 quote' \" half \ud83d bidi \u202e ü 🙂 %s ; DROP TABLE events"

@@ -8,8 +8,9 @@ import pytest
 
 from contracts.processes import Place, execute
 from contracts.records import COMMIT, campaign, conclude
-from overnight.core.experiment import FREE, Closing, Idea, Usage, Verdict
+from overnight.core.experiment import Closing, Idea, Verdict
 from overnight.core.spending import Spent, together
+from overnight.core.usage import FREE, Usage
 from overnight.record.ledger import Ledger
 
 

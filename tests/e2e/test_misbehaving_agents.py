@@ -20,7 +20,7 @@ from models.server import ScriptedModels
 from overnight import Campaign, Experiment, Limits
 from overnight.agents.named import agent_named
 from overnight.campaign.limits import Stop, StopKind
-from overnight.core.experiment import Usage
+from overnight.core.usage import Usage
 from overnight.search.portfolio import Portfolio
 from stages import alive
 from toy import ARENA, git, make_toy, overnight

@@ -16,7 +16,7 @@ from overnight.agents.programs.command import CommandAgent
 from overnight.agents.programs.idea_file import idea_in
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError
-from overnight.core.experiment import Usage
+from overnight.core.usage import Usage
 from overnight.insights.track_record import held, track_records
 from toy import overnight
 from writer import run

@@ -14,10 +14,9 @@ from overnight import Campaign, Idea, Limits
 from overnight.agents.base import Workbench
 from overnight.agents.patches import PatchesAgent
 from overnight.campaign.limits import Stretch
-from overnight.campaign.opening import lock_path
-from overnight.core.experiment import Usage
 from overnight.core.quantity import format_count, format_dollars
-from overnight.record.lock import CampaignLock
+from overnight.core.usage import Usage
+from overnight.record.lock import CampaignLock, lock_path
 from overnight.search.portfolio import Portfolio
 from overnight.views.live import status_text
 from overnight.views.summary import summarize

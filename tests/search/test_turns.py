@@ -13,7 +13,7 @@ from overnight import Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.campaign.limits import Stop, StopKind
 from overnight.core.errors import AgentError, Trouble
-from overnight.core.experiment import Usage
+from overnight.core.usage import Usage
 from overnight.search.portfolio import PLATEAU, Portfolio
 from toy import ARENA, git, make_toy, overnight
 

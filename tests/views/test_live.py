@@ -16,9 +16,8 @@ from rich.console import Console, RenderableType
 
 from night import HOSTILE, Night
 from overnight.campaign.limits import Limits, Stretch
-from overnight.campaign.opening import lock_path
 from overnight.core.experiment import Idea, Verdict
-from overnight.record.lock import CampaignLock
+from overnight.record.lock import CampaignLock, lock_path
 from overnight.views.experiment_text import experiment_text, plain_line, results_table
 from overnight.views.live import LiveView, last_screen, screen, sparkline, status_text
 from toy import make_toy, write_patches

@@ -19,12 +19,12 @@ from overnight.agents.programs.command import CommandAgent
 from overnight.agents.programs.preset import presets
 from overnight.agents.tuner.agent import Tuner
 from overnight.arena.settings import AgentTable
-from overnight.campaign.limits import Left, Stretch
-from overnight.campaign.opening import lock_path
+from overnight.campaign.limits import Stretch
 from overnight.core.experiment import Event
 from overnight.core.spending import Spent
+from overnight.insights.limits_left import Left
 from overnight.insights.wall_time import walls
-from overnight.record.lock import CampaignLock
+from overnight.record.lock import CampaignLock, lock_path
 from overnight.search.portfolio import Portfolio
 from overnight.views.preflight import Past, preflight
 from overnight.views.summary import summarize

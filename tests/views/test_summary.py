@@ -14,9 +14,8 @@ from rich.console import Console, RenderableType
 
 from night import HOSTILE, Night
 from overnight.campaign.limits import Limits, Stretch
-from overnight.campaign.opening import lock_path
 from overnight.core.experiment import Purpose, Verdict
-from overnight.record.lock import CampaignLock
+from overnight.record.lock import CampaignLock, lock_path
 from overnight.views.documents import experiment_document, status_document
 from overnight.views.live import last_screen, screen, status_text
 from overnight.views.plots import draw

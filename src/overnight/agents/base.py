@@ -11,8 +11,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 from overnight.arena.arena import Arena
 from overnight.arena.settings import AgentTable, CampaignCaps
 from overnight.core.errors import AgentError
-from overnight.core.experiment import UNLIMITED, Allowance, Experiment, Idea, Verdict
+from overnight.core.experiment import Experiment, Idea, Verdict
 from overnight.core.sections import Count, estimated_tokens
+from overnight.core.usage import UNLIMITED, Allowance
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
@@ -15,59 +14,14 @@ from overnight.agents.programs.access import obstacle, reaching, signed_in
 from overnight.agents.programs.coding import CodingAgent
 from overnight.agents.programs.command import CommandAgent
 from overnight.agents.programs.preset import Preset, presets
-from overnight.arena.arena import PORTFOLIO, Arena
+from overnight.arena.arena import Arena
 from overnight.arena.settings import AgentTable
-from overnight.core.errors import AgentError, UsageError
-from overnight.repo.commit_message import one_line
-from overnight.search.portfolio import Portfolio
+from overnight.core.errors import UsageError
+from overnight.core.text import one_line
 
 GROUP = "overnight.agents"
 """The entry-point group through which other packages add agents: a name → a class whose
 constructor takes no arguments."""
-
-
-def portfolio_named(names: str, arena: Arena) -> Portfolio:
-    """One agent, several with commas between, or `portfolio`: those of arena.toml's [portfolio].
-
-    Several are joined by the tuner where the arena lets it and there are constants to tune. Raises
-    UsageError.
-    """
-    table, chosen = arena.portfolio, _listed(names)
-    if names == PORTFOLIO:
-        if not table.agents:
-            raise UsageError(
-                "--agent portfolio: arena.toml names no agents; add [portfolio] and below it "
-                'agents = ["claude", "tuner"], or name some: --agent claude,tuner'
-            )
-        chosen = [*table.agents]
-    chosen = list(dict.fromkeys(name.strip() for name in chosen))
-    agents = [agent_named(name, arena) for name in chosen]
-    if len(agents) == 1:
-        return Portfolio(agents)
-    if table.tuner and "tuner" not in chosen and _has_constants(arena):
-        agents.append(agent_named("tuner", arena))
-    # Shares are of those that the table names; of others nothing is said.
-    shares = table.shares if names == PORTFOLIO else None
-    return Portfolio(agents, shares, table.dollars_per_hour)
-
-
-def _listed(names: str) -> list[str]:
-    """Names between commas. A shell line, which may have commas of its own, goes to the end."""
-    found = names.split(",")
-    starts = (n for n, name in enumerate(found) if name.lstrip().startswith("command:"))
-    last = next(starts, len(found) - 1)
-    return [*found[:last], ",".join(found[last:])]
-
-
-def _has_constants(arena: Arena) -> bool:
-    from overnight.agents.tuner.constants import find_constants
-
-    for path in arena.editable_files():
-        if path.endswith(".py"):
-            with suppress(AgentError):  # no Python of this version: nothing to tune
-                if find_constants(path, (arena.root / path).read_text(errors="replace")):
-                    return True
-    return False
 
 
 def _agent_of(name: str, table: AgentTable) -> Agent:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from overnight.agents.base import Rejected, Workbench
 from overnight.core.errors import AgentError, UsageError, WorkspaceError
 from overnight.core.experiment import Idea
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
 from overnight.repo.git import apply_patch
 
 _KEY = "patch"

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from overnight.core.experiment import LEAST_DOLLARS, Allowance
 from overnight.core.quantity import Duration, Size, format_dollars, format_duration
 from overnight.core.spending import Spent
+from overnight.core.usage import LEAST_DOLLARS, Allowance
 
 _METRIC = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 

@@ -17,17 +17,17 @@ from statistics import median
 from overnight.agents.base import Reader
 from overnight.arena.arena import PROGRAM, Arena
 from overnight.briefing.contract import contract, handing_in
-from overnight.campaign.judge_input import campaign_noise
 from overnight.core.experiment import Event, Experiment, Verdict
 from overnight.core.sections import Section, fitted
+from overnight.core.text import one_line
 from overnight.insights.failures import FAILED, causes
+from overnight.insights.readings import campaign_noise
 from overnight.insights.track_record import track_records
 from overnight.judge.base import Standing
 from overnight.judge.noise import Noise
 from overnight.judge.odds import chance, least, pairs, visible
 from overnight.record.history import History
 from overnight.record.notes import NAME, TITLE, read_notes
-from overnight.repo.commit_message import one_line
 
 _MOST_BYTES = 200_000
 """Of a file that is quoted."""

@@ -17,23 +17,25 @@ from time import monotonic
 from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free, reach_of
 from overnight.briefing.brief import Moment, write_brief
 from overnight.campaign.confirmation import Reviews, failure_of
-from overnight.campaign.judge_input import series, standing_of
+from overnight.campaign.judge_input import standing_of
 from overnight.campaign.measurements import Measuring, StoppedAtOnce
 from overnight.campaign.same_program import Programs
 from overnight.campaign.state import Driven
 from overnight.change.seeds import chosen_seed
 from overnight.change.simplicity import Simplicity
 from overnight.core.errors import AgentError, LedgerError, OvernightError, Trouble
-from overnight.core.experiment import FREE, Closing, Experiment, Idea, Usage, Verdict
-from overnight.core.text import tail
+from overnight.core.experiment import Closing, Experiment, Idea, Verdict, estimate
+from overnight.core.text import one_line, tail
+from overnight.core.usage import FREE, Usage
 from overnight.insights.pruning_savings import note_pruning
-from overnight.judge.base import Decision, Evidence, More, Side, estimate
+from overnight.insights.readings import series
+from overnight.judge.base import Decision, Evidence, More, Side
 from overnight.judge.prune import Pruning, is_control, pruning_for
 from overnight.judge.rules import judge_for
 from overnight.measure.reach import PRIVATE
 from overnight.record.notes import NAME, note_writer, take_note
 from overnight.repo.acceptance import Candidate
-from overnight.repo.commit_message import candidate_message, change_in_words, kept_message, one_line
+from overnight.repo.commit_message import candidate_message, change_in_words, kept_message
 from overnight.search.portfolio import Turn
 from overnight.stage.secrets import Secrets
 

@@ -16,8 +16,8 @@ from overnight.campaign.judge_input import ROUND, rounds_of, standing_of
 from overnight.campaign.measurements import Measuring
 from overnight.campaign.state import Driven
 from overnight.core.errors import MeasurementImpossible
-from overnight.core.experiment import Closing, Experiment, Measurement, Verdict
-from overnight.judge.base import Decision, Judge, More, Pair, Side, estimate
+from overnight.core.experiment import Closing, Experiment, Measurement, Verdict, estimate
+from overnight.judge.base import Decision, Judge, More, Pair, Side
 from overnight.judge.trials import MOST_TRIALS, RESERVE, Round
 from overnight.repo.commit_message import kept_message
 

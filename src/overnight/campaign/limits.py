@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from overnight.arena.arena import Arena
-from overnight.core.experiment import UNLIMITED, Allowance, Event, confirmed_gain
+from overnight.core.experiment import Event, confirmed_gain
 from overnight.core.interrupts import EXIT_CODE
 from overnight.core.quantity import format_duration
 from overnight.core.spending import SPENT
+from overnight.core.usage import UNLIMITED, Allowance
+from overnight.insights.limits_left import Left
 from overnight.record.history import History
 from overnight.record.ledger import Ledger
 from overnight.search.portfolio import Out, Portfolio
@@ -105,16 +107,6 @@ class Limits:
             number("dollars"),
             whole("tokens"),
         )
-
-
-@dataclass(frozen=True)
-class Left:
-    """What the limits of a stretch leave. None: no such limit."""
-
-    experiments: int | None = None
-    seconds: float | None = None
-    dollars: float | None = None
-    tokens: int | None = None
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from overnight.campaign.attempt import Attempts
 from overnight.campaign.exams import Exams
 from overnight.campaign.limits import Limits, Stop, StopKind, Stretch
 from overnight.campaign.measurements import Measuring, StoppedAtOnce
-from overnight.campaign.opening import base_arena, begin_or_find, repair
+from overnight.campaign.opening import begin_or_find, repair
 from overnight.campaign.replay import Replay, replay
 from overnight.campaign.state import Driven
-from overnight.change.seeds import SEED, fixed_seed
+from overnight.change.seeds import fixed_seed
 from overnight.core.errors import (
     AgentError,
     Interrupted,
@@ -33,11 +33,12 @@ from overnight.core.errors import (
     UsageError,
     WorkspaceError,
 )
-from overnight.core.experiment import CampaignRecord, Event, Experiment, Idea, Purpose
+from overnight.core.experiment import SEED, CampaignRecord, Event, Experiment, Idea, Purpose
 from overnight.measure.reach import unhidden
 from overnight.record.history import History
 from overnight.record.ledger import Ledger
 from overnight.record.lock import CampaignLock
+from overnight.repo.base_arena import base_arena
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.named import NONE, sandbox_named
 from overnight.search.portfolio import Portfolio, Turn

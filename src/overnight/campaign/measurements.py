@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from overnight.campaign.opening import family_of
 from overnight.campaign.state import Driven
 from overnight.core.experiment import Experiment, Measurement, Purpose
 from overnight.executors.base import Executor
 from overnight.executors.local import LocalExecutor
 from overnight.judge.prune import Pruning
-from overnight.measure.measurement import Task
+from overnight.measure.stages import Task
+from overnight.record.lock import family_of
 
 T = TypeVar("T")
 Measure = Callable[[Purpose, Experiment, int], Measurement]

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 from overnight.agents.named import reach
 from overnight.arena.arena import FILE, Arena
-from overnight.core.errors import ArenaError, UsageError, WorkspaceError
+from overnight.core.errors import UsageError, WorkspaceError
 from overnight.core.experiment import CampaignRecord, Experiment
 from overnight.insights.pruning_savings import recount_pruning
 from overnight.record.ledger import Ledger
-from overnight.record.lock import CampaignLock
+from overnight.record.lock import DOCTOR, CampaignLock, family_of, lock_path
 from overnight.record.notes import NAME, note_writer, take_note
+from overnight.repo.base_arena import base_arena
 from overnight.repo.workspace import Workspace
 from overnight.stage.secrets import Secrets
 from overnight.stage.stage import end_strays
 
-DOCTOR = "doctor"
-"""In the place of a tag: folders, lock and processes of `overnight doctor`."""
 _TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}", re.IGNORECASE)
 
 
@@ -72,16 +70,6 @@ def _mended(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> Cam
     if workspace.refs.branch(record.tag) == record.base:
         workspace.refs.move_branch(record.tag, newest, record.base)
     return ledger.move_campaign(record.tag, newest)
-
-
-def base_arena(arena: Arena, workspace: Workspace, base: str) -> Arena:
-    """The contract as the base commit has it: what counts for a whole campaign. Who proposes, and
-    what that may cost, is no part of it: scores compare whoever made the change."""
-    text = workspace.read(base, FILE)
-    if text is None:
-        raise ArenaError(f"{FILE} is not in the commit {base[:10]}: commit it first")
-    begun = Arena.parse(text.decode("utf-8", "replace"), arena.root)
-    return begun.model_copy(update={"agents": arena.agents, "portfolio": arena.portfolio})
 
 
 def _changes_since(arena: Arena, workspace: Workspace, record: CampaignRecord) -> list[str]:
@@ -147,13 +135,3 @@ def _repair_refs(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -
             f"`git branch -m {record.branch} my-{tag}` and run again."
         )
     workspace.refs.move_branch(tag, wanted, tip)
-
-
-def family_of(arena: Arena, tag: str) -> str:
-    """What marks every process of this campaign."""
-    return f"{arena.root}:{tag}"
-
-
-def lock_path(arena: Arena, tag: str) -> Path:
-    """The file whose lock the campaign's driver holds."""
-    return arena.state / "locks" / tag

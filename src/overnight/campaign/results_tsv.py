@@ -16,9 +16,9 @@ from pathlib import Path
 from overnight.arena.settings import Metric
 from overnight.core.errors import LedgerError
 from overnight.core.experiment import Experiment
+from overnight.core.text import one_line
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE
-from overnight.repo.commit_message import one_line
 
 _LONGEST = 500  # characters of a text
 _TAIL = 16384  # bytes in which the last line must begin

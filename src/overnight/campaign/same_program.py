@@ -7,34 +7,19 @@ indentation counts; a program that reads its own docstrings keeps them.
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from overnight.campaign.state import Driven
-from overnight.change.simplicity import TOKEN, is_comment
+from overnight.change.digest import file_digest, program_digest
 from overnight.core.experiment import Experiment, Verdict
+from overnight.core.text import one_line
 from overnight.insights.failures import deciding_line
 from overnight.repo.acceptance import MOST_FILE_BYTES
-from overnight.repo.commit_message import one_line
 
-_DIGITS = 16
-_MOST_BYTES = 400_000
-"""A larger file is taken byte by byte: it would be read for more than a second."""
 _REMEMBERED = 4096
-_COMMENTS = {
-    "#": re.compile(r"\.(?:sh|bash|r|rb|jl|pl|mk|cmake|py)$", re.I),
-    "//": re.compile(
-        r"\.(?:c|h|cc|cpp|cxx|hpp|cu|cuh|metal|rs|go|m?js|tsx?|java|kt|scala|swift|zig|cs|glsl|wgsl)$",
-        re.I,
-    ),
-}
-"""What comments begin with, and in which kinds of files. In others the same signs may be text: a
-heading of a prompt, a line within a string of a configuration."""
 _MACHINE = re.compile(
     r"its supervisor was killed|killed by signal (?:1|2|7|9|15)\b|exit code 1(?:29|30|35|37|43)\b"
     r"|the referee failed: ended by |No space left on device|Input/output error|Stale file handle"
@@ -52,52 +37,6 @@ _SAID = {
     Verdict.TIMEOUT: "timed out",
     Verdict.INVALID: "was invalid",
 }
-
-
-def program_digest(files: Mapping[str, str]) -> str:
-    """One word for a program: path → what `file_digest` says of it."""
-    return _word(repr(sorted(files.items())).encode())
-
-
-def file_digest(path: str, content: bytes) -> str:
-    """The same word for two contents of a file that differ in no more than comments and layout."""
-    if len(content) > _MOST_BYTES:
-        return _word(content)
-    if path.endswith(".py"):
-        try:
-            return _word(_python(content).encode(errors="backslashreplace"))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            pass  # not this Python's syntax: a text like any other
-    try:
-        return _word(repr(_lines(path, content.decode())).encode())
-    except UnicodeDecodeError:
-        return _word(content)
-
-
-def _word(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_DIGITS]
-
-
-def _python(content: bytes) -> str:
-    tree = ast.parse(content)
-    if b"__doc__" not in content and b"getdoc" not in content:
-        for node in ast.walk(tree):
-            for name in ("body", "orelse", "finalbody"):
-                if isinstance(block := getattr(node, name, None), list) and block:
-                    kept = [statement for statement in block if not is_comment(statement)]
-                    setattr(node, name, kept or [ast.Pass()])
-    return ast.unparse(tree)
-
-
-def _lines(path: str, text: str) -> Sequence[tuple[str, Sequence[str]]]:
-    """Of each line that is not blank its indentation and its words and signs."""
-    sign = next((sign for sign, kind in _COMMENTS.items() if kind.search(path)), None)
-    found = []
-    for line in text.splitlines():
-        code = re.sub(rf"(^|\s){sign}(\s.*)?$", "", line) if sign else line
-        if code.strip():
-            found.append((code[: len(code) - len(code.lstrip())], TOKEN.findall(code)))
-    return found
 
 
 class Programs:

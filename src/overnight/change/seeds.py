@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from overnight.arena.arena import Arena
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
 from overnight.repo.workspace import Workspace
 
 _SETS = re.compile(
@@ -27,8 +27,6 @@ _WORDS = "seed|rand|shuffle|prngkey|default_rng|pcg64"
 """What every line has that one of the two can find; for git."""
 _COMMENT = re.compile(r"(^|\s)(#|//|--\s|%|;).*")
 GIVEN = "OVERNIGHT_SEED"
-SEED = "seed"
-"""The kind of event that tells by which place a campaign may be measured by one draw alone."""
 _MOST = 80  # characters of a line that is quoted
 
 

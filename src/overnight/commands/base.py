@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from overnight import __version__
 from overnight.core import interrupts
 from overnight.core.errors import Interrupted, UsageError
+from overnight.core.version import __version__
 
 if TYPE_CHECKING:
     from typer._click.core import Context

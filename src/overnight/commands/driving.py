@@ -109,9 +109,9 @@ def run(
 def _drive(
     folder: Path, tag: str | None, agent: str | None, limits: Limits, no_sandbox: bool = False
 ) -> int:
-    from overnight.agents.named import portfolio_named
     from overnight.arena.arena import PORTFOLIO
     from overnight.campaign.loop import Campaign
+    from overnight.search.portfolio import portfolio_named
     from overnight.views.live import LiveView, last_screen
     from overnight.views.preflight import Past, preflight
     from overnight.views.reader import Record

@@ -25,8 +25,7 @@ def stop(
     folder: Folder = HERE,
 ) -> None:
     """End a running campaign from another terminal."""
-    from overnight.campaign.opening import lock_path
-    from overnight.record.lock import driver_of
+    from overnight.record.lock import driver_of, lock_path
 
     with record_of(folder, tag) as record:
         if driver_of(lock_path(record.arena, record.tag)) is None:

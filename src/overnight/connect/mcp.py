@@ -26,11 +26,11 @@ from mcp_types import (
 )
 from mcp_types import Tool as ToolEntry
 
-from overnight import __version__
 from overnight.connect.tools import INSTRUCTIONS, TOOLS, Answer, Call, Place, Tool, tool_asked
 from overnight.core import interrupts
 from overnight.core.errors import OvernightError
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
+from overnight.core.version import __version__
 
 PROGRESS_SECONDS = 2.0
 """From one notification to the next while something is measured: clients give up on silence."""

@@ -26,9 +26,9 @@ from overnight.connect.try_change import MOST_WHY_CHARACTERS, Change, log_tail, 
 from overnight.core.errors import NoCampaign, UsageError
 from overnight.core.experiment import Experiment, Verdict
 from overnight.core.quantity import format_duration
+from overnight.core.text import one_line
 from overnight.record.ledger import Ledger
 from overnight.record.notes import MOST_NOTE_CHARACTERS, add_note
-from overnight.repo.commit_message import one_line
 from overnight.stage.secrets import Secrets
 from overnight.views.documents import experiment_document, status_document
 from overnight.views.reader import Record, open_record

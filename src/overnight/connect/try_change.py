@@ -15,8 +15,7 @@ from overnight.campaign.loop import Campaign
 from overnight.campaign.measurements import StoppedAtOnce
 from overnight.core.errors import Interrupted, UsageError, WorkspaceError
 from overnight.core.experiment import Experiment, Idea, Verdict
-from overnight.core.text import tail
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line, tail
 from overnight.repo.workspace import Workspace
 from overnight.views.documents import experiment_document
 

@@ -22,7 +22,7 @@ from overnight.core.interrupts import EXIT_CODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from overnight.core.experiment import Usage
+    from overnight.core.usage import Usage
 
 
 class Trouble(StrEnum):

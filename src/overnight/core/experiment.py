@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeVar
+from statistics import median
+
+from overnight.core.usage import UNKNOWN, Usage
 
 Number = int | float
-N = TypeVar("N", int, float)
 FORESEEN = "foreseen_gain"
 """Among the numbers of a run that was ended early: see Experiment.foreseen."""
 Value = bool | int | float | str
-_MOST_USED = 1e12
-"""Tokens, or dollars, of one proposal that nobody believes."""
 
 
 class Verdict(StrEnum):
@@ -72,78 +71,6 @@ class Purpose(StrEnum):
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What a proposal used, by the agent's own report. None: unknown."""
-
-    tokens_in: int | None = None
-    """Read by the model, those from its cache included."""
-    tokens_cached: int | None = None
-    """Of those, read from its cache."""
-    tokens_out: int | None = None
-    dollars: float | None = None
-
-    def __add__(self, other: Usage) -> Usage:
-        """Both together; what is unknown of one counts as nothing, of both as unknown."""
-        mine, theirs = vars(self).values(), vars(other).values()
-        return Usage(
-            *(
-                a if b is None else b if a is None else a + b
-                for a, b in zip(mine, theirs, strict=True)
-            )
-        )
-
-    @property
-    def believable(self) -> Usage:
-        """Without what cannot be true, which is unknown then: an agent's report is its own word."""
-        return Usage(
-            *(
-                value if value is not None and 0 <= value < _MOST_USED else None
-                for value in vars(self).values()
-            )
-        )
-
-
-FREE = Usage(0, 0, 0, 0.0)
-"""What a proposal uses in which no model has a part."""
-
-
-LEAST_DOLLARS = 0.001
-"""US dollars: less is nothing. Sums of prices miss a limit by a hair, and a program that is told to
-spend a hair fails."""
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """What a proposal may use at most. None: no limit."""
-
-    dollars: float | None = None
-    tokens: int | None = None
-    """Read and written."""
-    seconds: float | None = None
-    """Wall clock."""
-
-    @property
-    def penniless(self) -> bool:
-        """Whether there is a limit of dollars, and nothing left of it."""
-        return self.dollars is not None and self.dollars < LEAST_DOLLARS
-
-    def within(self, other: Allowance) -> Allowance:
-        """What both allow."""
-        return Allowance(
-            _smaller(self.dollars, other.dollars),
-            _smaller(self.tokens, other.tokens),
-            _smaller(self.seconds, other.seconds),
-        )
-
-
-def _smaller(a: N | None, b: N | None) -> N | None:
-    return b if a is None else a if b is None else min(a, b)
-
-
-UNLIMITED = Allowance()
-
-
-@dataclass(frozen=True)
 class Idea:
     """What an agent says about its change."""
 
@@ -155,7 +82,7 @@ class Idea:
     """Named values of the candidate, for agents that search a space (`train.py:DEPTH` → 4)."""
     expected: float | None = None
     """The gain that the agent expects, positive is better, in units of the metric."""
-    usage: Usage = Usage()
+    usage: Usage = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -372,3 +299,16 @@ class Event:
     spent."""
     at: datetime
     data: Mapping[str, Value | None]
+
+
+def estimate(experiment: Experiment) -> float:
+    """The score that stands for a candidate: the median of its measurements. It was chosen for its
+    first ones, so they do not count once there are others from after it had its verdict."""
+    chosen = experiment.ended if experiment.n else None
+    scored = [m for m in experiment.judged if m.score is not None]
+    later = [m for m in scored if chosen and m.started > chosen] or scored
+    return median(m.score for m in later if m.score is not None)
+
+
+SEED = "seed"
+"""The kind of event that tells by which place a campaign may be measured by one draw alone."""

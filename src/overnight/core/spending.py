@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from overnight.core.experiment import Event, Experiment, Usage, Value
+from overnight.core.experiment import Event, Experiment, Value
 from overnight.core.quantity import format_dollars, format_duration
+from overnight.core.usage import Usage
 
 SPENT = "spent"
 """The kind of the events that tell what a proposal used of which no experiment came."""

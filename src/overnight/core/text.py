@@ -41,3 +41,19 @@ def exception_line(text: str) -> str | None:
         elif inside and re.match(r"[A-Za-z_][\w.]*(:|$)", line):
             found, inside = line, False
     return found
+
+
+_ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*"
+"""Whole sequences that a terminal obeys: what is left of one without its ESC is litter."""
+
+
+_CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+
+
+_UNPRINTABLE = re.compile(f"(?:{_ESCAPES}|{_CONTROLS})+")
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """The text without control characters or line breaks, at most `most` characters long."""
+    line = " ".join(_UNPRINTABLE.sub(" ", text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -19,20 +19,19 @@ from pathlib import Path
 from time import monotonic
 
 from overnight.arena.arena import Arena
-from overnight.campaign.opening import DOCTOR, family_of, lock_path
 from overnight.change.seeds import fixed_seed
 from overnight.core.experiment import Measurement, Outcome
-from overnight.core.text import tail
+from overnight.core.text import one_line, tail
 from overnight.doctor.attack import Attack, Facts
 from overnight.judge.base import Side
 from overnight.judge.head_to_head import duel
 from overnight.judge.noise import Reading
 from overnight.judge.rules import judge_for
-from overnight.measure.measurement import Task, candidate_stage, measure, open_place
+from overnight.measure.measurement import measure
 from overnight.measure.reach import expanded
 from overnight.measure.setup import run_setup
-from overnight.record.lock import CampaignLock
-from overnight.repo.commit_message import one_line
+from overnight.measure.stages import Task, candidate_stage, open_place
+from overnight.record.lock import DOCTOR, CampaignLock, family_of, lock_path
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.named import NONE, all_sandboxes
 from overnight.stage.stage import StageEnd, StageResult, end_strays, run_stage

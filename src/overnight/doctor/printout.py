@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from overnight.arena.arena import Arena
-from overnight.campaign.opening import base_arena
 from overnight.doctor.attack import attacks
 from overnight.doctor.doctor import Doctor, Row, sandboxes
 from overnight.doctor.readiness import Trait, readiness
 from overnight.measure.reach import unhidden
+from overnight.repo.base_arena import base_arena
 from overnight.repo.workspace import Workspace
 
 _COLOURS = {

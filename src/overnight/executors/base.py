@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from overnight.core.experiment import Measurement
-from overnight.measure.measurement import Task
+from overnight.measure.stages import Task
 
 
 class Executor(Protocol):

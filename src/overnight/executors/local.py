@@ -6,8 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from overnight.arena.arena import Arena
 from overnight.core.experiment import Measurement
-from overnight.measure.measurement import Task, failed_check, measure
+from overnight.measure.measurement import failed_check, measure
 from overnight.measure.setup import run_setup
+from overnight.measure.stages import Task
 from overnight.repo.workspace import Workspace
 
 

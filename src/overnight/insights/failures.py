@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from overnight.core.experiment import Experiment, Verdict
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
 
 FAILED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
 """The verdicts of what came to no comparison with its parent."""

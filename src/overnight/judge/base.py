@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import median
 from typing import Protocol
 
-from overnight.core.experiment import Experiment, Verdict
+from overnight.core.experiment import Verdict
 from overnight.judge.noise import Noise, Series, noise_of
 
 
@@ -132,15 +131,6 @@ class Judge(Protocol):
         """Look at the provisional keeps between two experiments: confirm the tip (and with it all
         below), drop it, measure, or None to leave things as they are."""
         ...
-
-
-def estimate(experiment: Experiment) -> float:
-    """The score that stands for a candidate: the median of its measurements. It was chosen for its
-    first ones, so they do not count once there are others from after it had its verdict."""
-    chosen = experiment.ended if experiment.n else None
-    scored = [m for m in experiment.judged if m.score is not None]
-    later = [m for m in scored if chosen and m.started > chosen] or scored
-    return median(m.score for m in later if m.score is not None)
 
 
 BASELINE = Decision(Verdict.KEEP, 0.0, "the baseline")

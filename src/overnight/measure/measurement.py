@@ -10,11 +10,9 @@ With the sandbox "none" a run has the rights of the person who started overnight
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,42 +20,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from overnight.arena.arena import PROGRAM, Arena
+from overnight.arena.arena import Arena
 from overnight.arena.settings import Score
 from overnight.core.errors import MeasurementImpossible
 from overnight.core.experiment import Measurement, Outcome, Purpose
-from overnight.core.text import exception_line, tail
-from overnight.judge.prune import Pruning
+from overnight.core.text import tail
 from overnight.measure.artefacts import take_over
 from overnight.measure.gpus import Gpu, leased
 from overnight.measure.progress import Watch
 from overnight.measure.reach import (
-    PRIVATE,
-    expanded,
-    make_home,
     overnight_home,
-    run_confinement,
 )
 from overnight.measure.score import Ending, read_score, reported_numbers, self_reported
+from overnight.measure.stages import (
+    Task,
+    candidate_stage,
+    last_words,
+    open_place,
+    referee_digest,
+    stage_environment,
+)
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.named import NONE, sandbox_named
 from overnight.stage.secrets import Secrets
 from overnight.stage.stage import StageEnd, StageResult, StageSpec, run_stage
 
-_INHERITED = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "VIRTUAL_ENV",
-    "CONDA_PREFIX",
-    "LD_LIBRARY_PATH",
-]
 _NOT_FOUND = re.compile(
     r"(?:No such file or directory|Permission denied|Read-only file system): '(/[^'\n]{1,400})'"
 )
@@ -67,88 +54,6 @@ MOST_ARTEFACTS = 100_000
 _OUT_OF_MEMORY = re.compile(
     r"MemoryError|OutOfMemoryError|CUDA out of memory|can't allocate memory|bad_alloc"
 )
-
-
-@dataclass(frozen=True)
-class Task:
-    """What an executor is asked to measure."""
-
-    candidate: str
-    """The commit."""
-    base: str
-    """The commit that the referee comes from."""
-    seed: int
-    place: Path
-    """Scratch folder for the checkouts; must not exist, is removed afterwards."""
-    logs: Path
-    """Folder for the log files; must exist."""
-    family: str
-    """Names the processes of one campaign, so that strays can be found and ended."""
-    experiment: int = 0
-    """Its number within the campaign: a referee may ask more of the hundredth than of the first."""
-    stopping: threading.Event = field(default_factory=threading.Event)
-    """When set, the stages are ended and the result is None."""
-    sandbox: str | None = None
-    """Name of the back end that confines the run; None: the strongest that works."""
-    pruning: Pruning | None = None
-    """What the run is held against while it is on the clock; None: it is never ended early."""
-    purpose: Purpose = Purpose.JUDGE
-
-
-def stage_environment(
-    arena: Arena, temporary: Path, handed: Sequence[str], **variables: str
-) -> dict[str, str]:
-    """The whole environment of a stage: an allow-list, what arena.toml hands through to this one,
-    and the contract."""
-    names = [*_INHERITED, *handed]
-    return {
-        **{name: os.environ[name] for name in names if name in os.environ},
-        "TERM": "dumb",
-        "PYTHONUNBUFFERED": "1",
-        "TMPDIR": str(temporary),
-        # The checkouts lie inside the user's repository: git started in one must not find it.
-        "GIT_CEILING_DIRECTORIES": str(arena.state / "worktrees"),
-        "OVERNIGHT_HOME": str(overnight_home()),
-        **{f"OVERNIGHT_{name}": value for name, value in variables.items()},
-    }
-
-
-def candidate_stage(
-    arena: Arena, task: Task, folder: Path, command: str, cards: Sequence[Gpu] = ()
-) -> StageSpec:
-    """The stage that executes a candidate's code, confined and within the run's limits."""
-    run, place = arena.run, task.place
-    env = stage_environment(
-        arena,
-        place / "tmp",
-        run.env,
-        OUT=str(place / "out"),
-        BUDGET_S=f"{run.budget:g}",
-        CLOCK=run.clock,
-        SEED=str(task.seed),
-    )
-    env["CUDA_VISIBLE_DEVICES"] = ",".join(card.uuid for card in cards)
-    confinement, sandbox = None, sandbox_named(task.sandbox)
-    env["HOME"] = str(make_home(sandbox, place / "home", expanded(arena.data, arena.root)))
-    if sandbox:
-        confinement = run_confinement(sandbox, arena, place, folder, env, cards)
-    log = task.logs / "run.log"
-    return StageSpec(
-        command,
-        folder,
-        env,
-        log,
-        log,
-        run.budget,
-        clock=run.clock,
-        memory_bytes=run.memory,
-        processes=run.processes,
-        disk_folders=[place / name for name in PRIVATE],
-        disk_bytes=run.disk,
-        confinement=confinement,
-        family=task.family,
-        blotted=Secrets.of(run.env).in_bytes,
-    )
 
 
 def measure(arena: Arena, workspace: Workspace, task: Task) -> Measurement | None:
@@ -184,20 +89,6 @@ def failed_check(arena: Arena, workspace: Workspace, task: Task) -> str | None:
         return None
     finally:
         workspace.remove(task.place)
-
-
-def open_place(arena: Arena, workspace: Workspace, place: Path, commit: str) -> Path:
-    """A fresh checkout of a commit in `place/tree`, with the private folders beside it, and the
-    arena's untracked data linked into it. Returns the arena's folder within."""
-    for name in PRIVATE:
-        (place / name).mkdir(parents=True)
-    folder = workspace.checkout(commit, place / "tree")
-    for path, target in arena.linked_data().items():
-        link = folder / path
-        if not link.exists() and target.exists():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target)
-    return folder
 
 
 @dataclass
@@ -330,18 +221,6 @@ class _Measuring:
         )
 
 
-def referee_digest(arena: Arena, workspace: Workspace, base: str) -> str:
-    """One word for the content of every protected file, program.md left out: a person edits it."""
-    key = (str(arena.root), base)
-    if key not in _digests:
-        files = workspace.files(base, lambda path: not arena.is_editable(path) and path != PROGRAM)
-        _digests[key] = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
-    return _digests[key]
-
-
-_digests: dict[tuple[str, str], str] = {}
-
-
 def _run_failure(arena: Arena, run: StageResult, log: Path) -> Ending | None:
     if run.end is StageEnd.EXITED and run.exit_code == 0:
         return None
@@ -371,19 +250,3 @@ def _missed(words: str, place: Path) -> str:
                 "arena.toml if it should read it; what it writes belongs below OVERNIGHT_OUT"
             )
     return ""
-
-
-def last_words(result: StageResult, log: Path) -> str:
-    """How a stage ended, in a line, then the last lines it printed."""
-    text = tail(log, 20)
-    if result.end is StageEnd.LOST:
-        ending = "its supervisor was killed"
-    elif result.end is not StageEnd.EXITED:
-        ending = f"ended by overnight ({result.end})"
-    elif result.exit_code is not None and result.exit_code < 0:
-        ending = f"killed by signal {-result.exit_code}"
-    else:
-        ending = f"exit code {result.exit_code}"
-    if line := exception_line(text):
-        ending += f", {line}"
-    return f"{ending}\n{text}" if text else f"{ending}, and it printed nothing"

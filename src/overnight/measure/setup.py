@@ -8,14 +8,14 @@ from pathlib import Path
 
 from overnight.arena.arena import Arena
 from overnight.core.errors import MeasurementImpossible
-from overnight.measure.measurement import (
+from overnight.measure.reach import overnight_home
+from overnight.measure.stages import (
     Task,
     last_words,
     open_place,
     referee_digest,
     stage_environment,
 )
-from overnight.measure.reach import overnight_home
 from overnight.repo.workspace import Workspace
 from overnight.stage.secrets import Secrets
 from overnight.stage.stage import StageEnd, StageSpec, run_stage

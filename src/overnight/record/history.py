@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overnight.core.experiment import Experiment, Verdict
-from overnight.judge.base import estimate
+from overnight.core.experiment import Experiment, Verdict, estimate
 from overnight.record.ledger import Ledger
 
 RECENT = 1000

@@ -24,11 +24,11 @@ from overnight.core.experiment import (
     Idea,
     Measurement,
     Purpose,
-    Usage,
     Value,
     Verdict,
 )
 from overnight.core.spending import SPENT, Spent, by_agent, event_data, usage_of
+from overnight.core.usage import Usage
 from overnight.record.database import Database
 from overnight.record.rows import load_experiments, load_measurement
 from overnight.record.schema import ACCOUNTS, CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS

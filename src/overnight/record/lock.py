@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from overnight.arena.arena import Arena
 from overnight.core.errors import CampaignBusy
 
 _BUSY = (
@@ -65,3 +66,17 @@ def driver_of(path: Path) -> int | None:
         owner = path.read_text().strip()
         return int(owner) if owner.isdigit() else -1
     return None
+
+
+DOCTOR = "doctor"
+"""In the place of a tag: folders, lock and processes of `overnight doctor`."""
+
+
+def family_of(arena: Arena, tag: str) -> str:
+    """What marks every process of this campaign."""
+    return f"{arena.root}:{tag}"
+
+
+def lock_path(arena: Arena, tag: str) -> Path:
+    """The file whose lock the campaign's driver holds."""
+    return arena.state / "locks" / tag

@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from overnight.core.errors import LedgerError, UsageError
-from overnight.repo.acceptance import plain_text, take_away
-from overnight.repo.commit_message import one_line
+from overnight.core.files import plain_text, take_away
+from overnight.core.text import one_line
 
 NAME = "notes.md"
 ARCHIVE = "notes-archive.md"

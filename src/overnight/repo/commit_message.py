@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from overnight.arena.settings import Metric
 from overnight.core.experiment import Experiment, Idea
+from overnight.core.text import one_line
 
-_ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*"
-"""Whole sequences that a terminal obeys: what is left of one without its ESC is litter."""
-_CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 _NAMED = 3
 """Files that a change in words names."""
 _MOST_OF_A_LINE = 80
-_UNPRINTABLE = re.compile(f"(?:{_ESCAPES}|{_CONTROLS})+")
-
-
-def one_line(text: str, most: int = 200) -> str:
-    """The text without control characters or line breaks, at most `most` characters long."""
-    line = " ".join(_UNPRINTABLE.sub(" ", text).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def change_in_words(diff: str) -> str:

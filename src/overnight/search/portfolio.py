@@ -12,14 +12,18 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
 from overnight.agents.base import Agent, caps_of
-from overnight.core.errors import AgentError, Trouble
-from overnight.core.experiment import UNLIMITED, Allowance, Experiment
+from overnight.agents.named import agent_named
+from overnight.arena.arena import PORTFOLIO, Arena
+from overnight.core.errors import AgentError, Trouble, UsageError
+from overnight.core.experiment import Experiment
 from overnight.core.spending import Spent
+from overnight.core.usage import UNLIMITED, Allowance
 from overnight.record.history import History
 
 DOLLARS_PER_HOUR = 2.0
@@ -265,3 +269,47 @@ def _drawn(pairs: Sequence[tuple[float, float]], source: random.Random) -> float
     weights = [source.expovariate(1.0) for _ in pairs]
     gained = sum(w * gain for w, (gain, _) in zip(weights, pairs, strict=True))
     return gained / sum(w * cost for w, (_, cost) in zip(weights, pairs, strict=True))
+
+
+def portfolio_named(names: str, arena: Arena) -> Portfolio:
+    """One agent, several with commas between, or `portfolio`: those of arena.toml's [portfolio].
+
+    Several are joined by the tuner where the arena lets it and there are constants to tune. Raises
+    UsageError.
+    """
+    table, chosen = arena.portfolio, _listed(names)
+    if names == PORTFOLIO:
+        if not table.agents:
+            raise UsageError(
+                "--agent portfolio: arena.toml names no agents; add [portfolio] and below it "
+                'agents = ["claude", "tuner"], or name some: --agent claude,tuner'
+            )
+        chosen = [*table.agents]
+    chosen = list(dict.fromkeys(name.strip() for name in chosen))
+    agents = [agent_named(name, arena) for name in chosen]
+    if len(agents) == 1:
+        return Portfolio(agents)
+    if table.tuner and "tuner" not in chosen and _has_constants(arena):
+        agents.append(agent_named("tuner", arena))
+    # Shares are of those that the table names; of others nothing is said.
+    shares = table.shares if names == PORTFOLIO else None
+    return Portfolio(agents, shares, table.dollars_per_hour)
+
+
+def _listed(names: str) -> list[str]:
+    """Names between commas. A shell line, which may have commas of its own, goes to the end."""
+    found = names.split(",")
+    starts = (n for n, name in enumerate(found) if name.lstrip().startswith("command:"))
+    last = next(starts, len(found) - 1)
+    return [*found[:last], ",".join(found[last:])]
+
+
+def _has_constants(arena: Arena) -> bool:
+    from overnight.agents.tuner.constants import find_constants
+
+    for path in arena.editable_files():
+        if path.endswith(".py"):
+            with suppress(AgentError):  # no Python of this version: nothing to tune
+                if find_constants(path, (arena.root / path).read_text(errors="replace")):
+                    return True
+    return False

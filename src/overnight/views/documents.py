@@ -8,9 +8,9 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from overnight.arena.arena import Arena
-from overnight.campaign.judge_input import charges_of
 from overnight.core.experiment import Experiment, Measurement
 from overnight.core.spending import together
+from overnight.insights.readings import charges_of
 from overnight.insights.track_record import TrackRecord, held
 from overnight.views.summary import Running, Summary
 

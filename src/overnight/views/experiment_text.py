@@ -13,13 +13,13 @@ from rich.text import Text
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
 from overnight.campaign.ablation import Ablated, Weight
-from overnight.campaign.judge_input import charges_of
 from overnight.core.experiment import Experiment, Purpose, Verdict
 from overnight.core.quantity import format_count, format_dollars, format_duration
 from overnight.core.spending import Spent
+from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
+from overnight.insights.readings import charges_of
 from overnight.insights.track_record import TrackRecord, came_to, held
-from overnight.repo.commit_message import one_line
 
 if TYPE_CHECKING:  # each takes long to import
     from overnight.agents.roster import Entry

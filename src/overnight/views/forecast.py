@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from overnight.campaign.limits import Left
-from overnight.core.experiment import Allowance, Experiment
+from overnight.core.experiment import Experiment
 from overnight.core.spending import Spent
+from overnight.core.usage import Allowance
+from overnight.insights.limits_left import Left
 
 NEWEST = 5
 """Experiments of each agent that tell of its rates."""

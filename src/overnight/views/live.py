@@ -18,14 +18,14 @@ from rich.text import Text
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric, Run
-from overnight.campaign.limits import Left
 from overnight.core.errors import OvernightError
 from overnight.core.experiment import Experiment
 from overnight.core.quantity import format_dollars, format_duration
+from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
+from overnight.insights.limits_left import Left
 from overnight.insights.overfitting import OVERFITTED, Gap
 from overnight.record.ledger import Ledger
-from overnight.repo.commit_message import one_line
 from overnight.views.experiment_text import plain_line, results_table
 from overnight.views.summary import Summary, counted, direction_words, scale, summarize
 

@@ -26,9 +26,9 @@ from matplotlib.transforms import Bbox, IdentityTransform
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
 from overnight.core.experiment import Experiment, Verdict
+from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
 from overnight.insights.overfitting import OVERFITTED, Gap
-from overnight.repo.commit_message import one_line
 from overnight.views.summary import direction_words, scale
 
 _GREY, _GREEN, _RED, _INK = "#9aa0a6", "#009e73", "#d55e00", "#3c4043"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
 from overnight.views.power import Night
 
 _GREEN, _GREY = "#009e73", "#9aa0a6"

@@ -9,14 +9,15 @@ from statistics import fmean
 
 from overnight.agents.base import Agent, caps_of, is_free, unreported
 from overnight.arena.arena import Arena
-from overnight.campaign.limits import Left, Limits, Stretch
+from overnight.campaign.limits import Limits, Stretch
 from overnight.core.experiment import Event, Experiment
 from overnight.core.quantity import format_dollars
 from overnight.core.spending import Spent
+from overnight.core.text import one_line
+from overnight.insights.limits_left import Left
 from overnight.insights.wall_time import walls
 from overnight.measure.setup import needs_setup
 from overnight.record.ledger import Ledger
-from overnight.repo.commit_message import one_line
 from overnight.repo.workspace import Workspace
 from overnight.search.portfolio import Portfolio
 from overnight.views.forecast import MOMENT, NEWEST, Forecast, Rates, forecast

@@ -10,12 +10,12 @@ from pathlib import Path
 from overnight.agents.base import Reader
 from overnight.arena.arena import Arena
 from overnight.briefing.brief import first_brief, write_brief
-from overnight.campaign.opening import base_arena
 from overnight.core.errors import NoCampaign, UsageError
 from overnight.core.experiment import Experiment
 from overnight.record.history import History
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE
+from overnight.repo.base_arena import base_arena
 from overnight.repo.workspace import Workspace
 from overnight.views.report import write_report
 from overnight.views.summary import Summary, summarize

@@ -12,11 +12,11 @@ from overnight.arena.arena import Arena
 from overnight.core.experiment import Event, Experiment, Verdict
 from overnight.core.quantity import format_dollars, format_duration
 from overnight.core.spending import together
+from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
 from overnight.insights.overfitting import OVERFITTED, Gap
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE
-from overnight.repo.commit_message import one_line
 from overnight.views.summary import Summary, counted, direction_words, summarize
 
 _MOST_DIFF_LINES = 80

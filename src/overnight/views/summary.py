@@ -9,20 +9,18 @@ from datetime import datetime, timedelta
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
-from overnight.campaign.judge_input import series
-from overnight.campaign.limits import Left, Limits, Stretch
-from overnight.campaign.opening import lock_path
-from overnight.change.seeds import SEED
-from overnight.core.experiment import Event, Experiment, Purpose, Verdict, confirmed_gain
+from overnight.campaign.limits import Limits, Stretch
+from overnight.core.experiment import SEED, Event, Experiment, Purpose, Verdict, confirmed_gain
 from overnight.core.spending import Spent, together
-from overnight.core.text import tail
+from overnight.core.text import one_line, tail
+from overnight.insights.limits_left import Left
 from overnight.insights.overfitting import Gap, read_gap
 from overnight.insights.pruning_savings import Savings, savings
+from overnight.insights.readings import series
 from overnight.insights.wall_time import walls
 from overnight.judge.noise import Noise, noise_of
 from overnight.record.ledger import Ledger
-from overnight.record.lock import driver_of
-from overnight.repo.commit_message import one_line
+from overnight.record.lock import driver_of, lock_path
 
 _TALLY = {
     Verdict.KEEP: "kept",

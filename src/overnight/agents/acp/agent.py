@@ -27,10 +27,10 @@ from overnight.agents.programs.idea_file import take_idea
 from overnight.agents.programs.stage import program_stage
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
-from overnight.core.experiment import Allowance, Idea
-from overnight.core.text import tail
+from overnight.core.experiment import Idea
+from overnight.core.text import one_line, tail
+from overnight.core.usage import Allowance
 from overnight.measure.reach import expanded
-from overnight.repo.commit_message import one_line
 from overnight.stage.secrets import Secrets
 from overnight.stage.stage import StageEnd, StageResult, run_stage
 

@@ -31,7 +31,7 @@ from overnight.agents.acp.files import Refused, Worktree
 from overnight.agents.acp.permits import Permits
 from overnight.agents.acp.transcript import Transcript
 from overnight.arena.settings import AgentTable
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
 
 T = TypeVar("T")
 _MOST_CALLS = 10_000

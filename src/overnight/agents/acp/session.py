@@ -31,7 +31,6 @@ from acp.schema import (
 )
 from pydantic import BaseModel, Field, ValidationError
 
-from overnight import __version__
 from overnight.agents.acp.client import ArenaClient
 from overnight.agents.acp.files import Worktree
 from overnight.agents.acp.permits import Permits
@@ -41,8 +40,9 @@ from overnight.agents.base import Workbench
 from overnight.agents.programs.conversation import Conversation
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
-from overnight.core.experiment import Usage
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
+from overnight.core.usage import Usage
+from overnight.core.version import __version__
 from overnight.stage.stage import StageResult
 
 LAST_SECONDS = 3.0

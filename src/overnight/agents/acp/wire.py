@@ -19,7 +19,7 @@ from acp.meta import CLIENT_METHODS
 from acp.schema import SessionNotification
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
 
 MOST_BYTES = 16_000_000
 """Of one message."""

@@ -14,7 +14,8 @@ from overnight.agents.llm.edits import FORMAT, BadReply, apply, parse, read_text
 from overnight.agents.llm.model import Message, Model, Reply
 from overnight.arena.arena import STATE
 from overnight.core.errors import AgentError, Trouble, UsageError
-from overnight.core.experiment import FREE, Idea, Usage
+from overnight.core.experiment import Idea
+from overnight.core.usage import FREE, Usage
 from overnight.stage.secrets import Secrets
 
 _INSTRUCTIONS = f"""\

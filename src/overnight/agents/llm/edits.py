@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from overnight.core.errors import AgentError, Trouble
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
 
 FORMAT = """\
 TITLE: what you change, in one line

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from overnight.agents.llm.troubles import TooLong
-from overnight.core.experiment import Usage
+from overnight.core.usage import Usage
 
 _MOST_BYTES = 10_000_000
 """Of an answer. A model's longest reply is a tenth of it."""

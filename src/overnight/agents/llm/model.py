@@ -21,7 +21,7 @@ from overnight.agents.llm.litellm_setup import Library, litellm_library
 from overnight.agents.llm.troubles import told, where
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
-from overnight.core.experiment import FREE, UNLIMITED, Allowance, Usage
+from overnight.core.usage import FREE, UNLIMITED, Allowance, Usage
 from overnight.stage.secrets import Secrets
 
 T = TypeVar("T")

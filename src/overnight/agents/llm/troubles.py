@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
-from overnight.repo.commit_message import one_line
+from overnight.core.text import one_line
 from overnight.stage.secrets import Secrets
 
 _PREFIX = re.compile(r"^(?:litellm\.)?(?:\w*(?:Error|Exception|Timeout)\b[\s:-]*)+")

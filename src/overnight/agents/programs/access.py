@@ -12,7 +12,7 @@ from overnight.agents.programs.preset import Preset
 from overnight.arena.commandline import is_unknown, program_of
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import Trouble
-from overnight.core.experiment import Usage
+from overnight.core.usage import Usage
 from overnight.sandbox.runtime import program_paths
 from overnight.stage.secrets import is_key, name_of_key
 

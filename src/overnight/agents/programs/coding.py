@@ -22,10 +22,10 @@ from overnight.agents.programs.stage import brief_path, program_stage
 from overnight.agents.programs.usage_watch import Account
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
-from overnight.core.experiment import Idea, Usage
-from overnight.core.text import tail
+from overnight.core.experiment import Idea
+from overnight.core.text import one_line, tail
+from overnight.core.usage import Usage
 from overnight.measure.reach import expanded
-from overnight.repo.commit_message import one_line
 from overnight.stage.stage import StageEnd, StageResult, StageSpec, run_stage
 
 _TURNS = 100

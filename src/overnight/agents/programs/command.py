@@ -12,8 +12,7 @@ from overnight.agents.programs.idea_file import take_idea
 from overnight.agents.programs.stage import brief_path, program_stage
 from overnight.core.errors import AgentError, Trouble
 from overnight.core.experiment import Idea
-from overnight.core.text import exception_line, tail
-from overnight.repo.commit_message import one_line
+from overnight.core.text import exception_line, one_line, tail
 from overnight.stage.stage import StageEnd, run_stage
 
 

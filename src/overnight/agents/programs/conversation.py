@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overnight.agents.base import Workbench
-from overnight.core.experiment import Usage
+from overnight.core.usage import Usage
 
 _MOST_TURNS = 20
 _MOST_CONTEXT = 0.5

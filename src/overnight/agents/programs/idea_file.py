@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from overnight.core.experiment import Idea
-from overnight.repo.acceptance import plain_text, take_away
-from overnight.repo.commit_message import one_line
+from overnight.core.files import plain_text, take_away
+from overnight.core.text import one_line
 
 IDEA_FILE = ".overnight-idea.md"
 """Where an agent that edits files may say what it did: a title line, then the hypothesis."""

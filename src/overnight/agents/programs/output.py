@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from overnight.arena.settings import Table
-from overnight.core.experiment import Usage
+from overnight.core.usage import Usage
 
 _MOST = 10**12
 """What no sum comes to."""

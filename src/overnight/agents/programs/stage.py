@@ -6,8 +6,8 @@ from pathlib import Path
 
 from overnight.agents.base import Workbench
 from overnight.arena.settings import AgentTable
-from overnight.measure.measurement import stage_environment
 from overnight.measure.reach import agent_confinement, expanded, make_home
+from overnight.measure.stages import stage_environment
 from overnight.record.notes import NAME
 from overnight.sandbox.named import sandbox_named
 from overnight.stage.secrets import Secrets

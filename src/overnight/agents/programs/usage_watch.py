@@ -11,8 +11,8 @@ from overnight.agents.programs.conversation import Conversation
 from overnight.agents.programs.output import first_text
 from overnight.agents.programs.preset import Preset
 from overnight.arena.settings import AgentTable
-from overnight.core.experiment import Usage
-from overnight.repo.acceptance import plain_text
+from overnight.core.files import plain_text
+from overnight.core.usage import Usage
 
 _MOST_BYTES = 10_000_000
 _MOST_FILES = 20
