@@ -18,11 +18,11 @@ from typing import TypeVar
 import numpy as np
 
 from overnight.arena.settings import JudgeTable
-from overnight.core.experiment import Verdict
+from overnight.core.experiment import Trial, Verdict
 from overnight.judge.base import Decision, Evidence, Judge, More, Pair, Side, Standing
 from overnight.judge.noise import Reading
 from overnight.judge.rules import RULES
-from overnight.judge.trials import MOST_TRIALS, RESERVE, Round, patience, trials
+from overnight.judge.trials import MOST_TRIALS, RESERVE, patience, trials
 
 TABLES = {
     "greedy": JudgeTable(rule="greedy"),
@@ -96,7 +96,7 @@ class Campaign:
     experiments: int = 0
     most: float = math.inf
     """Measurements that there are in all."""
-    rounds: list[Round] = field(default_factory=list)
+    rounds: list[Trial] = field(default_factory=list)
     _ended: int = 0
     """Measurements when the newest experiment ended."""
 
@@ -174,7 +174,9 @@ class Campaign:
 
     def _pair(self, word: Pair) -> None:
         tip, incumbent = self.stack[-1], self.stack[0]
-        now = Round(id(tip), id(incumbent), self.machine.count, self.experiments)
+        now = Trial(
+            len(self.rounds) + 1, id(tip), id(incumbent), self.machine.count, self.experiments
+        )
         if not self.rounds or (self.rounds[-1].tip, self.rounds[-1].latest) != (
             now.tip,
             now.latest,

@@ -15,14 +15,14 @@ TYPE_CHECKING = False  # without `typing`: what is loaded here delays every comm
 if TYPE_CHECKING:
     from overnight.agents.named import agent_named
     from overnight.arena.arena import Arena
+    from overnight.campaign.campaign import Campaign
     from overnight.campaign.limits import Limits, Stop
-    from overnight.campaign.loop import Campaign
     from overnight.core.errors import OvernightError
     from overnight.core.experiment import Experiment, Idea, Measurement, Outcome, Verdict
 
 _HOME = {
     "Arena": "arena.arena",
-    "Campaign": "campaign.loop",
+    "Campaign": "campaign.campaign",
     "Experiment": "core.experiment",
     "Idea": "core.experiment",
     "Limits": "campaign.limits",

@@ -26,7 +26,7 @@ from overnight.insights.track_record import track_records
 from overnight.judge.base import Standing
 from overnight.judge.noise import Noise
 from overnight.judge.odds import chance, least, pairs, visible
-from overnight.record.history import History
+from overnight.record.book import Book
 from overnight.record.notes import NAME, TITLE, read_notes
 
 _MOST_BYTES = 200_000
@@ -53,29 +53,23 @@ class Moment:
     """Measurements that the time is enough for."""
 
 
-def write_brief(
-    arena: Arena,
-    history: History,
-    steers: Sequence[Event],
-    moment: Moment | None = None,
-    reader: Reader | None = None,
-) -> str:
+def write_brief(book: Book, moment: Moment | None = None, reader: Reader | None = None) -> str:
     """The brief for the next experiment, within the reader's tokens. Reads program.md anew."""
-    noise = campaign_noise(arena, history)
+    arena, noise, steers = book.arena, campaign_noise(book), book.events("steer")
     moment, reader = moment or Moment(), reader or Reader()
     return fitted(
         [
             *_bound(arena, reader),
             Section("The person says, newest first", _steers(steers), 0.1),
-            Section("Where we stand", list(_stand(arena, history)), 0.05),
+            Section("Where we stand", list(_stand(arena, book)), 0.05),
             Section("What can be seen", list(_sight(arena, noise, moment)), 0.05),
-            Section("Your record", _record(history, moment.agent), 0.02),
-            _wins(history),
+            Section("Your record", _record(book, moment.agent), 0.02),
+            _wins(book),
             Section(
-                "Near misses, worth combining, best first", _near(history, noise), 0.07, data=True
+                "Near misses, worth combining, best first", _near(book, noise), 0.07, data=True
             ),
-            _failures(history),
-            Section("Ideas already tried, newest first", _tried(history), 0.07, data=True),
+            _failures(book),
+            Section("Ideas already tried, newest first", _tried(book), 0.07, data=True),
             _notes(arena.state / NAME),
         ],
         reader.tokens,
@@ -116,28 +110,28 @@ def _steers(steers: Sequence[Event]) -> list[str]:
 # -- where we stand
 
 
-def _stand(arena: Arena, history: History) -> Iterator[str]:
-    best, tip, name = history.incumbent, history.tip, arena.metric.name
-    done = history.latest.n
+def _stand(arena: Arena, book: Book) -> Iterator[str]:
+    best, tip, name = book.incumbent, book.tip, arena.metric.name
+    done = book.latest.n
     if not best.n:
         yield f"- {name} {_score(best)}: the baseline, #0. Nothing is confirmed to beat it yet."
     else:
-        members = sum(e.is_member for e in history.keeps)
-        simpler = sum(e.simpler and e.within is None for e in history.keeps)
-        wins = sum(e.won for e in history.keeps)
+        members = sum(e.is_member for e in book.keeps)
+        simpler = sum(e.simpler and e.within is None for e in book.keeps)
+        wins = sum(e.won for e in book.keeps)
         more = f", {_counted(members, 'change')} confirmed with a later one" if members else ""
         more += f", {_counted(simpler, 'simplification')}" if simpler else ""
         yield (
             f"- {name} {_score(best)} (#{best.n}); the baseline, #0, had "
-            f"{_score(history.baseline)}. {_counted(wins, 'win')}{more} in "
+            f"{_score(book.baseline)}. {_counted(wins, 'win')}{more} in "
             f"{_counted(done, 'experiment')}."
         )
-    for e in history.stack[1:]:
+    for e in book.stack[1:]:
         words = "promising, not yet confirmed"
         yield f"- Above it, provisional: #{e.n}, {_score(e)}{_gained(e)}: {words}."
     what = f"#{tip.n}" + (", the incumbent" if tip is best else ", the newest of these")
     yield f"- Your working folder is {what}; `git log` there shows what led to it."
-    recent = [e for e in history.finished if e.n][-_RECENT:]
+    recent = [e for e in book.finished if e.n][-_RECENT:]
     if len(recent) > 1:
         counts = {v: sum(e.verdict is v for e in recent) for v in Verdict}
         words = ", ".join(f"{count} × {verdict}" for verdict, count in counts.items() if count)
@@ -200,8 +194,8 @@ def _affordable(
         yield f"- Gains under {_number(floor)} cannot be seen, alone, in {left}."
 
 
-def _record(history: History, agent: str) -> list[str]:
-    record = track_records(history.finished).get(agent)
+def _record(book: Book, agent: str) -> list[str]:
+    record = track_records(book.finished).get(agent)
     if record is None:
         return []
     lines = [
@@ -216,10 +210,10 @@ def _record(history: History, agent: str) -> list[str]:
 # -- what was tried
 
 
-def _wins(history: History) -> Section:
+def _wins(book: Book) -> Section:
     """In order; the largest are the last to be left out, and the members of stacks the first."""
-    members = [e for e in history.keeps if e.is_member]
-    shown = [*(e for e in history.keeps if not e.is_member), *history.stack[1:], *members]
+    members = [e for e in book.keeps if e.is_member]
+    shown = [*(e for e in book.keeps if not e.is_member), *book.stack[1:], *members]
     items = [
         f"#{e.n}{_gained(e)} → {_score(e)}: {_title(e)}"
         + (" (not better, but simpler)" if e.simpler else "")
@@ -232,11 +226,11 @@ def _wins(history: History) -> Section:
     return Section("Wins, in order", items, 0.08, ranks, data=True)
 
 
-def _near(history: History, noise: Noise) -> list[str]:
+def _near(book: Book, noise: Noise) -> list[str]:
     """What was no better, or not by enough, and yet no worse than the noise explains."""
     if noise.deterministic:
         return []  # what was worse is worse
-    scored = [e for e in history.finished if e.n and e.gain is not None]
+    scored = [e for e in book.finished if e.n and e.gain is not None]
     typical = median(abs(e.gain or 0.0) for e in scored) if scored else 0.0
     reach = max(noise.sigma, _NEAR * typical)
     misses = [e for e in scored if e.verdict is Verdict.DISCARD and (e.gain or 0.0) > -reach]
@@ -244,9 +238,9 @@ def _near(history: History, noise: Noise) -> list[str]:
     return [f"#{e.n}{_gained(e)}: {_title(e)}{_why(e)}" for e in misses[:_MISSES]]
 
 
-def _failures(history: History) -> Section:
+def _failures(book: Book) -> Section:
     """The newest is the last to be left out: whoever failed is told before it tries again."""
-    found = causes(e for e in history.finished if e.n)
+    found = causes(e for e in book.finished if e.n)
     items = [
         f"{len(cause.numbers)} × {cause.verdict} "
         f"({_first([f'#{n}' for n in cause.numbers])}): {cause.line}"
@@ -257,10 +251,10 @@ def _failures(history: History) -> Section:
     return Section("Failures by cause, most frequent first", items, 0.07, ranks, data=True)
 
 
-def _tried(history: History) -> list[str]:
+def _tried(book: Book) -> list[str]:
     """Everything but the wins, those with one title together."""
     found: dict[str, list[str]] = {}
-    for e in reversed(history.finished):
+    for e in reversed(book.finished):
         if e.n and not e.kept and (e.candidate or e.dropped):
             how = e.verdict.value if e.verdict in FAILED and e.verdict else ""
             how = how or ("ended early" if e.score is None else "")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from overnight.arena.arena import Arena
-from overnight.campaign.measurements import Measure
+from overnight.campaign.slots import Measure
 from overnight.core.experiment import Experiment, Purpose
 from overnight.judge.base import Side
 from overnight.judge.head_to_head import duel

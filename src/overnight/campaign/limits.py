@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from overnight.arena.arena import Arena
 from overnight.core.experiment import Event, confirmed_gain
 from overnight.core.interrupts import EXIT_CODE
 from overnight.core.quantity import format_duration
-from overnight.core.spending import SPENT
-from overnight.core.usage import UNLIMITED, Allowance
+from overnight.core.spending import together
+from overnight.core.usage import Allowance
 from overnight.insights.limits_left import Left
-from overnight.record.history import History
-from overnight.record.ledger import Ledger
+from overnight.record.book import Book
 from overnight.search.portfolio import Out, Portfolio
 
 _CAPPED = 3
+_MOMENT = 0.05
+"""Seconds that a measurement takes at least."""
 
 
 class StopKind(StrEnum):
@@ -36,11 +37,13 @@ class StopKind(StrEnum):
     """No agent has any of its share of a campaign left."""
     INTERRUPTED = "interrupted"
     ERROR = "error"
+    TRIED = "tried"
+    """The one experiment of a `try` has its verdict."""
 
     @property
     def settles(self) -> bool:
         """Whether there is time to confirm what is provisional: nobody waits for the end."""
-        return self not in (self.ASKED, self.INTERRUPTED, self.ERROR)
+        return self not in (self.ASKED, self.INTERRUPTED, self.ERROR, self.TRIED)
 
     @property
     def exit_code(self) -> int:
@@ -111,88 +114,106 @@ class Limits:
 
 @dataclass(frozen=True)
 class Stretch:
-    """From one `run` to its stop. A stretch that died without one is taken up again: its
-    experiments and its hours go on counting from where it began."""
+    """From one `run` to its stop. A stretch whose driver died is taken up again: its experiments,
+    its hours and its costs go on counting from where it began."""
 
+    limits: Limits
     began: datetime
     first: int
     """Number of the stretch's first experiment."""
-    event: int
-    """Id of the ledger's start event."""
-    since: int = 0
-    """Id of the newest event before it of a proposal without an experiment: later ones count."""
+    dollars: float = 0.0
+    """What the campaign's proposals had cost before it, as far as is known."""
+    tokens: int = 0
+    """Tokens that they had used before it."""
+    event: int = 0
+    """Id of the ledger's start event; 0 for a stretch that has not begun."""
 
     @classmethod
-    def begin(cls, ledger: Ledger, tag: str, limits: Limits) -> Stretch:
-        """Take up the stretch that died, or open a new one."""
-        last = ledger.events(tag, "start", "stop")[-1:]
-        ahead = cls.ahead(ledger, tag)
-        if ahead.event and asdict(limits).items() <= last[0].data.items():
-            return ahead
-        began = ahead.began.isoformat()
-        data = {"first": ahead.first, "since": ahead.since, **asdict(limits)}
-        ledger.add_event(tag, "start", began=began, **data)
-        return cls.of(ledger.events(tag, "start")[-1])
+    def begin(cls, book: Book, limits: Limits) -> Stretch:
+        """Take up the stretch whose driver died, or open a new one."""
+        ahead = cls.ahead(book, limits)
+        if not ahead.event:
+            told = {"first": ahead.first, "dollars_before": ahead.dollars}
+            told |= {"tokens_before": ahead.tokens, **asdict(limits)}
+            book.note("start", began=ahead.began.isoformat(), **told)
+        return cls.of(book.events("start")[-1])
 
     @classmethod
-    def ahead(cls, ledger: Ledger, tag: str) -> Stretch:
-        """The one that would begin now: the one that died or, without an event, a new one."""
-        last = ledger.events(tag, "start", "stop")[-1:]
-        if last and last[0].kind == "start":
-            return cls.of(last[0])
-        experiments = ledger.experiments(tag, last=1)
-        first = max(experiments[-1].n + 1 if experiments else 1, 1)
-        lost = ledger.newest_event(tag, SPENT)
-        return cls(datetime.now(UTC), first, 0, lost.id if lost else 0)
+    def ahead(cls, book: Book, limits: Limits) -> Stretch:
+        """The one that would begin now: the one whose driver died with the same limits or, without
+        an event, a new one."""
+        last = book.events("start", "stop")[-1:]
+        died = cls.of(last[0]) if last and last[0].kind == "start" else None
+        if died and died.limits == limits:
+            return died
+        used = together(book.spent)
+        before = (died.dollars, died.tokens) if died else (used.dollars, used.tokens)
+        began = died.began if died else datetime.now(UTC)
+        return cls(limits, began, died.first if died else max(book.next_number, 1), *before)
 
     @classmethod
     def of(cls, event: Event) -> Stretch:
-        """The stretch that a start event tells of."""
-        began = datetime.fromisoformat(str(event.data["began"]))
-        since = int(event.data.get("since") or 0)
-        return cls(began, int(event.data["first"] or 1), event.id, since)
-
-    def until(self, limits: Limits) -> datetime | None:
-        """When its hours are over; None without such a limit."""
-        return None if limits.hours is None else self.began + timedelta(hours=limits.hours)
-
-    def left(self, limits: Limits, ledger: Ledger, tag: str) -> Allowance:
-        """What the limits leave of dollars and tokens."""
-        if limits.dollars is None and limits.tokens is None:
-            return UNLIMITED
-        used = ledger.used(tag, self.first, self.since)
-        tokens = (used.tokens_in or 0) + (used.tokens_out or 0)
-        return Allowance(
-            None if limits.dollars is None else limits.dollars - (used.dollars or 0.0),
-            None if limits.tokens is None else limits.tokens - tokens,
+        """The stretch of a start event."""
+        data = event.data
+        return cls(
+            Limits.of(event),
+            datetime.fromisoformat(str(data["began"])),
+            int(data["first"] or 1),
+            float(data.get("dollars_before") or 0.0),
+            int(data.get("tokens_before") or 0),
+            event.id,
         )
 
-    def rest(self, limits: Limits, latest: int, left: Allowance) -> Left:
-        """What is left of all limits after experiment `latest`; nothing is less than 0."""
-        until, done = self.until(limits), latest - self.first + 1
+    @property
+    def until(self) -> datetime | None:
+        """When its hours are over; None without such a limit."""
+        hours = self.limits.hours
+        return None if hours is None else self.began + timedelta(hours=hours)
+
+    def allowance(self, book: Book) -> Allowance:
+        """What the limits leave of dollars and tokens."""
+        used, limits = together(book.spent), self.limits
+        return Allowance(
+            None if limits.dollars is None else limits.dollars - used.dollars + self.dollars,
+            None if limits.tokens is None else limits.tokens - used.tokens + self.tokens,
+        )
+
+    def left(self, book: Book) -> Left:
+        """What is left of all limits; nothing is less than 0."""
+        left, latest = self.allowance(book), book.latest.n if book.begun else 0
+        until, most = self.until, self.limits.experiments
         return Left(
-            None if limits.experiments is None else max(limits.experiments - done, 0),
+            None if most is None else max(most - (latest - self.first + 1), 0),
             None if until is None else max((until - datetime.now(UTC)).total_seconds(), 0.0),
             None if left.dollars is None else max(left.dollars, 0.0),
             None if left.tokens is None else max(left.tokens, 0),
         )
 
-    def over(self, limits: Limits, arena: Arena, history: History, left: Allowance) -> Stop | None:
+    def fits(self, book: Book) -> float:
+        """How many measurements like the incumbent's last the time left is enough for; infinite
+        without a limit."""
+        if self.until is None or not book.begun:
+            return math.inf
+        scored = [m for m in book.incumbent.judged if m.score is not None]
+        seconds = sum(scored[-1].stage_seconds.values())
+        return (self.until - datetime.now(UTC)).total_seconds() / max(seconds, _MOMENT)
+
+    def over(self, book: Book) -> Stop | None:
         """The limit that has been reached, if any."""
+        limits, left = self.limits, self.allowance(book)
         if left.penniless:
             return Stop(StopKind.DOLLARS, f"the {limits.dollars:g} dollars are spent")
         if left.tokens is not None and left.tokens <= 0:
             return Stop(StopKind.TOKENS, f"the {limits.tokens:,} tokens are used up")
-        metric, incumbent, latest = arena.metric, history.incumbent, history.latest
+        metric, incumbent, latest = book.arena.metric, book.incumbent, book.latest
         done = latest.n - self.first + 1
         if limits.experiments is not None and done >= limits.experiments:
             words = f"the limit of --experiments {limits.experiments} is reached"
             return Stop(StopKind.EXPERIMENTS, words)
-        until = self.until(limits)
-        if until is not None and limits.hours is not None and datetime.now(UTC) >= until:
+        if self.until is not None and limits.hours and datetime.now(UTC) >= self.until:
             words = f"the {format_duration(limits.hours * 3600)} are over"
             return Stop(StopKind.HOURS, words)
-        reached = _reached(arena, history)
+        reached = _reached(book)
         if (
             limits.target is not None
             and reached is not None
@@ -206,11 +227,11 @@ class Stretch:
         return None
 
 
-def _reached(arena: Arena, history: History) -> float | None:
+def _reached(book: Book) -> float | None:
     """The incumbent's score, and no better than what was confirmed: its first draw was lucky."""
-    best, first = history.incumbent.score, history.baseline.score
-    if best is None or first is None or arena.judge.rule != "confirm":
+    best, first = book.incumbent.score, book.baseline.score
+    if best is None or first is None or book.arena.judge.rule != "confirm":
         return best
-    orient = arena.metric.orient
-    confirmed = orient(first) + confirmed_gain(history.keeps)
+    orient = book.arena.metric.orient
+    confirmed = orient(first) + confirmed_gain(book.keeps)
     return orient(min(orient(best), confirmed))

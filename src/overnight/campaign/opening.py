@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from overnight.agents.named import reach
 from overnight.arena.arena import FILE, Arena
 from overnight.core.errors import UsageError, WorkspaceError
-from overnight.core.experiment import CampaignRecord, Experiment
-from overnight.insights.pruning_savings import recount_pruning
+from overnight.core.experiment import CampaignRecord, Proposal
 from overnight.record.ledger import Ledger
 from overnight.record.lock import DOCTOR, CampaignLock, family_of, lock_path
 from overnight.record.notes import NAME, note_writer, take_note
@@ -24,14 +25,14 @@ _TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}", re.IGNORECASE)
 def begin_or_find(
     arena: Arena, workspace: Workspace, ledger: Ledger, tag: str | None
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
-    """The campaign's record, its lock, and what the person should know before it runs."""
+    """The campaign's record, its lock, and what the user should know before it runs."""
     known = ledger.campaigns()
     if tag is None:
         tag = known[-1].tag if known else datetime.now().strftime("%b%d").lower()
     if not _TAG.fullmatch(tag) or tag.endswith((".", ".lock")) or ".." in tag:
         raise UsageError(f"--tag {tag!r} cannot name a branch: use letters, digits, - and _")
     if tag == DOCTOR:
-        raise UsageError(f"--tag {tag}: that name is for what `overnight doctor` does; use another")
+        raise UsageError(f"--tag {tag}: `overnight doctor` uses that name; use another")
     lock = CampaignLock(lock_path(arena, tag))
     try:
         record = ledger.campaign(tag)
@@ -62,14 +63,14 @@ def _begin(
 
 
 def _mended(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> CampaignRecord | None:
-    """A campaign without any score starts anew from the commit in which a person has mended what
-    was in its way; None when there is no such commit, or when there is a score."""
+    """A campaign without any score starts anew from a newer commit, in which the user has mended
+    what was in its way; None when there is no such commit, or when there is a score."""
     newest, baseline = workspace.head(), ledger.experiment(record.tag, 0)
     if newest == record.base or (baseline is not None and baseline.scores):
         return None
     if workspace.refs.branch(record.tag) == record.base:
         workspace.refs.move_branch(record.tag, newest, record.base)
-    return ledger.move_campaign(record.tag, newest)
+    return ledger.restart_campaign(record.tag, newest)
 
 
 def _changes_since(arena: Arena, workspace: Workspace, record: CampaignRecord) -> list[str]:
@@ -85,34 +86,39 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
     """Bring processes, folders, rows, refs and the branch to what the ledger says is finished."""
     tag = record.tag
     end_strays(family_of(arena, tag))
-    ledger.drop_open_measurements(tag)
-    places = arena.state / "worktrees" / tag
-    for experiment in ledger.unfinished(tag):
-        n = experiment.n
-        if experiment.candidate is None:
-            thought = _thought(arena, tag, experiment)  # before its logs are touched
-            folder = places / "agent" / "tree" / workspace.prefix
-            table = reach(experiment.agent, arena)
-            secrets, who = Secrets.of_agent(table), note_writer(tag, n, experiment.agent)
-            if table:
-                take_note(folder, arena.state / NAME, who, secrets.blotted)
-            for log in (arena.state / "logs" / tag / str(n)).glob("agent*.log"):
-                secrets.blot_out(log)
-            ledger.abandon_experiment(tag, n, thought=thought)
-    workspace.remove(places)
-    recount_pruning(ledger, tag)
+    ledger.drop_running(tag)
+    for proposal in ledger.open_proposals(tag):
+        _end_lost(arena, workspace, ledger, tag, proposal)
+    workspace.remove(arena.state / "worktrees" / tag)
     baseline = ledger.experiment(tag, 0)
     if baseline is not None and baseline.verdict is not None and not baseline.kept:
-        ledger.drop_experiment(tag, 0)
+        ledger.restart_campaign(tag, record.base)
     _repair_refs(workspace, ledger, record)
 
 
-def _thought(arena: Arena, tag: str, experiment: Experiment) -> float | None:
-    """Seconds from the question to the last that its agent is known to have said; None when it said
-    nothing that was kept."""
-    logs = (arena.state / "logs" / tag / str(experiment.n)).glob("agent*.log")
-    began, now = experiment.started.timestamp(), datetime.now(UTC).timestamp()
-    # Older ones are of whoever was asked before; an agent without a sandbox can date its own ahead.
+def _end_lost(
+    arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, proposal: Proposal
+) -> None:
+    """The driver died while an agent was thinking: its notes and its time are kept."""
+    logs = arena.state / "logs" / tag / "proposals" / str(proposal.id)
+    thought = _thought(proposal, [*logs.glob("agent*.log")])  # before its logs are touched
+    table = reach(proposal.agent, arena)
+    secrets = Secrets.of_agent(table)
+    if table:
+        folder = arena.state / "worktrees" / tag / "agent" / "tree" / workspace.prefix
+        newest = ledger.experiments(tag, last=1)
+        who = note_writer(tag, newest[-1].n + 1 if newest else 0, proposal.agent)
+        take_note(folder, arena.state / NAME, who, secrets.blotted)
+    for log in logs.glob("agent*.log"):
+        secrets.blot_out(log)
+    ledger.end_proposal(tag, replace(proposal, outcome="lost", thought=thought))
+
+
+def _thought(proposal: Proposal, logs: list[Path]) -> float | None:
+    """Seconds from the question to the last line that the agent is known to have printed; None
+    when it printed nothing."""
+    began, now = proposal.started.timestamp(), datetime.now(UTC).timestamp()
+    # An agent without a sandbox can date its logs ahead.
     said = [min(at, now) - began for log in logs if (at := log.lstat().st_mtime) >= began]
     return max(said, default=None)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from overnight.arena.settings import Metric
-from overnight.campaign.measurements import Measure
+from overnight.campaign.slots import Measure
 from overnight.core.errors import UsageError
 from overnight.core.experiment import Experiment, Measurement, Purpose
-from overnight.record.ledger import Ledger
+from overnight.record.book import Book
 
 SEED = 2_000_000
 """Of an experiment's first replay; the following ones count on from it. No other kind of
@@ -60,24 +60,16 @@ class Replay:
         }
 
 
-def replay(
-    ledger: Ledger,
-    tag: str,
-    metric: Metric,
-    measure: Measure,
-    stopped: Callable[[], bool],
-    n: int,
-    times: int,
-) -> Replay:
+def replay(book: Book, measure: Measure, stopped: Callable[[], bool], n: int, times: int) -> Replay:
     """Measure experiment n's candidate so many times, each with a seed that it never had; fewer
-    when the person stops it. Raises UsageError when there is nothing to measure."""
-    whole, judged = ledger.experiment(tag, n, whole=True), ledger.experiment(tag, n)
+    when the user stops it. Raises UsageError when there is nothing to measure."""
+    whole, judged = book.ledger.experiment(book.tag, n, whole=True), book.find(n)
     if whole is None or judged is None:
-        raise UsageError(f"campaign {tag} has no experiment {n}: see `overnight log`")
+        raise UsageError(f"campaign {book.tag} has no experiment {n}: see `overnight log`")
     if whole.candidate is None:
         raise UsageError(f"experiment {n} has no candidate to measure again: {whole.reason}")
     seed = SEED + sum(m.purpose is Purpose.REPLAY for m in whole.measurements)
     taken: list[Measurement] = []
     while len(taken) < times and not stopped():
         taken.append(measure(Purpose.REPLAY, judged, seed + len(taken)))
-    return Replay(judged, metric, taken)
+    return Replay(judged, book.arena.metric, taken)

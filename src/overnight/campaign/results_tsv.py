@@ -1,85 +1,62 @@
 """results.tsv: a campaign's finished experiments as people and grep read them, from the ledger.
 
 karpathy/autoresearch's five columns come first, in his order; a crash has no score at all, where
-his 0.000000 would win. The file is always whole: what is written is a twin beside it, which then
-takes its name. Only a reader that keeps it open over two appends can meet a line in the making.
+his 0.000000 would win. A new experiment is appended in one write; where the line of an earlier one
+has changed, a new file takes the old one's place. So a reader never meets half a file.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from overnight.arena.settings import Metric
 from overnight.core.errors import LedgerError
 from overnight.core.experiment import Experiment
 from overnight.core.text import one_line
-from overnight.record.ledger import Ledger
+from overnight.record.book import Book
 from overnight.record.rows import PAGE
 
 _LONGEST = 500  # characters of a text
 _TAIL = 16384  # bytes in which the last line must begin
+_FIRST = ["commit", "score", "memory_gb", "status", "description"]
 _OURS = [
     "n", "gain", "agent", "seconds", "measurements", "reason", "started", "hypothesis", "caveats",
 ]  # fmt: skip
 
 
-def rewrite(path: Path, ledger: Ledger, tag: str, metric: Metric) -> None:
+def rewrite(path: Path, book: Book) -> None:
     """Write every finished experiment, oldest first. Raises LedgerError when that fails."""
     with _explained(path):
-        new = path.with_name(f".{path.name}.new")
-        with new.open("wb") as file:
-            file.write(_header(metric))
-            for experiment in _finished(ledger, tag):
-                file.write(_line(experiment))
-            file.flush()
-            os.fsync(file.fileno())
-        _twin(path).unlink(missing_ok=True)
-        os.replace(new, path)
+        _replace(path, [_header(book.arena.metric), *map(_line, _finished(book))])
 
 
-def append(path: Path, experiment: Experiment, metric: Metric) -> bool:
-    """Add a finished experiment, in the same time however long the file is.
+def write(path: Path, e: Experiment, metric: Metric) -> bool:
+    """Add the line of a finished experiment, or put it in the place of its old one.
 
-    False, and nothing done: the file is missing or not whole, so rewrite it.
+    False, and nothing done: the file is missing or not whole, so it must be written anew.
     Raises LedgerError when it cannot be written.
     """
     with _explained(path):
-        last = _last_line(path, metric)
-        if last is None:
+        newest = _newest(path, metric)
+        if newest is None:
             return False
-        twin = _prepared_twin(path, last)
-        with twin.open("ab") as file:
-            file.write(last + _line(experiment))
-        _exchange(twin, path)
+        if e.n > newest:
+            with path.open("ab") as file:
+                file.write(_line(e))
+            return True
+        there = path.read_bytes()
+        start, end = _place(there, e.n)
+        if there[start:end] != _line(e):
+            _replace(path, [there[:start], _line(e), there[end:]])
         return True
 
 
-def _prepared_twin(path: Path, last: bytes) -> Path:
-    """The file as it was before its last line. Two files that take turns need no copying."""
-    twin = _twin(path)
-    size = path.stat().st_size - len(last)
-    if not twin.exists() or twin.stat().st_size != size:
-        shutil.copyfile(path, twin)
-        os.truncate(twin, size)
-    return twin
-
-
-def _exchange(twin: Path, path: Path) -> None:
-    spare = path.with_name(f".{path.name}.old")
-    spare.unlink(missing_ok=True)
-    with suppress(OSError):  # no hard links here: then the next append copies
-        os.link(path, spare)
-    os.replace(twin, path)
-    if spare.exists():
-        os.replace(spare, twin)
-
-
-def _last_line(path: Path, metric: Metric) -> bytes | None:
-    """The last line of a whole file, the header too; None if it is not whole."""
+def _newest(path: Path, metric: Metric) -> int | None:
+    """The number in the last line of a whole file, -1 for a header alone; None if it is not
+    whole."""
     header = _header(metric)
     try:
         file = path.open("rb")
@@ -88,24 +65,53 @@ def _last_line(path: Path, metric: Metric) -> bytes | None:
     with file:
         if file.readline(len(header)) != header:
             return None
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(len(header), size - _TAIL))
         lines = file.read().splitlines(keepends=True)
-    return lines[-1] if lines[-1].endswith(b"\n") else None
+    if not lines:
+        return -1
+    return _number_in(lines[-1]) if lines[-1].endswith(b"\n") else None
 
 
-def _twin(path: Path) -> Path:
-    return path.with_name(f".{path.name}.twin")
+def _place(there: bytes, n: int) -> tuple[int, int]:
+    """Where the line of experiment n begins and ends, or would stand. Changes are to the newest
+    lines, so it is looked for from the end."""
+    end = len(there)
+    while end > 0:
+        start = there.rfind(b"\n", 0, end - 1) + 1
+        number = _number_in(there[start:end]) if start else -1
+        if number == n:
+            return start, end
+        if number is not None and number < n:
+            return end, end
+        end = start
+    return len(there), len(there)
 
 
-def _finished(ledger: Ledger, tag: str) -> Iterator[Experiment]:
+def _number_in(line: bytes) -> int | None:
+    cells = line.split(b"\t", len(_FIRST) + 1)
+    number = cells[len(_FIRST)] if len(cells) > len(_FIRST) else b""
+    return int(number) if number.isdigit() else None
+
+
+def _replace(path: Path, parts: list[bytes]) -> None:
+    new = path.with_name(f".{path.name}.new")
+    with new.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
+
+
+def _finished(book: Book) -> Iterator[Experiment]:
     after = -1
-    while page := ledger.experiments(tag, after=after, first=PAGE):
+    while page := book.ledger.experiments(book.tag, after=after, first=PAGE):
         yield from (experiment for experiment in page if experiment.verdict)
         after = page[-1].n
 
 
 def _header(metric: Metric) -> bytes:
-    first = ["commit", metric.name, "memory_gb", "status", "description"]
+    first = [metric.name if name == "score" else name for name in _FIRST]
     return ("\t".join(first + _OURS) + "\n").encode()
 
 

@@ -1,9 +1,4 @@
-"""Which candidates are the same program: their editable files, comments and layout aside.
-
-Where in doubt two count as different: a measurement too many costs a run, one too few a win. So of
-what is not Python only comments that its kind of file is known to have are left out, and
-indentation counts; a program that reads its own docstrings keeps them.
-"""
+"""Why a candidate is not worth a measurement: the same program was there before."""
 
 from __future__ import annotations
 
@@ -12,12 +7,13 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from overnight.campaign.state import Driven
 from overnight.change.digest import file_digest, program_digest
 from overnight.core.experiment import Experiment, Verdict
 from overnight.core.text import one_line
 from overnight.insights.failures import deciding_line
+from overnight.record.book import Book
 from overnight.repo.acceptance import MOST_FILE_BYTES
+from overnight.repo.workspace import Workspace
 
 _REMEMBERED = 4096
 _MACHINE = re.compile(
@@ -42,8 +38,9 @@ _SAID = {
 class Programs:
     """The programs of one campaign: their digests, and which of them was there before."""
 
-    def __init__(self, driven: Driven) -> None:
-        self._driven = driven
+    def __init__(self, book: Book, workspace: Workspace) -> None:
+        self._book = book
+        self._workspace = workspace
         self._commits = lru_cache(_REMEMBERED)(self._digest)
         self._blobs = lru_cache(_REMEMBERED)(self._read)
 
@@ -54,7 +51,7 @@ class Programs:
     def digest_in(self, folder: Path) -> str:
         """Of the candidate that a checkout would make, as it stands; `folder`: the arena's."""
         found = {}
-        for path in self._driven.arena.editable_files(folder):
+        for path in self._book.arena.editable_files(folder):
             place = folder / path
             if place.is_symlink():
                 found[path] = file_digest(path, os.fsencode(os.readlink(place)))
@@ -62,23 +59,23 @@ class Programs:
                 found[path] = file_digest(path, place.read_bytes())
         return program_digest(found)
 
-    def refusal(self, program: str) -> str | None:
-        """Why a candidate with this digest is not worth a measurement, in a sentence that names the
-        earlier one; None when it is new, or when the arena wants it measured all the same.
+    def refusal(self, program: str, parent: Experiment) -> str | None:
+        """Why a candidate with this digest, made on that of `parent`, is not worth a measurement,
+        in a sentence that names the earlier one; None when it is new, or when the arena wants it
+        measured all the same.
 
         One more try is left to a program that timed out, or that died of the machine.
         """
-        if self._driven.arena.judge.same_programs:
+        if self._book.arena.judge.same_programs:
             return None
-        tip = self._driven.history.tip
-        assert tip.candidate is not None
-        if program == self.digest(tip.candidate):
-            which = f"#{tip.n}" if tip.n else "#0, the baseline"
+        assert parent.candidate is not None
+        if program == self.digest(parent.candidate):
+            which = f"#{parent.n}" if parent.n else "#0, the baseline"
             return (
                 f"the same program as {which}, which it was made from: "
                 "only comments or layout differ; change what it does"
             )
-        found = self._driven.ledger.experiments(self._driven.tag, program=program)
+        found = self._book.ledger.experiments(self._book.tag, program=program)
         earlier = [experiment for experiment in found if not _was_withdrawn(experiment)]
         settled = [experiment for experiment in earlier if not _of_the_machine(experiment)]
         if not settled and len(earlier) < _CHANCES:
@@ -86,11 +83,11 @@ class Programs:
         return _sentence(settled[0] if settled else earlier[-1])
 
     def _digest(self, commit: str) -> str:
-        files = self._driven.workspace.files(commit, self._driven.arena.is_editable)
+        files = self._workspace.files(commit, self._book.arena.is_editable)
         return program_digest({p: self._blobs(blob, p, commit) for p, blob in files.items()})
 
     def _read(self, blob: str, path: str, commit: str) -> str:
-        return file_digest(path, self._driven.workspace.read(commit, path) or b"")
+        return file_digest(path, self._workspace.read(commit, path) or b"")
 
 
 def _sentence(earlier: Experiment) -> str:

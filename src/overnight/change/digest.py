@@ -1,4 +1,9 @@
-"""Which candidates are the same program: their editable files, comments and layout aside."""
+"""Which candidates are the same program: their editable files, comments and layout aside.
+
+In doubt two count as different: a measurement too many costs a run, one too few a win. Outside of
+Python only the comments of known kinds of files are left out, and indentation counts; a program
+that reads its own docstrings keeps them.
+"""
 
 from __future__ import annotations
 

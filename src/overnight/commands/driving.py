@@ -24,8 +24,8 @@ from overnight.commands.base import (
 )
 
 if TYPE_CHECKING:
+    from overnight.campaign.campaign import Campaign
     from overnight.campaign.limits import Limits
-    from overnight.campaign.loop import Campaign
 
 
 @app.command(epilog="Example: overnight new nanogpt my-arena")
@@ -110,23 +110,25 @@ def _drive(
     folder: Path, tag: str | None, agent: str | None, limits: Limits, no_sandbox: bool = False
 ) -> int:
     from overnight.arena.arena import PORTFOLIO
-    from overnight.campaign.loop import Campaign
+    from overnight.campaign.campaign import Campaign
     from overnight.search.portfolio import portfolio_named
     from overnight.views.live import LiveView, last_screen
     from overnight.views.preflight import Past, preflight
     from overnight.views.reader import Record
+    from overnight.views.summary import summarize
 
     with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
         default = PORTFOLIO if campaign.arena.portfolio.agents else "tuner"
         portfolio = portfolio_named(default if agent is None else agent, campaign.arena)
         told = say(campaign.warnings)
-        known = Past.read(campaign.arena, campaign.workspace, campaign.ledger, campaign.tag, limits)
+        known = Past.read(campaign.book, campaign.workspace, limits)
         ahead = preflight(campaign.arena, portfolio, limits, known)
         out.print(f"Ahead: {ahead}.", markup=False, soft_wrap=True)
-        with LiveView(campaign.arena, campaign.tag, out) as view:
+        with LiveView(summarize(campaign.book), out) as view:
+            campaign.loop.changed = view.changed
             stop = campaign.run(portfolio, limits, view.observe)
         say(campaign.warnings[told:])
-        record = Record(campaign.arena, campaign.ledger, campaign.tag)
+        record = Record.of(campaign.book)
         files = [record.report(), record.draw(), campaign.results]
         last_screen(record.summary(), files, out)
     return stop.kind.exit_code

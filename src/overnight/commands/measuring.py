@@ -35,7 +35,7 @@ def replay(
 
     Exit code: 4 when none of the runs got a score.
     """
-    from overnight.campaign.loop import Campaign
+    from overnight.campaign.campaign import Campaign
     from overnight.views.experiment_text import replay_text
 
     with record_of(folder, tag) as record:
@@ -62,7 +62,7 @@ def ablate(
 
     Measures the program with and without, by the arena's own judge. Changes nothing.
     """
-    from overnight.campaign.loop import Campaign
+    from overnight.campaign.campaign import Campaign
     from overnight.views.experiment_text import ablated_line, removal_text
 
     with record_of(folder, tag) as record:

@@ -21,12 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from overnight.arena.arena import Arena
 from overnight.briefing.brief import first_brief
-from overnight.campaign.loop import Campaign
+from overnight.campaign.campaign import Campaign
 from overnight.connect.try_change import MOST_WHY_CHARACTERS, Change, log_tail, try_change
 from overnight.core.errors import NoCampaign, UsageError
 from overnight.core.experiment import Experiment, Verdict
 from overnight.core.quantity import format_duration
 from overnight.core.text import one_line
+from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.record.notes import MOST_NOTE_CHARACTERS, add_note
 from overnight.stage.secrets import Secrets
@@ -37,6 +38,8 @@ from overnight.views.summary import Running, summarize
 Answer = str | dict[str, object]
 """Text, or a document."""
 MOST_DIFF_CHARACTERS = 20_000
+_RECENT = 50
+"""Experiments that are read to say what is under way."""
 INSTRUCTIONS = """\
 overnight measures changes to a program under a fixed budget and keeps only real wins, on a git \
 branch. The loop: `brief` (what is known and allowed), edit editable files in the working copy, \
@@ -101,7 +104,8 @@ class Call:
         try:
             ledger = Ledger.at(campaign.arena.ledger_place, campaign.arena.name, create=False)
             try:
-                running = summarize(campaign.arena, ledger, campaign.tag).running
+                book = Book.of(campaign.arena, ledger, campaign.tag, _RECENT)
+                running = summarize(book).running
             finally:
                 ledger.close()
         except Exception as error:  # a fault of the view must not end what it looks at
@@ -113,7 +117,7 @@ def _clock_words(running: Running | None, arena: Arena) -> str:
     if running is None:
         return "between two measurements"
     n = "" if running.n is None else f"#{running.n} "
-    words = f"{n}{one_line(running.description, 100)}"
+    words = f"{n}{one_line(running.words, 100)}"
     if running.measured_since is None:
         return words
     if running.measured != running.n:

@@ -11,8 +11,8 @@ from pathlib import Path
 from overnight.agents.person import Person
 from overnight.agents.programs.idea_file import expectation_in
 from overnight.arena.arena import Arena
-from overnight.campaign.loop import Campaign
-from overnight.campaign.measurements import StoppedAtOnce
+from overnight.campaign.campaign import Campaign
+from overnight.campaign.slots import StoppedAtOnce
 from overnight.core.errors import Interrupted, UsageError, WorkspaceError
 from overnight.core.experiment import Experiment, Idea, Verdict
 from overnight.core.text import one_line, tail
@@ -157,7 +157,7 @@ def try_change(
 
 def _go_on(campaign: Campaign, folder: Path) -> str | None:
     """What brings the checkout around a folder to the tip, its changes with it."""
-    tip = campaign.history.tip.candidate
+    tip = campaign.book.tip.candidate
     try:
         head = Workspace.open(folder, campaign.arena.state).head()
     except WorkspaceError:

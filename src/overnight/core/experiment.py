@@ -68,6 +68,8 @@ class Purpose(StrEnum):
     """Because a person asked; decides nothing."""
     ABLATION = "ablation"
     """To see what the final program is without one of its wins."""
+    CHECK = "check"
+    """The arena's checks, before a keep; it has no score."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,90 @@ class Measurement:
     purpose: Purpose = Purpose.JUDGE
     curve: tuple[tuple[float, float], ...] = ()
     """What the run reported on its way: (fraction of the budget, metric). Never trusted."""
+    at: int = 0
+    """Its place in time: how many measurements of the campaign were taken to decide before it; the
+    two of a pair share one."""
+    pair: int | None = None
+    """Number of the pair it is one half of, within its campaign."""
+
+
+class State(StrEnum):
+    """How far a measurement is."""
+
+    RUNNING = "running"
+    """It holds a slot."""
+    PENDING = "pending"
+    """It holds none: its outcome comes from outside, later."""
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A measurement without an outcome yet."""
+
+    id: int
+    n: int
+    """Number of the experiment."""
+    candidate: str
+    purpose: Purpose
+    seed: int
+    at: int
+    pair: int | None
+    started: datetime
+    state: State = State.RUNNING
+    handle: str | None = None
+    """Of a pending one: by what its outcome is asked for."""
+    due: datetime | None = None
+    """Of a pending one: when its outcome is expected."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A tip measured against an incumbent, in pairs, without another experiment in between."""
+
+    number: int
+    tip: int
+    """Number of the experiment."""
+    incumbent: int
+    measured: int
+    """Measurements that the campaign had taken to decide before it."""
+    latest: int
+    """Number of the newest experiment at that time."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two measurements side by side, with one seed."""
+
+    number: int
+    trial: int
+    first: int
+    """Number of the experiment that is measured first."""
+    second: int
+    seed: int
+    at: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One turn of an agent: where it started, what it used, and the experiment that came of it."""
+
+    id: int
+    agent: str
+    start: int
+    """Number of the experiment whose candidate the agent's checkout had."""
+    against: int
+    """Number of the experiment whose candidate the change is judged beside."""
+    started: datetime
+    ended: datetime | None = None
+    usage: Usage = UNKNOWN
+    thought: float | None = None
+    """Wall seconds that the agent took."""
+    outcome: str = ""
+    """What became of it: "candidate", "refused", "nothing left", "stopped", "lost" (its driver
+    died), or the trouble that its agent was in; empty while the agent thinks."""
+    n: int | None = None
+    """Number of the experiment that came of it."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +212,15 @@ class Experiment:
     """0 is the baseline; then 1, 2, … within the campaign."""
     agent: str
     started: datetime
+    start: int | None = None
+    """Number of the experiment whose candidate the agent's checkout had; None for the baseline."""
+    against: int | None = None
+    """Number of the experiment whose candidate this one is judged beside."""
     parent: str | None = None
-    """The commit that was the incumbent when the agent began."""
+    """The commit that the candidate was made on, its parent in git: that of `against`."""
     candidate: str | None = None
-    """The commit under refs/overnight/<tag>/<n>; None while the agent still thinks."""
+    """The commit under refs/overnight/<tag>/<n>; None for a proposal that was
+    refused."""
     verdict: Verdict | None = None
     """None while the experiment is under way."""
     reason: str = ""
@@ -153,27 +244,31 @@ class Experiment:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     expected: float | None = None
     """The gain that the agent expected before it was measured, in units of the metric."""
-    tokens_in: int | None = None
-    tokens_cached: int | None = None
-    tokens_out: int | None = None
-    dollars: float | None = None
-    """What the proposal cost, as far as the agent knows; tokens as in Usage."""
-    thought: float | None = None
-    """Wall seconds that the agent took."""
+    proposal: Proposal | None = None
+    """The turn of the agent that it came of; None for the baseline."""
     program: str = ""
     """Digest of the candidate's editable files without comments and layout, 16 hexadecimal digits:
     two candidates with the same are the same program."""
+    simplifies: bool = False
+    """Whether the candidate has less code than its parent, where the judge wants to know."""
     dropped: tuple[str, ...] = ()
     """Paths the agent changed that are not editable: not in the candidate."""
     ended: datetime | None = None
     measurements: tuple[Measurement, ...] = ()
-    """Those that judge it. The final exams and the replays are not among them, so that they reach
-    no decision and no agent: a person asks the ledger for the `whole` experiment."""
+    """Those that decide about it. Final exams and replays are not among them, so that they reach no
+    decision and no agent: views ask the ledger for the `whole` experiment."""
+    checked: Measurement | None = None
+    """The newest outcome of the arena's checks."""
 
     @property
     def usage(self) -> Usage:
         """What its proposal used."""
-        return Usage(self.tokens_in, self.tokens_cached, self.tokens_out, self.dollars)
+        return self.proposal.usage if self.proposal else UNKNOWN
+
+    @property
+    def thought(self) -> float | None:
+        """Wall seconds that its agent took."""
+        return self.proposal.thought if self.proposal else None
 
     @property
     def seconds(self) -> float | None:
@@ -295,8 +390,7 @@ class Event:
 
     id: int
     kind: str
-    """start, stop, stop-request, steer, warning, trouble, switch, setup, prune, trial, pair, seed,
-    spent."""
+    """start, stop, stop-request, steer, warning, trouble, switch, setup, prune, seed."""
     at: datetime
     data: Mapping[str, Value | None]
 

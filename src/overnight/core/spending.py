@@ -1,16 +1,12 @@
-"""What proposals have used, by agent: in numbers and in words. What is unknown is told as such."""
+"""What proposals have used, by agent, in numbers and in words; what is unknown is called so."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from overnight.core.experiment import Event, Experiment, Value
+from overnight.core.experiment import Experiment, Proposal
 from overnight.core.quantity import format_dollars, format_duration
-from overnight.core.usage import Usage
-
-SPENT = "spent"
-"""The kind of the events that tell what a proposal used of which no experiment came."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +28,18 @@ class Spent:
     """Wall seconds that the agent took."""
 
     @classmethod
-    def of(cls, e: Experiment) -> Spent:
-        """What the proposal of one experiment used."""
-        return cls._one(e.agent, e.usage, e.thought)
-
-    @classmethod
-    def told(cls, event: Event) -> Spent:
-        """What the proposal used that an event of the kind SPENT tells of."""
-        usage, data = usage_of(event), event.data
-        return cls._one(str(data["agent"]), usage, _number(data.get("thought")))
-
-    @classmethod
-    def _one(cls, agent: str, usage: Usage, thought: float | None) -> Spent:
+    def of(cls, one: Experiment | Proposal) -> Spent:
+        """What one proposal used, or that of one experiment."""
+        usage = one.usage
         known = [tokens for tokens in (usage.tokens_in, usage.tokens_out) if tokens is not None]
         return cls(
-            agent,
+            one.agent,
             proposals=1,
             priced=int(usage.dollars is not None),
             dollars=usage.dollars or 0.0,
             counted=int(bool(known)),
             tokens=sum(known),
-            thought=thought or 0.0,
+            thought=one.thought or 0.0,
         )
 
     @property
@@ -92,26 +79,6 @@ class Spent:
             "unknown_tokens": self.uncounted,
             "thought": self.thought,
         }
-
-
-def event_data(e: Experiment, usage: Usage, thought: float | None) -> dict[str, Value | None]:
-    """What an event of the kind SPENT holds: `usage` and `thought` seconds, where they are unknown
-    what was recorded of them with the experiment."""
-    usage = e.usage if usage == Usage() else usage
-    thought = e.thought if thought is None else thought
-    return {"n": e.n, "agent": e.agent, "thought": thought, **vars(usage)}
-
-
-def usage_of(event: Event) -> Usage:
-    """What it says of tokens and dollars."""
-    known = {key: _number(event.data.get(key)) for key in vars(Usage())}
-    dollars = known.pop("dollars")
-    read, cached, written = (None if n is None else int(n) for n in known.values())
-    return Usage(read, cached, written, dollars)
-
-
-def _number(value: Value | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def by_agent(accounts: Iterable[Spent]) -> list[Spent]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overnight.agents.base import Agent
-from overnight.campaign.loop import Campaign
+from overnight.campaign.campaign import Campaign
 from overnight.core.errors import AgentError
 from overnight.core.experiment import Experiment
 from overnight.core.text import tail

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
 from overnight.core.experiment import Experiment, confirmed_gain
 from overnight.judge.noise import Noise
 from overnight.judge.quantiles import student_t
-from overnight.record.ledger import Ledger
+from overnight.record.book import Book
 
 OVERFITTED = "the final exam says that this campaign over-fitted its referee"
 _LUCK = 0.025
@@ -143,14 +142,12 @@ class Gap:
         return self.gap > luck * self.error
 
 
-def read_gap(
-    arena: Arena, ledger: Ledger, tag: str, kept: Sequence[Experiment], noise: Noise
-) -> Gap | None:
-    """From the keeps, oldest first, and the noise of one measurement. None without `[holdout]` and
-    without any exam."""
-    exams = ledger.exams(tag)
+def read_gap(book: Book, noise: Noise) -> Gap | None:
+    """By the noise of one measurement. None without `[holdout]` and without any exam."""
+    arena, exams = book.arena, book.exams
     if arena.holdout is None and not exams:
         return None
+    kept = [book.baseline, *book.keeps] if book.begun else []
     steps = accumulate(confirmed_gain([e]) for e in kept[1:])
     confirmed = {0: 0.0, **dict(zip((e.n for e in kept[1:]), steps, strict=True))}
     sat = [(e, exams[e.n].score) for e in kept if e.n in exams]
@@ -164,7 +161,7 @@ def read_gap(
         ],
         failed=[e.n for e, score in sat if score is None],
         incumbent=kept[-1].n if kept else None,
-        read=ledger.exams_read(),
+        read=book.ledger.exams_read(),
         noise=noise,
     )
 

@@ -1,6 +1,6 @@
 """What ending lost runs early has saved, and what it cost by the account of the controls.
 
-Totals, one event for every prune: whoever looks at a long campaign reads the newest alone.
+Each pruning adds an event with the totals so far: one event is read, however many there are.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from overnight.core.experiment import Event, Experiment, Measurement, Outcome
+from overnight.core.experiment import Event, Experiment, Measurement, Outcome, Verdict
 from overnight.core.quantity import format_duration
-from overnight.record.ledger import Ledger
+from overnight.record.book import Book
+from overnight.record.ledger import Note
 
 _PRUNE = "prune"
 _WON = ("keep", "provisional")
@@ -50,38 +51,30 @@ class Savings:
         return cls(**{name: int(number) for name, number in data.items()}, seconds_saved=seconds)
 
 
-def savings(ledger: Ledger, tag: str) -> Savings:
+def savings(book: Book) -> Savings:
     """What pruning has done in this campaign."""
-    return Savings.of(ledger.newest_event(tag, _PRUNE))
+    return Savings.of(book.ledger.newest_event(book.tag, _PRUNE))
 
 
-def note_pruning(ledger: Ledger, tag: str, experiment: Experiment) -> None:
-    """Count an experiment that has just been closed, if its run was ended early or a control."""
-    first = next(iter(experiment.judged), None)
+def counted_pruning(book: Book, e: Experiment, verdict: Verdict) -> list[Note]:
+    """The event that counts an experiment that is about to get this verdict, if its run was ended
+    early or a control."""
+    first = next(iter(e.judged), None)
     pruned = first is not None and first.outcome is Outcome.PRUNED
     control = first is not None and "prune_control" in first.numbers
-    if first is None or not (pruned or control):
-        return
-    before = savings(ledger, tag)
+    if e.verdict is not None or first is None or not (pruned or control):
+        return []
+    before = savings(book)
     now = Savings(
         before.prunes + pruned,
         before.controls + control,
-        before.seconds_saved + (_saved(ledger, tag, first) if pruned else 0.0),
-        before.wins_lost + (control and experiment.verdict in _WON),
+        before.seconds_saved + (_saved(book, first) if pruned else 0.0),
+        before.wins_lost + (control and verdict in _WON),
     )
-    ledger.add_event(tag, _PRUNE, n=experiment.n, **asdict(now))
+    return [(_PRUNE, {"n": e.n, **asdict(now)})]
 
 
-def recount_pruning(ledger: Ledger, tag: str) -> None:
-    """Count the newest experiment if its driver died between closing and counting it."""
-    noted = {event.data.get("n") for event in ledger.events(tag, _PRUNE)}
-    for experiment in ledger.experiments(tag, last=2):
-        if experiment.verdict is not None and experiment.n not in noted:
-            note_pruning(ledger, tag, experiment)
-
-
-def _saved(ledger: Ledger, tag: str, pruned: Measurement) -> float:
-    best = ledger.incumbent(tag)
-    judged = best.judged if best else ()
+def _saved(book: Book, pruned: Measurement) -> float:
+    judged = book.incumbent.judged if book.begun else ()
     whole = [m.stage_seconds.get("run", 0.0) for m in judged if m.score is not None]
     return max(median(whole) - pruned.stage_seconds["run"], 0.0) if whole else 0.0

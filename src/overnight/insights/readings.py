@@ -7,7 +7,7 @@ from statistics import median
 from overnight.arena.arena import Arena
 from overnight.core.experiment import Experiment
 from overnight.judge.noise import Noise, Reading, Series, noise_of
-from overnight.record.history import History
+from overnight.record.book import Book
 
 _MOST_REPEATS = 100
 """The newest candidates whose repeats tell of the noise."""
@@ -15,7 +15,11 @@ _MOST_REPEATS = 100
 
 def series(arena: Arena, experiment: Experiment) -> Series:
     """What was measured of an experiment's candidate, as the judge sees it."""
-    return tuple(Reading(arena.worth(m), m.seed) for m in experiment.judged if m.score is not None)
+    return tuple(
+        Reading(arena.worth(m), m.at, m.seed, m.pair)
+        for m in experiment.judged
+        if m.score is not None
+    )
 
 
 def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:
@@ -27,14 +31,14 @@ def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:
     return {name: cost for name, cost in costs.items() if cost}
 
 
-def repeats_of(arena: Arena, history: History) -> tuple[Series, ...]:
+def repeats_of(book: Book) -> tuple[Series, ...]:
     """The newest candidates beside the stack that were measured more than once."""
-    stacked = {experiment.n for experiment in history.stack}
-    others = [e for e in history.finished if e.n not in stacked and len(e.scores) > 1]
-    return tuple(series(arena, experiment) for experiment in others[-_MOST_REPEATS:])
+    stacked = {experiment.n for experiment in book.stack}
+    others = [e for e in book.finished if e.n not in stacked and len(e.scores) > 1]
+    return tuple(series(book.arena, experiment) for experiment in others[-_MOST_REPEATS:])
 
 
-def campaign_noise(arena: Arena, history: History) -> Noise:
+def campaign_noise(book: Book) -> Noise:
     """The noise of one measurement, from every repeat of the campaign."""
-    incumbent, *stack = (series(arena, experiment) for experiment in history.stack)
-    return noise_of(incumbent, [*stack, *repeats_of(arena, history)])
+    incumbent, *stack = (series(book.arena, experiment) for experiment in book.stack)
+    return noise_of(incumbent, [*stack, *repeats_of(book)])

@@ -97,7 +97,7 @@ class TrackRecord:
         self.gain += confirmed_gain([e]) if e.kept else 0.0
         spent = Spent.of(e)
         self.tokens = _sum(self.tokens, spent.tokens if spent.counted else None)
-        self.dollars = _sum(self.dollars, e.dollars)
+        self.dollars = _sum(self.dollars, e.usage.dollars)
         self.unpriced += spent.unpriced
         self.uncounted += spent.uncounted
         self.thought = _sum(self.thought, e.thought)

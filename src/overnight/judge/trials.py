@@ -7,7 +7,8 @@ gone on for long enough.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from overnight.core.experiment import Trial
 
 _SHARE = 0.25
 _GRACE = 2.0
@@ -19,25 +20,12 @@ MOST_TRIALS = 2
 """At the end, trials may cost as much as so many that go on for as long as they may."""
 
 
-@dataclass(frozen=True)
-class Round:
-    """Pairs of one tip and incumbent that were measured one after another."""
-
-    tip: int
-    """Number of the experiment."""
-    incumbent: int
-    measured: int
-    """Measurements that the campaign had taken before."""
-    latest: int
-    """Number of the newest experiment: while it is the same, the round is under way."""
-
-
-def patience(rounds: Sequence[Round], measured: int, latest: int) -> float:
+def patience(rounds: Sequence[Trial], measured: int, latest: int) -> float:
     """Measurements that a trial may cost now, after `measured` in all."""
     before = [r.measured for r in rounds if r.latest != latest]
     return _GRACE + _SHARE * (measured - (before[-1] if before else 0))
 
 
-def trials(rounds: Sequence[Round]) -> int:
+def trials(rounds: Sequence[Trial]) -> int:
     """How many different pairs of tip and incumbent were tried."""
     return len({(r.tip, r.incumbent) for r in rounds})

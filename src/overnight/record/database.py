@@ -19,11 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from overnight.core.errors import LedgerError
-from overnight.record.schema import METADATA, SCHEMA, UPGRADES, VERSION
+from overnight.record.schema import METADATA, SCHEMA, VERSION
 
 BUSY_SECONDS = 30
 """How long a write waits for another process that is writing to the same SQLite file."""
 _CREATION = 0x6F7665726E  # the key of PostgreSQL's lock under which one client makes the tables
+_DEVELOPMENT = "overnight_schema"
+"""A table that ledgers had before release 0.1.0."""
 _URLS = "expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 _NO_CAMPAIGN = "{} holds no campaign yet; start one with `overnight run`"
 _FULL = "has no room left on its disk: free some and run again; all before is safe"
@@ -110,12 +112,16 @@ class Database:
             if not create:
                 raise LedgerError(_NO_CAMPAIGN.format(self.place))
             version = self._make_tables()
-        while version in UPGRADES:
-            version = self._upgrade()
-        if version > VERSION:
+        if version == 0:
             raise LedgerError(
-                f"the ledger {self.place} was written by a newer overnight: its schema is "
-                f"{version}, this one knows {VERSION}; pip install --upgrade overnight"
+                f"the ledger {self.place} was written before release 0.1.0 and cannot be read; "
+                "move it away, then start a new campaign with another --tag: the wins of the old "
+                "one are on its branch, its numbers in results.tsv"
+            )
+        if version != VERSION:
+            raise LedgerError(
+                f"the ledger {self.place} was written by another overnight: its version is "
+                f"{version}, expected {VERSION}; pip install --upgrade overnight"
             )
 
     def _make_tables(self) -> int:
@@ -127,17 +133,6 @@ class Database:
                 version = VERSION
                 METADATA.create_all(connection, checkfirst=False)
                 connection.execute(sa.insert(SCHEMA).values(version=version))
-            return version
-
-    def _upgrade(self) -> int:
-        with self.writing() as connection:
-            # Read within the transaction: another process may have been faster.
-            version = _version(connection) or VERSION
-            for statement in UPGRADES.get(version, ()):
-                connection.exec_driver_sql(statement)
-            if version in UPGRADES:
-                version += 1
-                connection.execute(sa.update(SCHEMA).values(version=version))
             return version
 
 
@@ -225,7 +220,10 @@ def _mode(file: Path, create: bool) -> str:
 
 
 def _version(connection: sa.Connection) -> int | None:
-    if not sa.inspect(connection).has_table(SCHEMA.name):
+    tables = sa.inspect(connection)
+    if tables.has_table(_DEVELOPMENT):
+        return 0
+    if not tables.has_table(SCHEMA.name):
         return None
     return connection.scalar(sa.select(SCHEMA.c.version))
 

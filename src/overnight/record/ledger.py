@@ -1,15 +1,15 @@
 """The ledger: the record of everything, in an SQLite file or, by URL, in PostgreSQL.
 
 Every method is one transaction, durable when it returns. A row is written before the act that it
-describes begins and closed after it ended, so that whoever resumes knows what was under way. Any
-number of processes may read and add events while one driver writes. It does not keep two drivers
-off one campaign: lock.py does.
+describes begins and closed after the act has ended, so that a resumed campaign knows what was under
+way. Any number of processes may read and add events while one driver writes. Two drivers of one
+campaign are kept apart by lock.py, not here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,17 +21,39 @@ from overnight.core.experiment import (
     Closing,
     Event,
     Experiment,
-    Idea,
     Measurement,
+    Pair,
+    Proposal,
     Purpose,
+    State,
+    Trial,
+    UnderWay,
     Value,
     Verdict,
 )
-from overnight.core.spending import SPENT, Spent, by_agent, event_data, usage_of
-from overnight.core.usage import Usage
+from overnight.core.spending import Spent
+from overnight.core.usage import UNKNOWN, Usage
 from overnight.record.database import Database
-from overnight.record.rows import load_experiments, load_measurement
-from overnight.record.schema import ACCOUNTS, CAMPAIGNS, EVENTS, EXPERIMENTS, MEASUREMENTS, VERDICTS
+from overnight.record.rows import (
+    DECIDING,
+    load_experiments,
+    load_measurement,
+    load_proposal,
+    load_under_way,
+)
+from overnight.record.schema import (
+    CAMPAIGNS,
+    EVENTS,
+    EXPERIMENTS,
+    MEASUREMENTS,
+    PAIRS,
+    PROPOSALS,
+    TRIALS,
+)
+
+Note = tuple[str, Mapping[str, Value | None]]
+"""An event that is written together with something else: its kind and its data."""
+_COLUMNS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
 
 
 class Ledger:
@@ -39,7 +61,7 @@ class Ledger:
 
     def __init__(self, url: str | sa.URL, arena: str, create: bool = True) -> None:
         """Open `sqlite:///PATH` or `postgresql://…`. `arena` names this arena's campaigns in a
-        ledger that several arenas share. Without `create`, it must exist already."""
+        ledger that several arenas share. Without `create`, the ledger must exist already."""
         self._arena = arena
         self._database = Database(url, create)
 
@@ -60,11 +82,12 @@ class Ledger:
         with self._database.writing() as connection:
             connection.execute(sa.insert(CAMPAIGNS).values(vars(record)))
 
-    def move_campaign(self, tag: str, base: str) -> CampaignRecord:
-        """The campaign starts from another commit; its baseline, without a score, is forgotten."""
-        self.drop_experiment(tag, 0)
+    def restart_campaign(self, tag: str, base: str) -> CampaignRecord:
+        """Let the campaign start from this commit, and forget a baseline without a verdict that
+        stands."""
         where = sa.and_(CAMPAIGNS.c.arena == self._arena, CAMPAIGNS.c.tag == tag)
         with self._database.writing() as connection:
+            connection.execute(sa.delete(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, 0)))
             connection.execute(sa.update(CAMPAIGNS).where(where).values(base=base))
         return next(record for record in self.campaigns() if record.tag == tag)
 
@@ -78,102 +101,85 @@ class Ledger:
             rows = connection.execute(query.order_by(CAMPAIGNS.c.started)).mappings()
             return [CampaignRecord(**row) for row in rows]
 
+    # -- proposals
+
+    def open_proposal(
+        self, tag: str, agent: str, start: int, against: int, usage: Usage = UNKNOWN
+    ) -> Proposal:
+        """An agent is about to be asked; `usage` is what is known before it was."""
+        asked = Proposal(0, agent, start, against, _now(), usage=usage)
+        row = {k: v for k, v in vars(asked).items() if k not in ("id", "usage")} | vars(usage)
+        with self._database.writing() as connection:
+            id = _inserted(connection, PROPOSALS, self._key(tag) | row)
+        return replace(asked, id=id)
+
+    def end_proposal(self, tag: str, ended: Proposal) -> Proposal:
+        """It came to no experiment: `ended` has the outcome and what it used."""
+        with self._database.writing() as connection:
+            return self._end(connection, tag, ended)
+
+    def open_proposals(self, tag: str) -> list[Proposal]:
+        """Those whose agent still thinks, or whose driver died; oldest first."""
+        query = sa.select(PROPOSALS).where(self._of(PROPOSALS, tag), PROPOSALS.c.ended.is_(None))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(PROPOSALS.c.id)).mappings()
+            return [load_proposal(row) for row in rows]
+
+    def spent(self, tag: str) -> list[Spent]:
+        """What the proposals of each agent used that have ended, by the agents' names."""
+        table = PROPOSALS.c
+        tokens = sa.func.coalesce(table.tokens_in, 0) + sa.func.coalesce(table.tokens_out, 0)
+        query = sa.select(
+            table.agent,
+            sa.func.count().label("proposals"),
+            sa.func.count(table.dollars).label("priced"),
+            sa.func.coalesce(sa.func.sum(table.dollars), 0.0).label("dollars"),
+            sa.func.count(sa.func.coalesce(table.tokens_in, table.tokens_out)).label("counted"),
+            sa.func.coalesce(sa.func.sum(tokens), 0).label("tokens"),
+            sa.func.coalesce(sa.func.sum(table.thought), 0.0).label("thought"),
+        ).where(self._of(PROPOSALS, tag), table.ended.is_not(None))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.group_by(table.agent).order_by(table.agent)).mappings()
+            return [Spent(**{**row, "tokens": int(row["tokens"])}) for row in rows]
+
     # -- experiments
 
-    def open_experiment(
-        self, tag: str, n: int, agent: str, parent: str | None, usage: Usage | None = None
-    ) -> None:
-        """The agent is about to be asked; `usage` is what is known before it was."""
-        row = self._key(tag) | {"n": n, "agent": agent, "parent": parent, "started": _now()}
-        row |= vars(usage) if usage else {}
+    def add_experiment(self, tag: str, e: Experiment) -> Experiment:
+        """A new experiment, and the end of the proposal that it came of, if any."""
+        row = {name: value for name, value in vars(e).items() if name in _COLUMNS}
+        low, high = e.interval or (None, None)
+        row |= {"interval_low": low, "interval_high": high}
         with self._database.writing() as connection:
-            connection.execute(sa.insert(EXPERIMENTS).values(row))
+            connection.execute(sa.insert(EXPERIMENTS).values(self._key(tag) | row))
+            ended = self._end(connection, tag, e.proposal) if e.proposal else None
+        return replace(e, proposal=ended)
 
-    def record_candidate(
-        self,
-        tag: str,
-        n: int,
-        candidate: str | None,
-        idea: Idea,
-        dropped: tuple[str, ...],
-        program: str = "",
-        thought: float | None = None,
-    ) -> Experiment:
-        """What the agent proposed, in `thought` seconds; a candidate of None: nothing that could be
-        committed."""
-        return self._change(
-            tag,
-            n,
-            candidate=candidate,
-            description=idea.title,
-            hypothesis=idea.hypothesis,
-            parameters=idea.parameters,
-            expected=idea.expected,
-            dropped=dropped,
-            program=program,
-            thought=thought,
-            **vars(idea.usage),
-        )
-
-    def close_experiment(self, tag: str, n: int, closing: Closing) -> Experiment:
-        """The verdict stands. An experiment is closed once: a second closing is an error."""
-        return self._change(tag, n, True, **closing.values, ended=_now())
-
-    def revise(self, tag: str, closings: Mapping[int, Closing]) -> list[Experiment]:
-        """Provisional keeps are confirmed or dropped: all at once or none, ordered by n."""
-        revised = []
+    def conclude(self, tag: str, closings: Mapping[int, Closing], *notes: Note) -> list[Experiment]:
+        """Verdicts on experiments that have none or a provisional one, with events that belong to
+        them: all at once or none. The experiments, by number."""
+        closed = []
         with self._database.writing() as connection:
             for n, closing in sorted(closings.items()):
+                open_ = EXPERIMENTS.c.verdict.is_(None)
                 provisional = EXPERIMENTS.c.verdict == Verdict.PROVISIONAL
-                which = sa.and_(self._of(EXPERIMENTS, tag, n), provisional)
-                change = sa.update(EXPERIMENTS).where(which).values(closing.values)
-                if not connection.execute(change).rowcount:
+                which = sa.and_(self._of(EXPERIMENTS, tag, n), sa.or_(open_, provisional))
+                ended = sa.func.coalesce(EXPERIMENTS.c.ended, _now())
+                change = sa.update(EXPERIMENTS).where(which)
+                if not connection.execute(change.values(**closing.values, ended=ended)).rowcount:
                     raise LedgerError(
-                        f"the ledger {self._database.place} has no provisional experiment {n} in "
+                        f"the ledger {self._database.place} has no open experiment {n} in "
                         f"campaign {tag}"
                     )
-                self._tally(connection, tag, Verdict.PROVISIONAL, -1)
-                self._tally(connection, tag, closing.verdict, 1)
-                revised += load_experiments(
-                    connection, self._select(tag).where(EXPERIMENTS.c.n == n)
-                )
-        return revised
-
-    def revise_score(self, tag: str, n: int, score: float) -> Experiment:
-        """The estimate of a finished experiment after it was measured again."""
-        return self._change(tag, n, open_=False, score=score)
-
-    def drop_experiment(self, tag: str, n: int) -> None:
-        """Forget an experiment and its measurements, so that its number is free again."""
-        which = self._of(EXPERIMENTS, tag, n)
-        with self._database.writing() as connection:
-            for dropped in load_experiments(connection, sa.select(EXPERIMENTS).where(which)):
-                if dropped.verdict is not None:
-                    self._tally(connection, tag, dropped.verdict, -1)
-                    self._charge(connection, tag, dropped, -1)
-            connection.execute(sa.delete(EXPERIMENTS).where(which))
-
-    def abandon_experiment(
-        self, tag: str, n: int, usage: Usage | None = None, thought: float | None = None
-    ) -> None:
-        """Forget an experiment without candidate and verdict, but for what its proposal used: that
-        stays as an event. Where there is none such, nothing is changed."""
-        table = EXPERIMENTS.c
-        which = sa.and_(self._of(EXPERIMENTS, tag, n), table.candidate.is_(None))
-        which = sa.and_(which, table.verdict.is_(None))
-        with self._database.writing() as connection:
-            for e in load_experiments(connection, sa.select(EXPERIMENTS).where(which)):
-                if n > 0:
-                    self._note(connection, tag, SPENT, event_data(e, usage or Usage(), thought))
-            connection.execute(sa.delete(EXPERIMENTS).where(which))
+                closed += load_experiments(connection, self._select(tag, n))
+            for kind, data in notes:
+                self._note(connection, tag, kind, data)
+        return closed
 
     def experiment(self, tag: str, n: int, whole: bool = False) -> Experiment | None:
-        """`whole`: with its final exams and its replays, for a person to look at."""
-        purposes = tuple(Purpose) if whole else (Purpose.JUDGE,)
+        """`whole`: with its final exams, replays and ablations."""
+        purposes = tuple(Purpose) if whole else DECIDING
         with self._database.reading() as connection:
-            found = load_experiments(
-                connection, self._select(tag).where(EXPERIMENTS.c.n == n), purposes
-            )
+            found = load_experiments(connection, self._select(tag, n), purposes)
         return found[0] if found else None
 
     def experiments(
@@ -186,8 +192,8 @@ class Ledger:
         verdict: Verdict | None = None,
         program: str | None = None,
     ) -> list[Experiment]:
-        """Ordered by n, with what judges them: those numbered above `after`, of them the `first`
-        or the `last` so many; `program`: the digest of their program."""
+        """Ordered by n, with the measurements that decide about them: those numbered above
+        `after`, of them the `first` or the `last` so many; `program`: those with this digest."""
         query = self._select(tag).where(EXPERIMENTS.c.n > after)
         for column, value in ((EXPERIMENTS.c.verdict, verdict), (EXPERIMENTS.c.program, program)):
             query = query if value is None else query.where(column == value)
@@ -198,8 +204,21 @@ class Ledger:
             )
         return found if last is None else found[::-1]
 
+    def repeated(self, tag: str, within: int) -> list[Experiment]:
+        """Of the newest `within` experiments those with more than one score, by number."""
+        table = MEASUREMENTS.c
+        newest = sa.select(sa.func.max(EXPERIMENTS.c.n)).where(self._of(EXPERIMENTS, tag))
+        with self._database.reading() as connection:
+            after = (connection.scalar(newest) or 0) - within
+            judged = (table.purpose == Purpose.JUDGE, table.score.is_not(None), table.n > after)
+            query = sa.select(table.n).where(self._of(MEASUREMENTS, tag), *judged)
+            several = query.group_by(table.n).having(sa.func.count() > 1)
+            numbers = list(connection.scalars(several))
+            found = self._select(tag).where(EXPERIMENTS.c.n.in_(numbers))
+            return load_experiments(connection, found.order_by(EXPERIMENTS.c.n))
+
     def unfinished(self, tag: str) -> list[Experiment]:
-        """Experiments without a verdict: under way, or left by a dead driver."""
+        """Experiments without a verdict, by number."""
         query = self._select(tag).where(EXPERIMENTS.c.verdict.is_(None))
         with self._database.reading() as connection:
             return load_experiments(connection, query.order_by(EXPERIMENTS.c.n))
@@ -209,73 +228,89 @@ class Ledger:
         found = self.experiments(tag, last=1, verdict=Verdict.KEEP)
         return found[0] if found else None
 
-    def used(self, tag: str, first: int, since: int = 0) -> Usage:
-        """What all proposals together used, as far as it is known: from experiment `first` on, and
-        by events after `since` those of which no experiment came."""
-        table = EXPERIMENTS.c
-        sums = [sa.func.sum(table[field.name]) for field in fields(Usage)]
-        query = sa.select(*sums).where(self._of(EXPERIMENTS, tag), table.n >= first)
-        with self._database.reading() as connection:
-            *tokens, dollars = connection.execute(query).one()
-        read, cached, written = (None if n is None else int(n) for n in tokens)
-        lost = map(usage_of, self.events(tag, SPENT, after=since))
-        return sum(lost, Usage(read, cached, written, dollars))
-
-    def spent(self, tag: str) -> list[Spent]:
-        """What the proposals of each agent used, by name: those of finished experiments, and those
-        of which none came; the baseline is nobody's."""
-        query = sa.select(ACCOUNTS).where(self._of(ACCOUNTS, tag))
-        with self._database.reading() as connection:
-            rows = connection.execute(query).mappings()
-            found = [Spent(**{f.name: row[f.name] for f in fields(Spent)}) for row in rows]
-        return by_agent([*found, *map(Spent.told, self.events(tag, SPENT))])
-
     def counts(self, tag: str) -> dict[Verdict, int]:
         """How many experiments ended with each verdict; verdicts that never were are absent."""
-        query = sa.select(VERDICTS.c.verdict, VERDICTS.c.number).where(VERDICTS.c.number > 0)
+        verdict = EXPERIMENTS.c.verdict
+        query = sa.select(verdict, sa.func.count()).where(self._of(EXPERIMENTS, tag))
         with self._database.reading() as connection:
-            rows = connection.execute(query.where(self._of(VERDICTS, tag)))
+            rows = connection.execute(query.where(verdict.is_not(None)).group_by(verdict))
             return {Verdict(verdict): number for verdict, number in rows}
 
     # -- measurements
 
     def open_measurement(
-        self, tag: str, n: int, candidate: str, seed: int, purpose: Purpose = Purpose.JUDGE
-    ) -> int:
-        """A run of experiment n's candidate is about to begin; the id to close it with."""
-        row = {"n": n, "candidate": candidate, "seed": seed, "started": _now(), "purpose": purpose}
+        self, tag: str, wanted: UnderWay, trial: Trial | None = None, pair: Pair | None = None
+    ) -> UnderWay:
+        """A measurement is about to begin; with it the pair that it is the first half of, and the
+        trial of which that is the first pair. Returns it with its id."""
+        row = {name: value for name, value in vars(wanted).items() if name != "id"}
         with self._database.writing() as connection:
-            return _inserted(connection, MEASUREMENTS, self._key(tag) | row)
+            for table, record in ((TRIALS, trial), (PAIRS, pair)):
+                if record is not None:
+                    connection.execute(sa.insert(table).values(self._key(tag) | vars(record)))
+            return replace(wanted, id=_inserted(connection, MEASUREMENTS, self._key(tag) | row))
 
-    def close_measurement(self, id: int, measurement: Measurement) -> None:
-        """The run and the score are over."""
-        change = sa.update(MEASUREMENTS).values(vars(measurement))
-        open_ = sa.and_(MEASUREMENTS.c.id == id, MEASUREMENTS.c.outcome.is_(None))
+    def defer_measurement(self, id: int, handle: str, due: datetime) -> None:
+        """Its outcome comes later, from outside: it is asked for by `handle`, expected by `due`."""
+        change = sa.update(MEASUREMENTS).where(MEASUREMENTS.c.id == id)
+        values = {"state": State.PENDING, "handle": handle, "due": due}
         with self._database.writing() as connection:
-            if not connection.execute(change.where(open_)).rowcount:
-                raise LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
+            self._of_one(connection.execute(change.where(_UNDER_WAY).values(values)), id)
+
+    def close_measurement(self, id: int, taken: Measurement, score: float | None = None) -> None:
+        """A measurement is done. `score` is the new estimate of an experiment that has its verdict
+        already and was measured again."""
+        values = {name: getattr(taken, name) for name in _OUTCOME} | {"state": State.DONE}
+        which = sa.and_(MEASUREMENTS.c.id == id, _UNDER_WAY)
+        with self._database.writing() as connection:
+            done = connection.execute(sa.update(MEASUREMENTS).where(which).values(values))
+            self._of_one(done, id)
+            if score is not None:
+                row = sa.select(MEASUREMENTS.c.tag, MEASUREMENTS.c.n).where(MEASUREMENTS.c.id == id)
+                tag, n = connection.execute(row).one()
+                change = sa.update(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n))
+                connection.execute(change.values(score=score))
+
+    def drop_measurement(self, id: int) -> None:
+        """It was stopped before it had an outcome: as if it had never begun."""
+        which = sa.and_(MEASUREMENTS.c.id == id, _UNDER_WAY)
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(MEASUREMENTS).where(which))
+
+    def drop_running(self, tag: str) -> int:
+        """Forget what a dead driver was measuring; how many measurements that were."""
+        running = MEASUREMENTS.c.state == State.RUNNING
+        which = sa.and_(self._of(MEASUREMENTS, tag), running)
+        with self._database.writing() as connection:
+            return connection.execute(sa.delete(MEASUREMENTS).where(which)).rowcount
+
+    def under_way(self, tag: str) -> list[UnderWay]:
+        """Measurements that are running or pending, oldest first."""
+        query = sa.select(MEASUREMENTS).where(self._of(MEASUREMENTS, tag), _UNDER_WAY)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(MEASUREMENTS.c.id)).mappings()
+            return [load_under_way(row) for row in rows]
 
     def measured(self, tag: str) -> int:
-        """How many measurements of a campaign that were taken to decide have ended."""
-        judged = MEASUREMENTS.c.purpose == Purpose.JUDGE
-        ended = sa.and_(self._of(MEASUREMENTS, tag), judged, MEASUREMENTS.c.outcome.is_not(None))
+        """How many measurements that decide are done in a campaign."""
+        which = (MEASUREMENTS.c.purpose == Purpose.JUDGE, MEASUREMENTS.c.state == State.DONE)
+        query = sa.select(sa.func.count()).where(self._of(MEASUREMENTS, tag), *which)
         with self._database.reading() as connection:
-            return connection.scalar(sa.select(sa.func.count()).where(ended)) or 0
+            return connection.scalar(query) or 0
 
     def newest_seed(self, tag: str, purpose: Purpose) -> int | None:
         """The largest seed that a campaign's measurements for this purpose had."""
         which = (self._of(MEASUREMENTS, tag), MEASUREMENTS.c.purpose == purpose)
+        query = sa.select(sa.func.max(MEASUREMENTS.c.seed)).where(*which)
         with self._database.reading() as connection:
-            newest: int | None = connection.scalar(
-                sa.select(sa.func.max(MEASUREMENTS.c.seed)).where(*which)
-            )
+            newest: int | None = connection.scalar(query)
         return newest
 
     def exams(self, tag: str) -> dict[int, Measurement]:
         """Number → the newest holdout measurement; most experiments have none."""
         table = MEASUREMENTS.c
         which = (self._of(MEASUREMENTS, tag), table.purpose == Purpose.HOLDOUT)
-        query = sa.select(MEASUREMENTS).where(*which, table.outcome.is_not(None))
+        query = sa.select(MEASUREMENTS).where(*which, table.state == State.DONE)
         with self._database.reading() as connection:
             rows = connection.execute(query.order_by(table.n, table.id))
             return {row["n"]: load_measurement(row) for row in rows.mappings()}
@@ -284,25 +319,23 @@ class Ledger:
         """How many holdout scores there are in all of the arena's campaigns."""
         table = MEASUREMENTS.c
         which = (table.arena == self._arena, table.purpose == Purpose.HOLDOUT)
-        query = sa.select(sa.func.count(table.score)).where(*which)
         with self._database.reading() as connection:
-            return connection.scalar(query) or 0
+            return connection.scalar(sa.select(sa.func.count(table.score)).where(*which)) or 0
 
-    def measuring(self, tag: str) -> tuple[int, datetime, Purpose] | None:
-        """The number of the experiment that is being measured, since when, and what for."""
-        columns = sa.select(MEASUREMENTS.c.n, MEASUREMENTS.c.started, MEASUREMENTS.c.purpose)
-        open_ = sa.and_(self._of(MEASUREMENTS, tag), MEASUREMENTS.c.outcome.is_(None))
+    def trials(self, tag: str) -> list[Trial]:
+        """Oldest first."""
+        names = [f.name for f in fields(Trial)]
+        query = sa.select(*(TRIALS.c[name] for name in names)).where(self._of(TRIALS, tag))
         with self._database.reading() as connection:
-            row = connection.execute(
-                columns.where(open_).order_by(MEASUREMENTS.c.id.desc())
-            ).first()
-        return (row.n, row.started, Purpose(row.purpose)) if row else None
+            rows = connection.execute(query.order_by(TRIALS.c.number)).mappings()
+            return [Trial(**row) for row in rows]
 
-    def drop_open_measurements(self, tag: str) -> int:
-        """Forget what a dead driver was measuring; how many there were."""
-        open_ = sa.and_(self._of(MEASUREMENTS, tag), MEASUREMENTS.c.outcome.is_(None))
-        with self._database.writing() as connection:
-            return connection.execute(sa.delete(MEASUREMENTS).where(open_)).rowcount
+    def newest_pair(self, tag: str) -> Pair | None:
+        names = [f.name for f in fields(Pair)]
+        query = sa.select(*(PAIRS.c[name] for name in names)).where(self._of(PAIRS, tag))
+        with self._database.reading() as connection:
+            newest = connection.execute(query.order_by(PAIRS.c.number.desc()).limit(1)).mappings()
+            return next((Pair(**row) for row in newest), None)
 
     # -- events
 
@@ -317,15 +350,14 @@ class Ledger:
         if kinds:
             query = query.where(EVENTS.c.kind.in_(kinds))
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(EVENTS.c.id)).mappings()
-            return [Event(row["id"], row["kind"], row["at"], row["data"]) for row in rows]
+            return _events(connection.execute(query.order_by(EVENTS.c.id)).mappings())
 
     def newest_event(self, tag: str, kind: str) -> Event | None:
         """The newest of this kind."""
         query = sa.select(EVENTS).where(self._of(EVENTS, tag), EVENTS.c.kind == kind)
         with self._database.reading() as connection:
-            row = connection.execute(query.order_by(EVENTS.c.id.desc()).limit(1)).mappings().first()
-            return Event(row["id"], row["kind"], row["at"], row["data"]) if row else None
+            newest = connection.execute(query.order_by(EVENTS.c.id.desc()).limit(1)).mappings()
+            return next(iter(_events(newest)), None)
 
     # -- how
 
@@ -336,59 +368,51 @@ class Ledger:
         mine = sa.and_(table.c.arena == self._arena, table.c.tag == tag)
         return mine if n is None else sa.and_(mine, table.c.n == n)
 
-    def _select(self, tag: str) -> sa.Select[tuple[object, ...]]:
-        return sa.select(EXPERIMENTS).where(self._of(EXPERIMENTS, tag))
+    def _select(self, tag: str, n: int | None = None) -> sa.Select[tuple[object, ...]]:
+        return sa.select(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n))
 
-    def _change(self, tag: str, n: int, open_: bool = True, **values: object) -> Experiment:
-        which = self._of(EXPERIMENTS, tag, n)
-        if open_:
-            which = sa.and_(which, EXPERIMENTS.c.verdict.is_(None))
-        with self._database.writing() as connection:
-            if not connection.execute(sa.update(EXPERIMENTS).where(which).values(values)).rowcount:
-                kind = "open experiment" if open_ else "experiment"
-                raise LedgerError(
-                    f"the ledger {self._database.place} has no {kind} {n} in campaign {tag}"
-                )
-            (changed,) = load_experiments(connection, self._select(tag).where(EXPERIMENTS.c.n == n))
-            if open_ and changed.verdict is not None:
-                self._tally(connection, tag, changed.verdict, 1)
-                self._charge(connection, tag, changed, 1)
-            return changed
+    def _end(self, connection: sa.Connection, tag: str, ended: Proposal) -> Proposal:
+        ended = replace(ended, ended=ended.ended or _now())
+        values = {"ended": ended.ended, "outcome": ended.outcome, "n": ended.n}
+        values |= vars(ended.usage) | {"thought": ended.thought}
+        which = sa.and_(self._of(PROPOSALS, tag), PROPOSALS.c.id == ended.id)
+        change = sa.update(PROPOSALS).where(which, PROPOSALS.c.ended.is_(None)).values(values)
+        if not connection.execute(change).rowcount:
+            raise LedgerError(f"the ledger {self._database.place} has no open proposal {ended.id}")
+        return ended
 
     def _note(
         self, connection: sa.Connection, tag: str, kind: str, data: Mapping[str, Value | None]
     ) -> int:
-        # PostgreSQL deals out ids before the commit: without turns, a reader that asks for what
+        # PostgreSQL deals out ids before the commit: without this lock, a reader that asks for what
         # came after id 8 would never see a 7 that was committed later.
         campaign = sa.select(CAMPAIGNS.c.tag).where(self._of(CAMPAIGNS, tag))
         connection.execute(campaign.with_for_update(key_share=True))
         row = self._key(tag) | {"kind": kind, "at": _now(), "data": data}
         return _inserted(connection, EVENTS, row)
 
-    def _tally(self, connection: sa.Connection, tag: str, verdict: Verdict, step: int) -> None:
-        which = sa.and_(self._of(VERDICTS, tag), VERDICTS.c.verdict == verdict)
-        change = sa.update(VERDICTS).where(which).values(number=VERDICTS.c.number + step)
-        if not connection.execute(change).rowcount:
-            row = self._key(tag) | {"verdict": verdict, "number": step}
-            connection.execute(sa.insert(VERDICTS).values(row))
+    def _of_one(self, changed: sa.CursorResult[object], id: int) -> None:
+        if not changed.rowcount:
+            raise LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
 
-    def _charge(self, connection: sa.Connection, tag: str, e: Experiment, sign: int) -> None:
-        if e.n == 0:
-            return
-        one = {key: sign * value for key, value in vars(Spent.of(e)).items() if key != "agent"}
-        which = sa.and_(self._of(ACCOUNTS, tag), ACCOUNTS.c.agent == e.agent)
-        change = sa.update(ACCOUNTS).where(which)
-        change = change.values({key: ACCOUNTS.c[key] + value for key, value in one.items()})
-        if not connection.execute(change).rowcount:
-            row = self._key(tag) | {"agent": e.agent} | one
-            connection.execute(sa.insert(ACCOUNTS).values(row))
+
+_UNDER_WAY = MEASUREMENTS.c.state != State.DONE
+_PLANNED = {"candidate", "purpose", "seed", "at", "pair"}
+_OUTCOME = [f.name for f in fields(Measurement) if f.name not in _PLANNED]
+"""The columns that a measurement's end fills; the others are known when it begins."""
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _events(rows: Iterable[sa.RowMapping]) -> list[Event]:
+    return [Event(row["id"], row["kind"], row["at"], row["data"]) for row in rows]
+
+
 def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, object]) -> int:
-    key = connection.execute(sa.insert(table).values(row)).inserted_primary_key
+    key: Sequence[object] | None = connection.execute(
+        sa.insert(table).values(row)
+    ).inserted_primary_key
     assert key is not None
-    return int(key[0])
+    return int(str(key[0]))

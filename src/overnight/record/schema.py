@@ -1,4 +1,4 @@
-"""The ledger's tables, and how those of an earlier version become them."""
+"""The ledger's tables."""
 
 from __future__ import annotations
 
@@ -8,51 +8,8 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-VERSION = 6
-"""Version of the tables below; a ledger with a larger one is refused."""
-UPGRADES = {
-    1: (
-        "ALTER TABLE measurements ADD COLUMN sandbox TEXT",
-        "ALTER TABLE measurements ADD COLUMN referee TEXT",
-        "UPDATE measurements SET sandbox = 'none', referee = '' WHERE outcome IS NOT NULL",
-    ),
-    2: (
-        "ALTER TABLE measurements ADD COLUMN purpose TEXT NOT NULL DEFAULT 'judge'",
-        "ALTER TABLE measurements ADD COLUMN curve JSON NOT NULL DEFAULT '[]'",
-        "ALTER TABLE experiments ADD COLUMN simpler BOOLEAN NOT NULL DEFAULT FALSE",
-        "CREATE INDEX measurements_by_purpose ON measurements (arena, purpose, tag, n, id)",
-    ),
-    3: (
-        "ALTER TABLE experiments ADD COLUMN within INTEGER",
-        "ALTER TABLE experiments ADD COLUMN whole DOUBLE PRECISION",
-    ),
-    4: (
-        "ALTER TABLE experiments RENAME COLUMN cost TO dollars",
-        "ALTER TABLE experiments ADD COLUMN expected DOUBLE PRECISION",
-        "ALTER TABLE experiments ADD COLUMN tokens_in BIGINT",
-        "ALTER TABLE experiments ADD COLUMN tokens_cached BIGINT",
-        "ALTER TABLE experiments ADD COLUMN tokens_out BIGINT",
-        "ALTER TABLE experiments ADD COLUMN thought DOUBLE PRECISION",
-        "ALTER TABLE experiments ADD COLUMN program TEXT NOT NULL DEFAULT ''",
-        "CREATE INDEX experiments_by_program ON experiments (arena, tag, program, n)",
-    ),
-    5: (
-        # Those who ask no model had nothing written down.
-        "UPDATE experiments SET dollars = 0, tokens_in = 0, tokens_cached = 0, tokens_out = 0 "
-        "WHERE agent IN ('tuner', 'patches') AND dollars IS NULL AND tokens_in IS NULL",
-        "CREATE TABLE spent (arena TEXT NOT NULL, tag TEXT NOT NULL, agent TEXT NOT NULL, "
-        "proposals INTEGER NOT NULL, priced INTEGER NOT NULL, dollars DOUBLE PRECISION NOT NULL, "
-        "counted INTEGER NOT NULL, tokens BIGINT NOT NULL, thought DOUBLE PRECISION NOT NULL, "
-        "PRIMARY KEY (arena, tag, agent), "
-        "FOREIGN KEY (arena, tag) REFERENCES campaigns (arena, tag))",
-        "INSERT INTO spent SELECT arena, tag, agent, count(*), count(dollars), "
-        "coalesce(sum(dollars), 0), count(coalesce(tokens_in, tokens_out)), "
-        "coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0), "
-        "coalesce(sum(thought), 0) FROM experiments "
-        "WHERE n > 0 AND verdict IS NOT NULL GROUP BY arena, tag, agent",
-    ),
-}
-"""By the version that they lead on from."""
+VERSION = 1
+"""Version of the tables below; a ledger of another version is refused."""
 
 
 def _storable(value: object) -> object:
@@ -101,7 +58,18 @@ class _Utc(sa.TypeDecorator[datetime]):
 
 
 METADATA = sa.MetaData()
-SCHEMA = sa.Table("overnight_schema", METADATA, sa.Column("version", sa.Integer, nullable=False))
+
+
+def _campaign() -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"])
+
+
+def _experiment() -> sa.ForeignKeyConstraint:
+    key = ["arena", "tag", "n"]
+    return sa.ForeignKeyConstraint(key, [f"experiments.{name}" for name in key], ondelete="CASCADE")
+
+
+SCHEMA = sa.Table("ledger_version", METADATA, sa.Column("version", sa.Integer, nullable=False))
 CAMPAIGNS = sa.Table(
     "campaigns",
     METADATA,
@@ -111,6 +79,29 @@ CAMPAIGNS = sa.Table(
     sa.Column("base", _Text, nullable=False),
     sa.Column("started", _Utc, nullable=False),
 )
+PROPOSALS = sa.Table(
+    "proposals",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("arena", _Text, nullable=False),
+    sa.Column("tag", _Text, nullable=False),
+    sa.Column("agent", _Text, nullable=False),
+    sa.Column("start", sa.Integer, nullable=False),
+    sa.Column("against", sa.Integer, nullable=False),
+    sa.Column("started", _Utc, nullable=False),
+    sa.Column("ended", _Utc),  # NULL while the agent thinks
+    sa.Column("outcome", _Text, nullable=False, default=""),
+    sa.Column("n", sa.Integer),
+    sa.Column("tokens_in", sa.BigInteger),
+    sa.Column("tokens_cached", sa.BigInteger),
+    sa.Column("tokens_out", sa.BigInteger),
+    sa.Column("dollars", sa.Double),
+    sa.Column("thought", sa.Double),
+    _campaign(),
+    _experiment(),
+    sa.Index("proposals_by_experiment", "arena", "tag", "n"),
+    sqlite_autoincrement=True,
+)
 EXPERIMENTS = sa.Table(
     "experiments",
     METADATA,
@@ -119,6 +110,8 @@ EXPERIMENTS = sa.Table(
     sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("agent", _Text, nullable=False),
     sa.Column("started", _Utc, nullable=False),
+    sa.Column("start", sa.Integer),
+    sa.Column("against", sa.Integer),
     sa.Column("parent", _Text),
     sa.Column("candidate", _Text),
     sa.Column("verdict", _Text),
@@ -134,40 +127,13 @@ EXPERIMENTS = sa.Table(
     sa.Column("hypothesis", _Text, nullable=False, default=""),
     sa.Column("parameters", _Json, nullable=False, default={}),
     sa.Column("expected", sa.Double),
-    sa.Column("tokens_in", sa.BigInteger),
-    sa.Column("tokens_cached", sa.BigInteger),
-    sa.Column("tokens_out", sa.BigInteger),
-    sa.Column("dollars", sa.Double),
-    sa.Column("thought", sa.Double),
     sa.Column("program", _Text, nullable=False, default=""),
+    sa.Column("simplifies", sa.Boolean, nullable=False, default=False),
     sa.Column("dropped", _Json, nullable=False, default=()),
     sa.Column("ended", _Utc),
-    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
+    _campaign(),
     sa.Index("experiments_by_verdict", "arena", "tag", "verdict", "n"),
     sa.Index("experiments_by_program", "arena", "tag", "program", "n"),
-)
-VERDICTS = sa.Table(  # how often each was given: counting 100,000 experiments takes too long
-    "verdicts",
-    METADATA,
-    sa.Column("arena", _Text, primary_key=True),
-    sa.Column("tag", _Text, primary_key=True),
-    sa.Column("verdict", _Text, primary_key=True),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
-)
-ACCOUNTS = sa.Table(  # what each agent used for finished experiments: see spent.py
-    "spent",
-    METADATA,
-    sa.Column("arena", _Text, primary_key=True),
-    sa.Column("tag", _Text, primary_key=True),
-    sa.Column("agent", _Text, primary_key=True),
-    sa.Column("proposals", sa.Integer, nullable=False),
-    sa.Column("priced", sa.Integer, nullable=False),
-    sa.Column("dollars", sa.Double, nullable=False),
-    sa.Column("counted", sa.Integer, nullable=False),
-    sa.Column("tokens", sa.BigInteger, nullable=False),
-    sa.Column("thought", sa.Double, nullable=False),
-    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
 )
 MEASUREMENTS = sa.Table(
     "measurements",
@@ -177,9 +143,15 @@ MEASUREMENTS = sa.Table(
     sa.Column("tag", _Text, nullable=False),
     sa.Column("n", sa.Integer, nullable=False),
     sa.Column("candidate", _Text, nullable=False),
+    sa.Column("purpose", _Text, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Integer, nullable=False),
+    sa.Column("pair", sa.Integer),
+    sa.Column("state", _Text, nullable=False),  # running, pending or done
+    sa.Column("handle", _Text),  # of a pending one: by what its outcome is asked for
+    sa.Column("due", _Utc),  # of a pending one: when its outcome is expected
     sa.Column("started", _Utc, nullable=False),
-    sa.Column("outcome", _Text),  # NULL while under way, and then so is everything below
+    sa.Column("outcome", _Text),  # NULL until it is done, and then so is everything below
     sa.Column("score", sa.Double),
     sa.Column("numbers", _Json),
     sa.Column("reported", _Json),
@@ -190,16 +162,39 @@ MEASUREMENTS = sa.Table(
     sa.Column("self_reported", sa.Boolean),
     sa.Column("sandbox", _Text),
     sa.Column("referee", _Text),
-    sa.Column("purpose", _Text, nullable=False, default="judge"),
     sa.Column("curve", _Json, nullable=False, default=()),
-    sa.ForeignKeyConstraint(
-        ["arena", "tag", "n"],
-        ["experiments.arena", "experiments.tag", "experiments.n"],
-        ondelete="CASCADE",
-    ),
+    _experiment(),
     sa.Index("measurements_by_experiment", "arena", "tag", "n", "id"),
     sa.Index("measurements_by_purpose", "arena", "purpose", "tag", "n", "id"),
+    sa.Index("measurements_by_state", "arena", "tag", "state", "id"),
     sqlite_autoincrement=True,
+)
+TRIALS = sa.Table(
+    "trials",
+    METADATA,
+    sa.Column("arena", _Text, primary_key=True),
+    sa.Column("tag", _Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("tip", sa.Integer, nullable=False),
+    sa.Column("incumbent", sa.Integer, nullable=False),
+    sa.Column("measured", sa.Integer, nullable=False),
+    sa.Column("latest", sa.Integer, nullable=False),
+    _campaign(),
+)
+PAIRS = sa.Table(
+    "pairs",
+    METADATA,
+    sa.Column("arena", _Text, primary_key=True),
+    sa.Column("tag", _Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("trial", sa.Integer, nullable=False),
+    sa.Column("first", sa.Integer, nullable=False),  # number of the experiment measured first
+    sa.Column("second", sa.Integer, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Integer, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["arena", "tag", "trial"], ["trials.arena", "trials.tag", "trials.number"]
+    ),
 )
 EVENTS = sa.Table(
     "events",
@@ -210,7 +205,7 @@ EVENTS = sa.Table(
     sa.Column("kind", _Text, nullable=False),
     sa.Column("at", _Utc, nullable=False),
     sa.Column("data", _Json, nullable=False),
-    sa.ForeignKeyConstraint(["arena", "tag"], ["campaigns.arena", "campaigns.tag"]),
+    _campaign(),
     sa.Index("events_by_kind", "arena", "tag", "kind", "id"),
     sqlite_autoincrement=True,
 )

@@ -1,4 +1,4 @@
-"""Several agents in one campaign: whose turn it is, who rests, and what changes on a plateau.
+"""Several agents in one campaign: who is asked next, and who rests.
 
 Turns go by fixed shares or, without them, by Thompson sampling over the verified gain per cost
 (Thompson, 1933): of each agent's newest experiments a Bayesian bootstrap (Rubin, 1981) draws a
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial
 
 from overnight.agents.base import Agent, caps_of
 from overnight.agents.named import agent_named
@@ -24,12 +23,11 @@ from overnight.core.errors import AgentError, Trouble, UsageError
 from overnight.core.experiment import Experiment
 from overnight.core.spending import Spent
 from overnight.core.usage import UNLIMITED, Allowance
-from overnight.record.history import History
+from overnight.record.book import Book
+from overnight.search.strategy import PLATEAU, Start
 
 DOLLARS_PER_HOUR = 2.0
 """What an hour of the machine counts for beside the dollars of a model, unless it is said."""
-PLATEAU = 12
-"""Experiments without a win after which something changes, and again after as many more."""
 _NEWEST = 50
 """Experiments of an agent that tell of its rate."""
 _IMAGINED = 2
@@ -40,31 +38,23 @@ _FIRST_REST, _LONGEST_REST = 30.0, 1800.0
 """Seconds."""
 _MOST_FAILURES = 10
 """Failures in a row after which an agent is not asked again."""
-_BOLD = (
-    "There was no win in the last {since} experiments. Small changes near the incumbent no longer "
-    "help: try something different in kind, or combine near misses."
-)
-_BACK = (
-    "There was no win in the last {since} experiments. Your working folder is not the incumbent "
-    "but an earlier one, experiment {n}: find another way on from there, to a better end."
-)
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Who makes the next change, and from where."""
+class Ask:
+    """A change that an agent is asked for."""
 
     agent: Agent
-    start: Experiment | None = None
-    """The keep that the change is made to, instead of the newest; it must beat the newest."""
+    start: Experiment
+    """The one whose candidate it changes."""
+    against: Experiment
+    """The one whose candidate the change must beat."""
     hint: str = ""
-    """What the brief says beside all else."""
+    """What the brief says this time beside all else."""
     switch: str = ""
-    """What is changed with this turn since the search is on a plateau, in words."""
+    """What is changed with this question since the search is on a plateau, in words."""
     allowance: Allowance = UNLIMITED
-    """What it may use at most."""
-    heard: Callable[[AgentError | None], None] = lambda error: None
-    """Is told how the proposal ended: None is a candidate."""
+    """What the agent may use at most."""
 
 
 class Out(StrEnum):
@@ -162,17 +152,20 @@ class Portfolio:
         waiting = [member.until - self._clock() for member in self._members if not member.out]
         return max(min(waiting, default=0.0), 0.0)
 
-    def turn(self, history: History) -> Turn:
-        """The next turn. Somebody must be there to be asked. The same history and the same
-        failures give the same turn."""
-        n = history.latest.n + 1
-        since = n - 1 - max(history.incumbent.n, 0)
+    def ask(self, book: Book, start: Start) -> Ask:
+        """Who is asked for this change. Somebody must be there to be asked. The same record and the
+        same failures give the same answer."""
         ready = [m.agent for m in self._members if not m.out and m.until <= self._clock()]
-        agent = self._chosen(ready, history.finished, n)
-        if since < PLATEAU or not (len(ready) > 1 or _heeds_brief(agent)):
-            return self._plain(agent)
-        changed = self._changed(history, ready, agent, since)
-        return changed if since % PLATEAU == 0 else replace(changed, switch="")
+        agent, finished = self._chosen(ready, book.finished, book.next_number), book.finished
+        if start.other and len(ready) > 1:
+            recent = [e.agent for e in finished[-PLATEAU:]]
+            agent = min(ready, key=lambda a: recent.count(a.name))
+            words = f"{start.why}: the turn goes to {agent.name}, which had the fewest"
+            start = replace(Start.plain(book), switch=words if start.switch else "")
+        elif not _heeds_brief(agent):
+            start = Start.plain(book)
+        left = next(m.left for m in self._members if m.agent is agent)
+        return Ask(agent, start.start, start.against, start.hint, start.switch, left)
 
     def heard(self, agent: Agent, error: AgentError | None) -> None:
         """How the proposal ended: None is a candidate."""
@@ -229,34 +222,7 @@ class Portfolio:
     def _worth(self, e: Experiment) -> tuple[float, float]:
         """Verified gain, and cost in dollars."""
         gain = max(e.claim or 0.0, 0.0) if e.kept else 0.0
-        return gain, (e.dollars or 0.0) + (e.seconds or 0.0) * self._price + 1e-9
-
-    # -- on a plateau
-
-    def _plain(self, agent: Agent) -> Turn:
-        left = next(m.left for m in self._members if m.agent is agent)
-        return Turn(agent, allowance=left, heard=partial(self.heard, agent))
-
-    def _changed(self, history: History, ready: Sequence[Agent], agent: Agent, since: int) -> Turn:
-        """Another agent, then a bolder brief, then an earlier keep to begin from, and again."""
-        step, plain = (since // PLATEAU - 1) % 3, self._plain(agent)
-        recent = [e.agent for e in history.finished[-PLATEAU:]]
-        earlier = [history.baseline, *history.keeps][:-1]
-        why = f"no win in {since} experiments"
-        if step == 0 and len(ready) > 1:
-            other = min(ready, key=lambda a: recent.count(a.name))
-            words = f"{why}: the turn goes to {other.name}, which had the fewest"
-            return replace(self._plain(other), switch=words)
-        if not _heeds_brief(agent):
-            return plain
-        if step == 2 and earlier and since % 2 == 0:
-            round_ = since // (3 * PLATEAU) - 1
-            start = earlier[-1 - round_ % len(earlier)]
-            words = f"{why}: every other change begins from experiment {start.n}"
-            hint = _BACK.format(since=since, n=start.n)
-            return replace(plain, start=start, hint=hint, switch=words)
-        words = f"{why}: the brief asks for something bolder"
-        return replace(plain, hint=_BOLD.format(since=since), switch=words)
+        return gain, (e.usage.dollars or 0.0) + (e.seconds or 0.0) * self._price + 1e-9
 
 
 def _heeds_brief(agent: Agent) -> bool:

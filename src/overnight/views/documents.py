@@ -55,7 +55,9 @@ def status_document(summary: Summary) -> dict[str, object]:
 def _running_document(running: Running) -> dict[str, object]:
     measured = running.measured_since
     times = {"since": _time(running.since), "measured_since": _time(measured) if measured else None}
-    return asdict(running) | times
+    document = asdict(running) | times | {"description": running.words}
+    del document["transcript"]
+    return document
 
 
 def experiment_document(e: Experiment, arena: Arena) -> dict[str, object]:
@@ -69,6 +71,8 @@ def experiment_document(e: Experiment, arena: Arena) -> dict[str, object]:
         "charges": {name: _finite(cost) for name, cost in charges_of(arena, e).items()},
         "candidate": e.candidate,
         "parent": e.parent,
+        "start": e.start,
+        "against": e.against,
         "agent": e.agent,
         "description": e.description,
         "hypothesis": e.hypothesis,
@@ -82,10 +86,10 @@ def experiment_document(e: Experiment, arena: Arena) -> dict[str, object]:
         "dropped": list(e.dropped),
         "expected": _finite(e.expected),
         "held": held(e),
-        "tokens_in": e.tokens_in,
-        "tokens_cached": e.tokens_cached,
-        "tokens_out": e.tokens_out,
-        "cost": e.dollars,
+        "tokens_in": e.usage.tokens_in,
+        "tokens_cached": e.usage.tokens_cached,
+        "tokens_out": e.usage.tokens_out,
+        "cost": e.usage.dollars,
         "thought": e.thought,
     }
 
@@ -129,9 +133,9 @@ def rehearsal_document(name: str, rehearsal: Rehearsal) -> dict[str, object]:
         "works": not rehearsal.words,
         "reason": rehearsal.words,
         "seconds": e.thought if e else None,
-        "tokens_in": e.tokens_in if e else None,
-        "tokens_out": e.tokens_out if e else None,
-        "dollars": e.dollars if e else None,
+        "tokens_in": e.usage.tokens_in if e else None,
+        "tokens_out": e.usage.tokens_out if e else None,
+        "dollars": e.usage.dollars if e else None,
     }
 
 

@@ -68,7 +68,7 @@ def results_table(
     """Experiments as a table, in the order given; long words are folded, or cut to one line."""
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=one_line_each)
     shown = list(experiments)
-    costs = ["cost"] if any(e.dollars for e in shown) else []
+    costs = ["cost"] if any(e.usage.dollars for e in shown) else []
     for name in ("n", "verdict", metric.name, "gain", "time", *costs):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
     overflow: OverflowMethod = "ellipsis" if one_line_each else "fold"
@@ -89,9 +89,9 @@ def results_table(
 
 def _cost(e: Experiment) -> str:
     """Empty where nothing could cost anything."""
-    if e.dollars is None:
+    if e.usage.dollars is None:
         return "unknown" if e.n and e.verdict else ""
-    return format_dollars(e.dollars) if e.dollars else ""
+    return format_dollars(e.usage.dollars) if e.usage.dollars else ""
 
 
 def experiment_text(e: Experiment, arena: Arena) -> Text:
@@ -200,8 +200,8 @@ def rehearsal_text(name: str, rehearsal: Rehearsal) -> str:
         said = f"\nThe last that it printed:\n{transcript}" if transcript else ""
         return f"{name} made no change: {rehearsal.words}{said}"
     took = [format_duration(e.thought or 0.0)]
-    if tokens := (e.tokens_in or 0) + (e.tokens_out or 0):
-        cost = "dollars unknown" if e.dollars is None else f"${e.dollars:.4f}"
+    if tokens := (e.usage.tokens_in or 0) + (e.usage.tokens_out or 0):
+        cost = "dollars unknown" if e.usage.dollars is None else f"${e.usage.dollars:.4f}"
         took += [f"{tokens:,} tokens", cost]
     return f"{name} works: it changed the file as asked ({', '.join(took)})."
 

@@ -16,7 +16,6 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric, Run
 from overnight.core.errors import OvernightError
 from overnight.core.experiment import Experiment
@@ -25,7 +24,7 @@ from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
 from overnight.insights.limits_left import Left
 from overnight.insights.overfitting import OVERFITTED, Gap
-from overnight.record.ledger import Ledger
+from overnight.record.book import Book
 from overnight.views.experiment_text import plain_line, results_table
 from overnight.views.summary import Summary, counted, direction_words, scale, summarize
 
@@ -35,35 +34,38 @@ _SHOWN = 8
 
 
 class LiveView:
-    """Shows a campaign while it runs. Use it as a context manager; a fault of the view is shown
-    in the view and never reaches the campaign.
+    """Shows a campaign while it runs. Use it as a context manager.
 
     Without a terminal: a line per experiment, and one whenever `quiet_seconds` pass without any.
     """
 
-    def __init__(
-        self, arena: Arena, tag: str, console: Console, quiet_seconds: float = 180.0
-    ) -> None:
-        self._arena = arena
-        self._tag = tag
+    def __init__(self, summary: Summary, console: Console, quiet_seconds: float = 180.0) -> None:
+        self._summary = summary
         self._console = console
         self._quiet_seconds = quiet_seconds
-        self._ledger = Ledger.at(arena.ledger_place, arena.name)
         self._spoke = threading.Event()
         self._over = False
         self._heart: threading.Thread | None = None
         self._live: Live | None = None
         if console.is_terminal and not console.is_dumb_terminal:
             self._live = Live(
-                get_renderable=self._render, console=console, refresh_per_second=2, transient=True
+                get_renderable=lambda: screen(self._summary),
+                console=console,
+                refresh_per_second=2,
+                transient=True,
             )
         else:
             self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
+    def changed(self, book: Book) -> None:
+        """The campaign stands elsewhere now."""
+        with suppress(OvernightError):  # a ledger that cannot be read ends the loop, not its view
+            self._summary = summarize(book)
+
     def observe(self, experiment: Experiment) -> None:
-        """An experiment has finished."""
+        """An experiment has a verdict."""
         if self._heart is not None:
-            self._say(plain_line(experiment, self._arena.metric))
+            self._say(plain_line(experiment, self._summary.metric))
             self._spoke.set()
 
     def _say(self, line: str) -> None:
@@ -77,19 +79,7 @@ class LiveView:
             if self._spoke.wait(self._quiet_seconds):
                 self._spoke.clear()
             else:
-                self._say(f"… {self._sign_of_life()}")
-
-    def _sign_of_life(self) -> str:
-        try:
-            return running_text(summarize(self._arena, self._ledger, self._tag)).plain
-        except OvernightError as error:
-            return f"the ledger cannot be read just now: {error}"
-
-    def _render(self) -> RenderableType:
-        try:
-            return screen(summarize(self._arena, self._ledger, self._tag))
-        except OvernightError as error:
-            return Text(f"the ledger cannot be read just now: {error}")
+                self._say(f"… {running_text(self._summary).plain}")
 
     def __enter__(self) -> LiveView:
         if self._live is not None:
@@ -105,7 +95,6 @@ class LiveView:
             self._over = True
             self._spoke.set()
             self._heart.join()
-        self._ledger.close()
 
 
 def screen(summary: Summary) -> RenderableType:
@@ -213,7 +202,7 @@ def running_text(summary: Summary) -> Text:
     if running is None:
         return Text("between experiments", style="dim")
     number = "" if running.n is None else f"#{running.n} "
-    text = Text(f"{number}{one_line(running.description, 100)}", style="cyan")
+    text = Text(f"{number}{one_line(running.words, 100)}", style="cyan")
     if running.measured_since is None:
         return text.append(f", for {format_duration(_seconds_since(running.since))}")
     if running.measured != running.n:

@@ -17,7 +17,7 @@ from overnight.core.text import one_line
 from overnight.insights.limits_left import Left
 from overnight.insights.wall_time import walls
 from overnight.measure.setup import needs_setup
-from overnight.record.ledger import Ledger
+from overnight.record.book import Book
 from overnight.repo.workspace import Workspace
 from overnight.search.portfolio import Portfolio
 from overnight.views.forecast import MOMENT, NEWEST, Forecast, Rates, forecast
@@ -43,17 +43,13 @@ class Past:
     """Whether the arena's setup comes first."""
 
     @classmethod
-    def read(
-        cls, arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, limits: Limits
-    ) -> Past:
+    def read(cls, book: Book, workspace: Workspace, limits: Limits) -> Past:
         """What is known of this campaign."""
-        found = [e for e in ledger.experiments(tag, last=_LOOKED_AT) if e.verdict is not None]
-        stretch, record = Stretch.ahead(ledger, tag), ledger.campaign(tag)
-        allowance = stretch.left(limits, ledger, tag)
-        left = stretch.rest(limits, found[-1].n if found else 0, allowance)
-        setup = record is not None and needs_setup(arena, workspace, record.base)
-        turns = ledger.events(tag, "start", "stop")
-        return cls(found, turns, ledger.spent(tag), left, setup)
+        found = book.finished[-_LOOKED_AT:]
+        left = Stretch.ahead(book, limits).left(book)
+        setup = needs_setup(book.arena, workspace, book.record.base)
+        turns = book.events("start", "stop")
+        return cls(found, turns, book.spent, left, setup)
 
 
 def preflight(arena: Arena, portfolio: Portfolio, limits: Limits, past: Past) -> str:

@@ -5,33 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from overnight.agents.base import Reader
 from overnight.arena.arena import Arena
-from overnight.briefing.brief import first_brief, write_brief
 from overnight.core.errors import NoCampaign, UsageError
 from overnight.core.experiment import Experiment
-from overnight.record.history import History
+from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE
-from overnight.repo.base_arena import base_arena
-from overnight.repo.workspace import Workspace
-from overnight.views.report import write_report
-from overnight.views.summary import Summary, summarize
+
+if TYPE_CHECKING:  # loaded where they are used: most commands print a table and end
+    from overnight.repo.workspace import Workspace
+    from overnight.views.summary import Summary
+
+_RECENT = 50
+"""The newest experiments that a view needs."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """An arena's ledger, and the campaign that is spoken of."""
+    """An arena's ledger, and the campaign that is meant."""
 
     arena: Arena
     ledger: Ledger
     tag: str
 
+    @classmethod
+    def of(cls, book: Book) -> Record:
+        """What there is to read of a book that is open already."""
+        return cls(book.arena, book.ledger, book.tag)
+
+    @cached_property
+    def book(self) -> Book:
+        """The campaign as it is now."""
+        return Book.of(self.arena, self.ledger, self.tag, _RECENT)
+
     def summary(self) -> Summary:
         """Where the campaign stands now."""
-        return summarize(self.arena, self.ledger, self.tag)
+        from overnight.views.summary import summarize
+
+        return summarize(self.book)
 
     def experiments(self) -> Iterator[Experiment]:
         """Every one of the campaign, oldest first, however many there are."""
@@ -64,16 +79,13 @@ class Record:
     def brief(self) -> str:
         """What an agent that tries changes of its own would be told now, under the campaign's own
         contract."""
-        campaign = self.ledger.campaign(self.tag)
-        assert campaign is not None
-        arena = base_arena(self.arena, self._workspace(), campaign.base)
-        history = History(self.ledger, self.tag)
-        history.load()
-        steers = self.ledger.events(self.tag, "steer")
-        reader = Reader(edits=False)
-        if not history.begun:
-            return first_brief(arena, reader)
-        return write_brief(arena, history, steers, reader=reader)
+        from overnight.agents.base import Reader
+        from overnight.briefing.brief import first_brief, write_brief
+        from overnight.repo.base_arena import base_arena
+
+        arena = base_arena(self.arena, self._workspace(), self.book.record.base)
+        book, reader = Book.of(arena, self.ledger, self.tag), Reader(edits=False)
+        return write_brief(book, reader=reader) if book.begun else first_brief(arena, reader)
 
     def draw(self) -> Path:
         """Write progress.png, and holdout.png where there is a final exam."""
@@ -88,11 +100,15 @@ class Record:
 
     def report(self) -> Path:
         """Write report.md."""
+        from overnight.views.report import write_report
+
         path = self.arena.state / "report.md"
-        write_report(self.arena, self.ledger, self._workspace().diff, self.tag, path)
+        write_report(self.book, self._workspace().diff, path)
         return path
 
     def _workspace(self) -> Workspace:
+        from overnight.repo.workspace import Workspace
+
         return Workspace.open(self.arena.root, self.arena.state)
 
 

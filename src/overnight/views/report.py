@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from overnight.arena.arena import Arena
 from overnight.core.experiment import Event, Experiment, Verdict
 from overnight.core.quantity import format_dollars, format_duration
 from overnight.core.spending import together
 from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
 from overnight.insights.overfitting import OVERFITTED, Gap
+from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE
 from overnight.views.summary import Summary, counted, direction_words, summarize
@@ -28,19 +28,19 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u20
 Diff = Callable[[str, str], str]
 
 
-def write_report(arena: Arena, ledger: Ledger, diff: Diff, tag: str, path: Path) -> None:
+def write_report(book: Book, diff: Diff, path: Path) -> None:
     """Write the morning report of a campaign, replaced atomically. `diff(old, new)` is a patch."""
-    summary = summarize(arena, ledger, tag)
+    summary = summarize(book)
     parts = [
         *_opening(summary),
         *_wins(summary, diff),
         *_simpler(summary, diff),
         *_provisional(summary),
         *(_exam(summary.holdout) if summary.holdout else ()),
-        *_lost(summary, ledger),
+        *_lost(book),
         *_merging(summary),
         *_cost(summary),
-        *_happened(ledger.events(tag, "warning", "trouble", "switch")),
+        *_happened(book.events("warning", "trouble", "switch")),
         *_judging(summary),
     ]
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -163,8 +163,8 @@ def _exam_words(gap: Gap) -> Iterator[str]:
     )
 
 
-def _lost(summary: Summary, ledger: Ledger) -> Iterator[str]:
-    tag = summary.tag
+def _lost(book: Book) -> Iterator[str]:
+    ledger, tag = book.ledger, book.tag
     discards = (e for e in _all_discards(ledger, tag) if e.gain is not None)
     misses = heapq.nlargest(_MOST_ROWS, discards, key=lambda e: e.gain or 0.0)
     failed = [e for v in FAILED for e in ledger.experiments(tag, last=_MOST_ROWS, verdict=v)]
@@ -175,7 +175,7 @@ def _lost(summary: Summary, ledger: Ledger) -> Iterator[str]:
         return
     if misses:
         yield "The nearest misses:\n"
-        yield f"| n | {_plain(summary.metric.name)} | gain | what | why |\n|--:|--:|--:|---|---|"
+        yield f"| n | {_plain(book.arena.metric.name)} | gain | what | why |\n|--:|--:|--:|---|---|"
         for e in misses:
             words = _plain(e.description), _plain(e.reason)
             yield _row(e.n, _number(e.score), _number(e.gain), *words)

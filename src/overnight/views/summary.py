@@ -1,25 +1,26 @@
-"""Ledger → the numbers that every view prints: terminal, report, picture and `--json` agree."""
+"""The book → the numbers that every view prints: terminal, report, picture and `--json` agree."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
-from overnight.campaign.limits import Limits, Stretch
+from overnight.campaign.limits import Stretch
 from overnight.core.experiment import SEED, Event, Experiment, Purpose, Verdict, confirmed_gain
 from overnight.core.spending import Spent, together
 from overnight.core.text import one_line, tail
 from overnight.insights.limits_left import Left
 from overnight.insights.overfitting import Gap, read_gap
 from overnight.insights.pruning_savings import Savings, savings
-from overnight.insights.readings import series
+from overnight.insights.readings import campaign_noise
 from overnight.insights.wall_time import walls
 from overnight.judge.noise import Noise, noise_of
-from overnight.record.ledger import Ledger
+from overnight.record.book import Book
 from overnight.record.lock import driver_of, lock_path
 
 _TALLY = {
@@ -36,7 +37,9 @@ _ASIDE = {
     Purpose.HOLDOUT: "sits its final exam",
     Purpose.REPLAY: "is measured again",
     Purpose.ABLATION: "is measured to see which wins carry weight",
+    Purpose.CHECK: "is checked",
 }
+_DECIDE = (Purpose.JUDGE, Purpose.CHECK)
 _SAID_LINES = 20
 _RECENT = 50
 """Experiments from which the pace is told."""
@@ -60,6 +63,17 @@ class Running:
     measured: int | None = None
     """The experiment that is on the clock: this one, or the incumbent once more."""
     measured_since: datetime | None = None
+    transcript: Path | None = None
+    """What an agent at work prints."""
+
+    @property
+    def words(self) -> str:
+        """What is done, with the last line of an agent at work, where that is no JSON."""
+        if self.transcript is None:
+            return self.description
+        said = tail(self.transcript, _SAID_LINES).splitlines()
+        lines = [line for line in said if line.strip() and not line.lstrip().startswith("{")]
+        return self.description + (f": {one_line(lines[-1])}" if lines else "")
 
 
 @dataclass(frozen=True)
@@ -259,46 +273,40 @@ def scale(experiments: Iterable[Experiment], metric: Metric) -> tuple[float, flo
     return low, max(best, min(scores[-1], best + (best - low) / 4))
 
 
-def summarize(arena: Arena, ledger: Ledger, tag: str) -> Summary:
-    """Read where the campaign stands. Raises LedgerError; ValueError for an unknown tag."""
-    record = ledger.campaign(tag)
-    if record is None:
-        raise ValueError(f"no campaign {tag}")
-    # In this order: a driver may be writing, and a baseline that has a verdict must be counted.
-    baseline = ledger.experiment(tag, 0)
-    counts = dict(ledger.counts(tag))
-    kept = ledger.experiments(tag, verdict=Verdict.KEEP)
-    provisional = ledger.experiments(tag, verdict=Verdict.PROVISIONAL)
-    if baseline is not None and baseline.verdict is not None:
-        counts[baseline.verdict] -= 1
-    recent = [e for e in ledger.experiments(tag, last=_RECENT) if e.verdict is not None]
-    noise = _noise(arena, kept, [*recent, *provisional])
+def summarize(book: Book) -> Summary:
+    """Where the campaign stands. Raises LedgerError."""
+    arena, record = book.arena, book.record
+    counts = dict(book.counts)
+    if (first := book.find(0)) is not None and first.verdict is not None:
+        counts[first.verdict] -= 1
+    recent = book.finished[-_RECENT:]
+    noise = campaign_noise(book) if book.begun else noise_of(())
     newest = recent[-1].ended if recent and recent[-1].ended else record.started
-    driven = driver_of(lock_path(arena, tag)) is not None
-    turns = ledger.events(tag, "start", "stop")
+    driven = driver_of(lock_path(arena, book.tag)) is not None
+    turns = book.events("start", "stop")
     return Summary(
-        tag=tag,
+        tag=book.tag,
         branch=record.branch,
         base=record.base,
         arena=arena,
-        baseline=baseline if baseline is not None and baseline.kept else None,
-        incumbent=kept[-1] if kept else None,
+        baseline=book.baseline if book.begun else None,
+        incumbent=book.incumbent if book.begun else None,
         experiments=sum(counts.values()),
         verdicts={verdict: count for verdict, count in counts.items() if count},
         recent=recent,
-        keeps=[e for e in kept if e.n > 0],
-        provisional=provisional,
+        keeps=book.keeps,
+        provisional=book.lineage.provisional if book.begun else [],
         noise=noise,
-        fixed_seed=_fixed_seed(ledger, tag),
+        fixed_seed=_fixed_seed(book),
         driven=driven,
-        running=_running(arena, ledger, tag, newest) if driven else None,
-        left=_left(ledger, tag, turns, recent) if driven else None,
+        running=_running(book, newest) if driven else None,
+        left=_left(book, turns) if driven else None,
         stop_reason=_stop_reason(turns, driven),
         seconds=_seconds(turns, newest, record.started),
         pace=_pace(recent, turns),
-        spent=ledger.spent(tag),
-        pruning=savings(ledger, tag),
-        holdout=read_gap(arena, ledger, tag, kept, noise),
+        spent=book.spent,
+        pruning=savings(book),
+        holdout=read_gap(book, noise),
     )
 
 
@@ -307,51 +315,35 @@ def _pace(recent: Sequence[Experiment], turns: Sequence[Event]) -> float | None:
     return sum(took) / len(took) if took else None
 
 
-def _fixed_seed(ledger: Ledger, tag: str) -> str | None:
-    event = ledger.newest_event(tag, SEED)
+def _fixed_seed(book: Book) -> str | None:
+    event = book.ledger.newest_event(book.tag, SEED)
     return str(event.data["words"]) if event else None
 
 
-def _noise(arena: Arena, kept: Sequence[Experiment], others: Iterable[Experiment]) -> Noise:
-    """Of one measurement, from the keeps, oldest first, and what else was measured twice."""
-    if not kept:
-        return noise_of(())
-    pool = {e.n: e for e in [*others, *kept]}
-    del pool[kept[-1].n]
-    return noise_of(series(arena, kept[-1]), [series(arena, e) for e in pool.values()])
-
-
-def _running(arena: Arena, ledger: Ledger, tag: str, newest: datetime) -> Running | None:
-    on_the_clock = ledger.measuring(tag)
-    unfinished = ledger.unfinished(tag)
-    if on_the_clock and (on_the_clock[2] is not Purpose.JUDGE or not unfinished):
-        n, since, purpose = on_the_clock
-        return Running(n, purpose.value, _ASIDE[purpose], since, 0, n, since)
-    if unfinished:
-        e = unfinished[-1]
-        if e.candidate is None:
-            return Running(e.n, "agent", _thinking(arena, tag, e), e.started)
-        clock = on_the_clock[:2] if on_the_clock else (None, None)
-        return Running(e.n, "measuring", e.description, e.started, len(e.measurements), *clock)
-    found = [event for event in ledger.events(tag, "setup", "trouble") if event.at > newest][-1:]
+def _running(book: Book, newest: datetime) -> Running | None:
+    clock = book.under_way[-1] if book.under_way else None
+    if clock and (clock.purpose not in _DECIDE or not book.unfinished):
+        n, since, words = clock.n, clock.started, _ASIDE[clock.purpose]
+        return Running(n, clock.purpose.value, words, since, 0, n, since)
+    if book.unfinished:
+        e, done = book.unfinished[-1], len(book.unfinished[-1].measurements)
+        on = (clock.n, clock.started) if clock else (None, None)
+        return Running(e.n, "measuring", e.description, e.started, done, *on)
+    if book.asked:
+        asked = book.asked[-1]
+        logs = book.arena.state / "logs" / book.tag / "proposals" / str(asked.id)
+        words = f"{asked.agent} thinks"
+        running = Running(book.next_number, "agent", words, asked.started)
+        return replace(running, transcript=logs / "agent.log")
+    found = [event for event in book.events("setup", "trouble") if event.at > newest][-1:]
     phases = {"setup": "setup", "trouble": "resting"}
     return next((Running(None, phases[e.kind], str(e.data["words"]), e.at) for e in found), None)
 
 
-def _thinking(arena: Arena, tag: str, e: Experiment) -> str:
-    """Who thinks, and what it said last where that is no JSON."""
-    said = tail(arena.state / "logs" / tag / str(e.n) / "agent.log", _SAID_LINES).splitlines()
-    words = [line for line in said if line.strip() and not line.lstrip().startswith("{")]
-    return f"{e.agent} thinks" + (f": {one_line(words[-1])}" if words else "")
-
-
-def _left(
-    ledger: Ledger, tag: str, turns: Sequence[Event], recent: Sequence[Experiment]
-) -> Left | None:
+def _left(book: Book, turns: Sequence[Event]) -> Left | None:
     if not turns or turns[-1].kind != "start":
         return None
-    stretch, limits, latest = Stretch.of(turns[-1]), Limits.of(turns[-1]), recent[-1:]
-    left = stretch.rest(limits, latest[0].n if latest else 0, stretch.left(limits, ledger, tag))
+    left = Stretch.of(turns[-1]).left(book)
     return None if left == Left() else left
 
 

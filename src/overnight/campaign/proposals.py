@@ -1,0 +1,336 @@
+"""Proposals: agents at work, each in a worktree of its own, and what their changes become."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+from overnight.agents.base import Agent, Rejected, Workbench, is_free, reach_of
+from overnight.campaign.keeper import Keeper
+from overnight.campaign.same_program import Programs
+from overnight.change.seeds import chosen_seed
+from overnight.change.simplicity import Simplicity
+from overnight.core.errors import AgentError, OvernightError, Trouble
+from overnight.core.experiment import Experiment, Idea, Proposal, Verdict
+from overnight.core.text import one_line, tail
+from overnight.core.usage import FREE, UNKNOWN, Usage
+from overnight.measure.reach import PRIVATE
+from overnight.record.book import Book
+from overnight.record.lock import family_of
+from overnight.record.notes import NAME, note_writer, take_note
+from overnight.repo.acceptance import Candidate
+from overnight.repo.commit_message import candidate_message, change_in_words
+from overnight.repo.workspace import Workspace
+from overnight.search.portfolio import Ask
+from overnight.stage.secrets import Secrets
+
+_LINE = 80  # characters of a candidate's line that a reason quotes
+_SAID_LINES, _SAID = 3, 160  # lines, and characters, of an agent's last words
+TRANSCRIPT = "agent.log"
+Brief = Callable[[Ask], str]
+"""Writes what an agent is told."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a proposal ended."""
+
+    ask: Ask
+    proposal: Proposal
+    """With its outcome, and what it used."""
+    experiment: Experiment | None = None
+    """What comes of it, without its number: with a candidate, or refused, with a verdict."""
+    error: AgentError | None = None
+    """What kept the agent from a candidate; the portfolio wants to know."""
+
+
+class Proposers:
+    """Asks agents for changes, up to `slots` at a time, and records what they answer."""
+
+    def __init__(
+        self,
+        book: Book,
+        workspace: Workspace,
+        keeper: Keeper,
+        brief: Brief,
+        sandbox: str,
+        slots: int = 1,
+    ) -> None:
+        self.stopping = threading.Event()
+        """Set while the campaign is being stopped at once: agents return soon."""
+        self._book = book
+        self._workspace = workspace
+        self._keeper = keeper
+        self._brief = brief
+        self._sandbox = sandbox
+        self._slots = slots
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="agent")
+        self._asked: dict[Future[Answer], Workbench] = {}
+        self._programs = Programs(book, workspace)
+        self._simplicity = Simplicity(book.arena, workspace)
+
+    @property
+    def free(self) -> int:
+        """How many more agents may be asked now."""
+        return self._slots - len(self._asked)
+
+    @property
+    def at_work(self) -> list[Future[Answer]]:
+        return list(self._asked)
+
+    def baseline(self, commit: str) -> Experiment:
+        """Record experiment 0: the program as the campaign found it."""
+        program = self._programs.digest(commit)
+        base = Experiment(0, "baseline", datetime.now(UTC), candidate=commit)
+        return self._keeper.add(replace(base, description="baseline", program=program))
+
+    def ask(self, ask: Ask) -> None:
+        """Let an agent think about a change, in a thread of its own."""
+        usage = FREE if is_free(ask.agent) else UNKNOWN
+        proposal = self._book.ask(ask.agent.name, ask.start.n, ask.against.n, usage)
+        if ask.switch:
+            self._book.note("switch", n=self._book.next_number, words=ask.switch)
+        used = {bench.place for bench in self._asked.values()}
+        place = next(place for place in self._places() if place not in used)
+        for name in PRIVATE:
+            (place / name).mkdir(parents=True)
+        brief, error = "", None
+        try:
+            brief = self._brief(ask) + (f"\n## This time\n{ask.hint}\n" if ask.hint else "")
+        except AgentError as trouble:
+            error = trouble
+        bench = self._bench(ask, proposal, place, brief)
+        future = self._threads.submit(self._propose, ask, proposal, bench, error)
+        self._asked[future] = bench
+
+    def enter(self) -> Iterator[tuple[Answer, Experiment | None]]:
+        """Record what the proposals came to that have ended: an experiment gets its number, or
+        there is none."""
+        for done in [future for future in self._asked if future.done()]:
+            yield self._enter(done)
+
+    def _enter(self, done: Future[Answer]) -> tuple[Answer, Experiment | None]:
+        bench = self._asked.pop(done)
+        answer = done.result()
+        if answer.experiment is None:
+            self._book.end(answer.proposal)
+            return answer, None
+        e, n = answer.experiment, self._book.next_number
+        if e.candidate and n != bench.n:
+            e = replace(e, candidate=self._workspace.reword(e.candidate, self._message(e, n)))
+        reason = e.reason.replace(str(bench.transcript.parent), str(self._keep_logs(bench, n)))
+        proposal = replace(answer.proposal, n=n)
+        return answer, self._keeper.add(replace(e, n=n, reason=reason, proposal=proposal))
+
+    def close(self) -> None:
+        """End the agents at work, and record what they are known to have used."""
+        self.stopping.set()
+        for future in self.at_work:
+            with suppress(Exception):  # the campaign is being closed for a reason that counts more
+                self._book.end(replace(future.result().proposal, outcome="stopped"))
+        self._threads.shutdown(wait=True)
+
+    # -- one proposal, in its thread
+
+    def _propose(
+        self, ask: Ask, proposal: Proposal, bench: Workbench, error: AgentError | None
+    ) -> Answer:
+        """Ask the agent; what it used is known afterwards, whatever comes of it."""
+        secrets, idea = Secrets.of_agent(reach_of(ask.agent)), None
+        try:
+            self._workspace.checkout(ask.start.candidate or "", bench.place / "tree", own_git=True)
+            begun = monotonic()
+            try:
+                idea = None if error else self._answer(ask.agent, bench)
+            except AgentError as trouble:
+                error = trouble
+            thought = monotonic() - begun
+            self._take_notes(ask.agent, bench, secrets)
+            idea = error.idea if isinstance(error, Rejected) else idea
+            reports = (idea.usage if idea else None, error.usage if error else None)
+            usage = _used(ask.agent, *reports)
+            ended = replace(proposal, usage=usage, thought=thought)
+            return self._became(ask, ended, bench, secrets, idea, error)
+        finally:
+            self._workspace.remove(bench.place)
+
+    def _answer(self, agent: Agent, bench: Workbench) -> Idea | None:
+        try:
+            return agent.propose(bench)
+        except OvernightError:
+            raise
+        except Exception as error:  # an agent is foreign code: it may fail, not the night
+            with bench.transcript.open("a", encoding="utf-8") as transcript:
+                transcript.write(traceback.format_exc())
+            words = f"{type(error).__name__}: {error}"
+            raise AgentError(f"{agent.name} failed: {words}; see {bench.transcript}") from error
+
+    def _take_notes(self, agent: Agent, bench: Workbench, secrets: Secrets) -> None:
+        who = note_writer(self._book.tag, bench.n, agent.name)
+        take_note(bench.folder, self._book.arena.state / NAME, who, secrets.blotted)
+        for log in bench.transcript.parent.glob("agent*.log"):
+            secrets.blot_out(log)
+
+    def _became(
+        self,
+        ask: Ask,
+        ended: Proposal,
+        bench: Workbench,
+        secrets: Secrets,
+        idea: Idea | None,
+        error: AgentError | None,
+    ) -> Answer:
+        """What comes of it."""
+        if error:
+            error.args = (secrets.blotted(str(error)),)
+        if self.stopping.is_set():
+            return Answer(ask, replace(ended, outcome="stopped"))
+        if error and error.trouble.passes and (error.usage or UNKNOWN) == UNKNOWN:
+            return Answer(ask, replace(ended, outcome=str(error.trouble)), error=error)
+        if error is None and idea is None:
+            return Answer(ask, replace(ended, outcome="nothing left"))
+        e = Experiment(-1, ask.agent.name, ended.started, start=ask.start.n, against=ask.against.n)
+        e = _described(e, idea or Idea("no proposal"), secrets)
+        if isinstance(error, Rejected):
+            e = _refused(e, str(error), error.verdict)
+        elif error:
+            e = _refused(e, str(error))
+        else:
+            e = self._candidate(ask, e, bench, secrets)
+        if e.candidate is None:
+            heard = error or AgentError(e.reason, Trouble.NO_CHANGE)
+            told = None if isinstance(error, Rejected) else heard
+            return Answer(ask, replace(ended, outcome="refused"), e, told)
+        return Answer(ask, replace(ended, outcome="candidate"), e)
+
+    def _candidate(self, ask: Ask, e: Experiment, bench: Workbench, secrets: Secrets) -> Experiment:
+        """The experiment with its candidate, or refused. A change without a title is called after
+        its own lines."""
+        parent, untitled = ask.against.candidate or "", not e.description
+        e = replace(e, parent=parent, description=e.description or f"experiment {bench.n}")
+        made = self._taken(parent, bench.place, self._message(e, bench.n), secrets)
+        e = replace(e, dropped=tuple(map(secrets.blotted, made.dropped)))
+        if made.refused:
+            return _refused(e, secrets.blotted("; ".join(made.refused)))
+        if made.commit is None:
+            return _refused(e, secrets.blotted(self._unchanged(ask, bench)))
+        diff, commit = self._workspace.diff(parent, made.commit), made.commit
+        if wrong := self._chosen_luck(diff):
+            return _refused(e, secrets.blotted(wrong))
+        if untitled:
+            e = replace(e, description=secrets.blotted(change_in_words(diff)))
+            commit = self._workspace.reword(commit, self._message(e, bench.n))
+        program = self._programs.digest(commit)
+        if again := self._programs.refusal(program, ask.against):
+            return _refused(e, secrets.blotted(again))
+        e = replace(e, candidate=commit, program=program)
+        simplifies = self._book.arena.judge.simplify and self._simplicity.gained(e)
+        return replace(e, simplifies=simplifies)
+
+    def _taken(self, parent: str, place: Path, message: str, secrets: Secrets) -> Candidate:
+        """What may be taken of a checkout, as it stands."""
+        editable = self._book.arena.is_editable
+        return self._workspace.commit(parent, place / "tree", editable, message, secrets.found_in)
+
+    def _message(self, e: Experiment, n: int) -> str:
+        return candidate_message(self._book.tag, n, Idea(e.description, e.hypothesis))
+
+    def _unchanged(self, ask: Ask, bench: Workbench) -> str:
+        words = "nothing editable was changed"
+        if said := one_line(tail(bench.transcript, _SAID_LINES), _SAID):
+            words += f"; the agent's last words: `{said.replace('`', chr(39))}`"
+        if ask.against.verdict is Verdict.PROVISIONAL:
+            which = f"#{ask.against.n}, which is provisional"
+            words += f" beyond {which}: further experiments confirm it"
+        return words
+
+    def _chosen_luck(self, diff: str) -> str | None:
+        """Why a change must not be measured: it chooses a seed."""
+        line = chosen_seed(diff)
+        if line is None or self._book.arena.judge.fixed_seeds:
+            return None
+        return (
+            f"it chooses a seed: `{one_line(line, _LINE)}`; a good score by a chosen seed is luck: "
+            "leave seeds as they are, or take OVERNIGHT_SEED"
+        )
+
+    # -- what an agent is given
+
+    def _places(self) -> list[Path]:
+        """Folders for agents at work. The first is always the same: agents find an earlier
+        conversation by the folder that it was held in."""
+        top = self._book.arena.state / "worktrees" / self._book.tag
+        return [top / "agent", *(top / f"agent-{number}" for number in range(2, self._slots + 1))]
+
+    def _logs(self, proposal: Proposal) -> Path:
+        """The folder of a proposal's logs, until its experiment has a number."""
+        tops = self._book.arena.state / "logs" / self._book.tag
+        return tops / "proposals" / str(proposal.id)
+
+    def _keep_logs(self, bench: Workbench, n: int) -> Path:
+        """Move a proposal's logs to those of its experiment; their folder."""
+        kept = self._book.arena.state / "logs" / self._book.tag / str(n)
+        kept.mkdir(parents=True, exist_ok=True)
+        for file in bench.transcript.parent.iterdir():
+            file.replace(kept / file.name)
+        bench.transcript.parent.rmdir()
+        return kept
+
+    def _bench(self, ask: Ask, proposal: Proposal, place: Path, brief: str) -> Workbench:
+        logs, book = self._logs(proposal), self._book
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / "brief.md").write_text(brief, encoding="utf-8")
+        folder = place / "tree" / self._workspace.prefix
+        start, secrets = ask.start.candidate or "", Secrets.of_agent(reach_of(ask.agent))
+
+        def edited() -> bool:
+            made = self._taken(start, place, "what there is so far", secrets)
+            return bool(made.commit or made.refused)
+
+        return Workbench(
+            arena=book.arena,
+            folder=folder,
+            place=place,
+            brief=brief,
+            n=book.next_number,
+            incumbent=ask.start,
+            history=book.finished,
+            prior=book.prior,
+            transcript=logs / TRANSCRIPT,
+            sandbox=self._sandbox,
+            family=family_of(book.arena, book.tag),
+            allowance=ask.allowance,
+            stopping=self.stopping,
+            edited=edited,
+            refusal=lambda: self._programs.refusal(self._programs.digest_in(folder), ask.against),
+        )
+
+
+def _refused(e: Experiment, reason: str, verdict: Verdict = Verdict.INVALID) -> Experiment:
+    return replace(e, verdict=verdict, reason=reason, ended=datetime.now(UTC))
+
+
+def _described(e: Experiment, idea: Idea, secrets: Secrets) -> Experiment:
+    """With what its agent says about it, without a key that the agent has seen."""
+    return replace(
+        e,
+        description=secrets.blotted(idea.title),
+        hypothesis=secrets.blotted(idea.hypothesis),
+        parameters=idea.parameters,
+        expected=idea.expected,
+    )
+
+
+def _used(agent: Agent, *reports: Usage | None) -> Usage:
+    """What a proposal used, by what was reported of it."""
+    used = FREE if is_free(agent) else UNKNOWN
+    for report in reports:
+        used += report.believable if report else UNKNOWN
+    return used

@@ -1,0 +1,318 @@
+"""What comes next: the verdicts that are due and the measurements that are wanted.
+
+Both follow from the book and the judge alone, so that a campaign that was killed goes on as one
+that was not: half a pair, an unfinished experiment, an exam that is due are simply wanted again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from overnight.arena.arena import Arena
+from overnight.campaign.exams import SEED as EXAM_SEED
+from overnight.campaign.exams import due
+from overnight.campaign.judge_input import standing_of
+from overnight.core.experiment import (
+    Closing,
+    Experiment,
+    Measurement,
+    Outcome,
+    Pair,
+    Purpose,
+    Trial,
+    UnderWay,
+    Verdict,
+    estimate,
+)
+from overnight.insights.readings import series
+from overnight.judge import base as judging
+from overnight.judge.base import Decision, Evidence, Judge, More, Side
+from overnight.judge.prune import Pruning, is_control, pruning_for
+from overnight.judge.trials import MOST_TRIALS, RESERVE
+from overnight.record.book import Book
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a campaign has before it, by its limits."""
+
+    fits: float = math.inf
+    """Measurements that the time left is enough for."""
+    confirm: bool = True
+    """Whether keeps may be measured again."""
+    exams: bool = True
+    """Whether final exams may be held."""
+    last: int | None = None
+    """When nothing comes afterwards: how many measurements of the campaign there may be at most
+    before a trial ends; what is still provisional then has helped nobody."""
+
+    @classmethod
+    def at_the_end(cls, book: Book, fits: float) -> Ahead:
+        """Nothing but confirmations and final exams comes afterwards."""
+        most = 2 * MOST_TRIALS * book.arena.judge.max_repeats
+        return cls(fits, last=book.measured + most)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A measurement that should begin as soon as a slot is free."""
+
+    measurement: UnderWay
+    pruning: Pruning | None = None
+    """What may end its run early."""
+    trial: Trial | None = None
+    """The trial that it begins."""
+    pair: Pair | None = None
+    """The pair that it begins."""
+
+
+def decided(book: Book, judge: Judge) -> Mapping[int, Closing]:
+    """The verdicts that are due next, by the experiments' numbers: of an unfinished experiment, or
+    new ones of provisional keeps. Empty when something must be measured first."""
+    for e in book.unfinished:
+        word = _word(book, judge, e)
+        if isinstance(word, Closing):
+            return {e.n: word}
+    if book.unfinished or not book.begun or _is_measured(book, *book.stack):
+        return {}
+    if closing := _failed_again(book):
+        return {book.tip.n: closing}
+    if _half_a_pair(book):
+        return {}
+    word = judge.review(standing_of(book))
+    return _revised(book, word) if isinstance(word, Decision) else {}
+
+
+def wanted(book: Book, judge: Judge, ahead: Ahead, free: int) -> list[Wanted]:
+    """The measurements that should begin now, at most `free` of them, the most decisive first: the
+    other half of a pair, unfinished experiments, confirmations, final exams."""
+    found: list[Wanted] = []
+    for one in _in_order(book, judge, ahead):
+        if len(found) == free:
+            break
+        key = (one.measurement.n, one.measurement.purpose)
+        if key not in {(w.measurement.n, w.measurement.purpose) for w in found}:
+            found.append(_with_fresh_seed(one, book, judge, found))
+    return found
+
+
+def failure_of(arena: Arena, taken: Measurement) -> Closing | None:
+    """The verdict that a measurement forces, whatever the judge would say; None when it may."""
+    if verdict := taken.outcome.verdict:
+        return Closing(verdict, f"{taken.outcome}: {taken.detail}")
+    for name, bounds in arena.constraints.items():
+        if wrong := bounds.broken_by(taken.numbers.get(name)):
+            return Closing(Verdict.INVALID, f"constraint {name} {wrong}")
+    return None
+
+
+# -- an unfinished experiment
+
+
+def _word(book: Book, judge: Judge, e: Experiment) -> Closing | Side | Purpose:
+    """Its verdict; or whose score, or which check, it needs first."""
+    failures = (failure_of(book.arena, m) for m in e.judged)
+    if failure := next(filter(None, failures), None):
+        return failure
+    if e.n and e.against != book.tip.n:
+        words = f"experiment {e.against}, which it was made to beat, is no longer the newest keep"
+        return Closing(Verdict.STALE, words)
+    if not e.scores:
+        return Side.CANDIDATE
+    readings = series(book.arena, e)
+    decision = judge.decide(Evidence(readings, standing_of(book), e.simplifies))
+    if isinstance(decision, More):
+        return decision.of
+    if decision.keep and book.arena.checks:
+        if e.checked is None:
+            return Purpose.CHECK
+        if e.checked.outcome is not Outcome.FINISHED:
+            return _closing(e, decision).as_(Verdict.INVALID, e.checked.detail)
+    return _closing(e, decision)
+
+
+def _closing(e: Experiment, word: Decision) -> Closing:
+    gain = word.gain if e.n else None
+    return Closing(
+        word.verdict, word.reason, estimate(e), gain, word.interval, simpler=word.simpler
+    )
+
+
+# -- the keeps, looked at again
+
+
+def _failed_again(book: Book) -> Closing | None:
+    """The verdict of a provisional tip that failed when it was measured again."""
+    tip = book.tip
+    if tip.verdict is not Verdict.PROVISIONAL or not _again(tip):
+        return None
+    failure = failure_of(book.arena, _again(tip)[-1])
+    return failure and replace(failure, reason=f"when measured again: {failure.reason}")
+
+
+def _again(e: Experiment) -> list[Measurement]:
+    """What was measured after its verdict."""
+    return [m for m in e.judged if e.ended and m.started > e.ended]
+
+
+def _half_a_pair(book: Book) -> list[int]:
+    """Whose measurements of the newest pair are still to come, in order."""
+    pair, stack = book.pair, book.stack
+    if pair is None or {pair.first, pair.second} != {stack[0].n, stack[-1].n}:
+        return []
+    sides = {e.n: e for e in (stack[0], stack[-1])}
+    taken = {n for n, e in sides.items() if any(m.pair == pair.number for m in e.judged)}
+    return [n for n in (pair.first, pair.second) if n not in taken]
+
+
+def _revised(book: Book, word: Decision) -> Mapping[int, Closing]:
+    """The tip is dropped, or confirmed with everything below it."""
+    stack = book.stack[1:]
+    tip = stack[-1]
+    if not word.keep:
+        dropped = Closing(Verdict.DISCARD, word.reason, estimate(tip), word.gain, word.interval)
+        return {tip.n: dropped}
+    # A stack of simplifications has no gain to claim.
+    together = len(stack) > 1 and word.interval is not None
+    return {
+        e.n: Closing(
+            Verdict.KEEP,
+            word.reason,
+            estimate(e),
+            share,
+            word.interval if e is tip else None,
+            simpler=e.simpler,
+            within=tip.n if together else None,
+            whole=word.gain if together and e is tip else None,
+        )
+        for e, share in zip(stack, word.shares, strict=True)
+    }
+
+
+# -- measurements
+
+
+def _in_order(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
+    """What is wanted and not under way yet; without a seed where it needs a fresh one."""
+    measured = {(m.n, m.purpose) for m in book.under_way}
+    pair = book.pair
+    if pair and book.begun and not book.unfinished and ahead.confirm and ahead.fits >= 1:
+        for n in _half_a_pair(book):
+            if (n, Purpose.JUDGE) not in measured:
+                yield _half(book, pair, n)
+    for e in book.unfinished:
+        word = _word(book, judge, e)
+        if word is Purpose.CHECK and (e.n, word) not in measured:
+            yield Wanted(_planned(e, Purpose.CHECK, 0, book.measured))
+        elif isinstance(word, Side):
+            side = _side(book, word) or e
+            if (side.n, Purpose.JUDGE) not in measured:
+                yield Wanted(_planned(side), _pruning(book, judge, e) if side is e else None)
+    if book.unfinished or not book.begun:
+        return
+    reviewed = list(_reviews(book, judge, ahead))
+    yield from reviewed
+    if ahead.exams and book.arena.holdout:
+        quiet = not reviewed and not _is_measured(book, *book.stack)
+        for e in due(book, book.arena.holdout.every, ahead.last is not None and quiet):
+            if (e.n, Purpose.HOLDOUT) not in measured:
+                yield Wanted(_planned(e, Purpose.HOLDOUT, EXAM_SEED, book.measured))
+
+
+def _reviews(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
+    """What the judge asks for about the keeps, while there is time for it."""
+    if not ahead.confirm or ahead.fits < 1 or _is_measured(book, *book.stack):
+        return
+    if _failed_again(book) or _half_a_pair(book):
+        return
+    standing = standing_of(book)
+    allowed = max((ahead.last or 0) - book.measured, ahead.fits if ahead.fits <= RESERVE else 0)
+    patience = min(max(standing.patience, allowed), ahead.fits)
+    word = judge.review(replace(standing, patience=patience))
+    if isinstance(word, More):
+        yield Wanted(_planned(_side(book, word.of) or book.tip))
+    elif isinstance(word, judging.Pair):
+        yield from _new_pair(book, word.first)
+
+
+def _side(book: Book, side: Side) -> Experiment | None:
+    """The keep that is meant; None for the candidate."""
+    if side is Side.CANDIDATE:
+        return None
+    return book.tip if side is Side.TIP else book.incumbent
+
+
+def _new_pair(book: Book, first: Side) -> Iterator[Wanted]:
+    tip, incumbent = book.tip, book.incumbent
+    newest = book.trials[-1] if book.trials else None
+    trial = None
+    if newest is None or (newest.tip, newest.latest) != (tip.n, book.latest.n):
+        number = newest.number + 1 if newest else 1
+        trial = Trial(number, tip.n, incumbent.n, book.measured, book.latest.n)
+    sides = (tip, incumbent) if first is Side.TIP else (incumbent, tip)
+    pair = Pair(
+        number=book.pair.number + 1 if book.pair else 1,
+        trial=trial.number if trial else book.trials[-1].number,
+        first=sides[0].n,
+        second=sides[1].n,
+        seed=_fresh_seed(book),
+        at=_fresh_seed(book),
+    )
+    yield replace(_half(book, pair, pair.first), trial=trial, pair=pair)
+    yield _half(book, pair, pair.second)
+
+
+def _half(book: Book, pair: Pair, n: int) -> Wanted:
+    side = book.tip if n == book.tip.n else book.incumbent
+    return Wanted(_planned(side, Purpose.JUDGE, pair.seed, pair.at, pair.number))
+
+
+_FRESH = -1
+"""In the place of a seed: one that no measurement of the campaign has had, given at the end."""
+
+
+def _planned(
+    e: Experiment,
+    purpose: Purpose = Purpose.JUDGE,
+    seed: int = _FRESH,
+    at: int = _FRESH,
+    pair: int | None = None,
+) -> UnderWay:
+    assert e.candidate is not None
+    return UnderWay(0, e.n, e.candidate, purpose, seed, at, pair, datetime.now(UTC))
+
+
+def _with_fresh_seed(one: Wanted, book: Book, judge: Judge, before: list[Wanted]) -> Wanted:
+    planned = one.measurement
+    if planned.seed != _FRESH:
+        return one
+    fresh = _fresh_seed(book) + sum(w.measurement.purpose is Purpose.JUDGE for w in before)
+    seed = fresh
+    if not judge.fresh_seeds:
+        e = book.find(planned.n)
+        seed = len(e.judged) if e else 0
+    return replace(one, measurement=replace(planned, seed=seed, at=fresh))
+
+
+def _fresh_seed(book: Book) -> int:
+    return book.measured + sum(m.purpose is Purpose.JUDGE for m in book.under_way)
+
+
+def _is_measured(book: Book, *experiments: Experiment) -> bool:
+    """Whether a measurement that decides about one of them is under way."""
+    numbers = {e.n for e in experiments}
+    return any(m.purpose is Purpose.JUDGE and m.n in numbers for m in book.under_way)
+
+
+def _pruning(book: Book, judge: Judge, e: Experiment) -> Pruning | None:
+    """What may end its run early: only the first one."""
+    if e.judged or not book.arena.run.prune:
+        return None
+    metric = book.arena.metric
+    if not book.begun:
+        return Pruning(metric)
+    needed = judge.least(standing_of(book), e.simplifies)
+    return pruning_for(metric, book.finished, book.tip, needed, is_control(book.tag, e.n))

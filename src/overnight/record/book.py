@@ -1,0 +1,304 @@
+"""The book: one campaign's ledger, with what its driver needs of it in memory, written through.
+
+Memory is bounded, however long the campaign: every keep, the newest RECENT experiments, and what is
+under way. Whoever only looks opens a book too, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from overnight.arena.arena import Arena
+from overnight.core.errors import NoCampaign
+from overnight.core.experiment import (
+    CampaignRecord,
+    Closing,
+    Event,
+    Experiment,
+    Measurement,
+    Pair,
+    Proposal,
+    Purpose,
+    Trial,
+    UnderWay,
+    Value,
+    Verdict,
+    estimate,
+)
+from overnight.core.spending import Spent, by_agent
+from overnight.core.usage import UNKNOWN, Usage
+from overnight.record.ledger import Ledger, Note
+
+RECENT = 1000
+"""The newest finished experiments that are held, beside every keep."""
+PRIOR = 300
+"""The newest experiments of earlier campaigns that are held."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The candidates that the next change builds on."""
+
+    incumbent: Experiment
+    """The newest keep that is confirmed: the tip of the branch."""
+    provisional: Sequence[Experiment] = ()
+    """The keeps above it that are not, oldest first."""
+
+    @property
+    def stack(self) -> Sequence[Experiment]:
+        """The incumbent and the provisional keeps above it."""
+        return [self.incumbent, *self.provisional]
+
+    @property
+    def tip(self) -> Experiment:
+        """The newest keep, provisional or not."""
+        return self.stack[-1]
+
+
+class Book:
+    """One campaign as it is recorded. Every change is in the ledger, durable, before it is here."""
+
+    def __init__(
+        self, arena: Arena, ledger: Ledger, record: CampaignRecord, recent: int = RECENT
+    ) -> None:
+        """`recent`: how many of the newest experiments to hold; with fewer than RECENT, those of
+        the newest RECENT are held too that were measured more than once. Raises LedgerError."""
+        self.arena = arena
+        self.ledger = ledger
+        self.record = record
+        self.tag = record.tag
+        self.version = 0
+        """Grows with every change."""
+        self.unfinished = ledger.unfinished(self.tag)
+        """Experiments without a verdict, by number."""
+        self.under_way = ledger.under_way(self.tag)
+        """Measurements without an outcome, oldest first."""
+        self.asked = ledger.open_proposals(self.tag)
+        """Proposals whose agent still thinks, oldest first."""
+        self.trials = ledger.trials(self.tag)
+        self.pair = ledger.newest_pair(self.tag)
+        self.exams = ledger.exams(self.tag)
+        """Number → the newest final exam."""
+        self.measured = ledger.measured(self.tag)
+        """Measurements that decide and are done."""
+        self.counts = ledger.counts(self.tag)
+        """Verdict → how many experiments have it; verdicts that never were are absent."""
+        self._most = recent
+        self._recent = [e for e in ledger.experiments(self.tag, last=recent) if e.verdict]
+        self._kept = ledger.experiments(self.tag, verdict=Verdict.KEEP)
+        self._provisional = ledger.experiments(self.tag, verdict=Verdict.PROVISIONAL)
+        more = recent < RECENT and ledger.repeated(self.tag, RECENT)
+        self._repeated = [e for e in more or [] if e.verdict]
+        self._spent = {one.agent: one for one in ledger.spent(self.tag)}
+        self._prior: Sequence[Experiment] | None = None
+
+    @classmethod
+    def of(cls, arena: Arena, ledger: Ledger, tag: str, recent: int = RECENT) -> Book:
+        """The book of the campaign `tag`. Raises NoCampaign."""
+        record = ledger.campaign(tag)
+        if record is None:
+            raise NoCampaign(f"there is no campaign {tag}")
+        return cls(arena, ledger, record, recent)
+
+    # -- what is known
+
+    @property
+    def finished(self) -> Sequence[Experiment]:
+        """The experiments with a verdict that are held, oldest first."""
+        oldest = self._recent[0].n if self._recent else 0
+        held = {e.n: e for e in (*self._repeated, *self._kept, *self._provisional)}
+        return [*(held[n] for n in sorted(held) if n < oldest), *self._recent]
+
+    @property
+    def begun(self) -> bool:
+        """Whether the baseline is measured."""
+        return bool(self._kept)
+
+    @property
+    def baseline(self) -> Experiment:
+        return self._kept[0]
+
+    @property
+    def keeps(self) -> Sequence[Experiment]:
+        """Every confirmed keep after the baseline."""
+        return self._kept[1:]
+
+    @property
+    def lineage(self) -> Lineage:
+        return Lineage(self._kept[-1], tuple(self._provisional))
+
+    @property
+    def incumbent(self) -> Experiment:
+        """The newest keep that is confirmed."""
+        return self._kept[-1]
+
+    @property
+    def stack(self) -> Sequence[Experiment]:
+        """The incumbent and the provisional keeps above it, the tip last."""
+        return self.lineage.stack
+
+    @property
+    def tip(self) -> Experiment:
+        """The newest keep, provisional or not."""
+        return self.lineage.tip
+
+    @property
+    def latest(self) -> Experiment:
+        """The newest experiment with a verdict."""
+        return self._recent[-1]
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next experiment."""
+        newest = [e.n for e in (*self._recent[-1:], *self.unfinished[-1:])]
+        return max(newest, default=-1) + 1
+
+    @property
+    def spent(self) -> Sequence[Spent]:
+        """What each agent's proposals have used, by the agents' names."""
+        return [self._spent[name] for name in sorted(self._spent)]
+
+    @property
+    def prior(self) -> Sequence[Experiment]:
+        """The newest experiments of the arena's other campaigns, oldest first."""
+        if self._prior is None:
+            found: list[Experiment] = []
+            for campaign in reversed(self.ledger.campaigns()):
+                if campaign.tag != self.tag and (room := PRIOR - len(found)):
+                    newest = self.ledger.experiments(campaign.tag, last=room)
+                    found = [*(e for e in newest if e.verdict), *found]
+            self._prior = found
+        return self._prior
+
+    def find(self, n: int) -> Experiment | None:
+        """Experiment n as it is known now."""
+        held = (*self.unfinished, *self._kept, *self._provisional, *self._recent)
+        return next((e for e in held if e.n == n), None) or self.ledger.experiment(self.tag, n)
+
+    def events(self, *kinds: str, after: int = 0) -> list[Event]:
+        """Events of these kinds with an id above `after`, oldest first. Other processes add some:
+        the ledger is asked every time."""
+        return self.ledger.events(self.tag, *kinds, after=after)
+
+    # -- facts
+
+    def note(self, kind: str, **data: Value | None) -> int:
+        """Add an event; its id."""
+        self.version += 1
+        return self.ledger.add_event(self.tag, kind, **data)
+
+    def ask(self, agent: str, start: int, against: int, usage: Usage = UNKNOWN) -> Proposal:
+        """An agent is about to be asked for a change to the candidate of `start`."""
+        asked = self.ledger.open_proposal(self.tag, agent, start, against, usage)
+        self.asked.append(asked)
+        self.version += 1
+        return asked
+
+    def end(self, proposal: Proposal) -> Proposal:
+        """A proposal has ended, and came to no experiment."""
+        ended = self.ledger.end_proposal(self.tag, proposal)
+        self._charge(ended)
+        return ended
+
+    def add(self, e: Experiment) -> Experiment:
+        """A new experiment: with its candidate, or refused, with a verdict. Ends its proposal."""
+        self.ledger.add_experiment(self.tag, e)
+        if e.proposal:
+            self._charge(e.proposal)
+        added = self._read(e.n)
+        if added.verdict is None:
+            self.unfinished.append(added)
+        else:
+            self._finish(added)
+        self.version += 1
+        return added
+
+    def begin(
+        self, wanted: UnderWay, trial: Trial | None = None, pair: Pair | None = None
+    ) -> UnderWay:
+        """A measurement is about to begin, perhaps as the first of a new pair, of a new trial."""
+        begun = self.ledger.open_measurement(self.tag, wanted, trial, pair)
+        self.under_way.append(begun)
+        self.trials += [trial] if trial else []
+        self.pair = pair or self.pair
+        self.version += 1
+        return begun
+
+    def enter(self, id: int, taken: Measurement | None) -> Experiment | None:
+        """A measurement has ended; None: it was stopped, and is forgotten. Returns its experiment
+        where the measurement decides something about it."""
+        (begun,) = (m for m in self.under_way if m.id == id)
+        if taken is None:
+            self.ledger.drop_measurement(id)
+        else:
+            self.ledger.close_measurement(id, taken, self._rescored(begun, taken))
+        self.under_way.remove(begun)
+        self.version += 1
+        if taken is None or begun.purpose not in (Purpose.JUDGE, Purpose.CHECK):
+            if taken is not None and begun.purpose is Purpose.HOLDOUT:
+                self.exams[begun.n] = taken
+            return None
+        self.measured += begun.purpose is Purpose.JUDGE
+        again = self._read(begun.n)
+        self._replace(again)
+        return again
+
+    def conclude(self, closings: Mapping[int, Closing], *notes: Note) -> list[Experiment]:
+        """Verdicts stand: all at once, with the events that belong to them. The experiments."""
+        before = {n: self.find(n) for n in closings}
+        closed = self.ledger.conclude(self.tag, closings, *notes)
+        for e in closed:
+            old = before[e.n]
+            if old and old.verdict:
+                self._count(old.verdict, -1)
+                self._provisional = [other for other in self._provisional if other.n != e.n]
+                if e.kept:
+                    self._kept.append(e)
+                self._count(e.verdict, 1)
+                self._replace(e)
+            else:
+                self.unfinished = [other for other in self.unfinished if other.n != e.n]
+                self._finish(e)
+        self.version += 1
+        return closed
+
+    # -- how
+
+    def _read(self, n: int) -> Experiment:
+        """As the ledger has it: text that it cannot hold is replaced there."""
+        found = self.ledger.experiment(self.tag, n)
+        assert found is not None
+        return found
+
+    def _rescored(self, begun: UnderWay, taken: Measurement) -> float | None:
+        """The new estimate of an experiment that has its verdict, with this measurement."""
+        e = self.find(begun.n)
+        if e is None or e.verdict is None or begun.purpose is not Purpose.JUDGE:
+            return None
+        again = replace(e, measurements=(*e.measurements, taken))
+        return estimate(again) if again.scores else None
+
+    def _charge(self, ended: Proposal) -> None:
+        self.asked = [other for other in self.asked if other.id != ended.id]
+        known = [self._spent[ended.agent]] if ended.agent in self._spent else []
+        (self._spent[ended.agent],) = by_agent([*known, Spent.of(ended)])
+        self.version += 1
+
+    def _finish(self, e: Experiment) -> None:
+        self._recent = [*self._recent[-self._most + 1 :], e]
+        self._count(e.verdict, 1)
+        if e.kept:
+            self._kept.append(e)
+        elif e.verdict is Verdict.PROVISIONAL:
+            self._provisional.append(e)
+
+    def _count(self, verdict: Verdict | None, step: int) -> None:
+        if verdict is not None:
+            self.counts[verdict] = self.counts.get(verdict, 0) + step
+            if not self.counts[verdict]:
+                del self.counts[verdict]
+
+    def _replace(self, e: Experiment) -> None:
+        for held in (self.unfinished, self._kept, self._provisional, self._recent):
+            held[:] = [e if other.n == e.n else other for other in held]

@@ -1,0 +1,77 @@
+"""Strategies: where to improve next, from the book alone.
+
+`hillclimb` changes the newest keep. After PLATEAU experiments without a win, and again after as
+many more, it asks for something else: another agent, then a bolder change, then one that begins
+from an earlier keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from overnight.core.experiment import Experiment
+from overnight.record.book import Book
+
+PLATEAU = 12
+"""Experiments without a win after which something changes."""
+_BOLD = (
+    "There was no win in the last {since} experiments. Small changes near the incumbent no longer "
+    "help: try something different in kind, or combine near misses."
+)
+_BACK = (
+    "There was no win in the last {since} experiments. Your working folder is not the incumbent "
+    "but an earlier one, experiment {n}: find another way on from there, to a better end."
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a change should begin."""
+
+    start: Experiment
+    """The one whose candidate is changed."""
+    against: Experiment
+    """The one whose candidate the change must beat."""
+    hint: str = ""
+    """What an agent that reads its brief is told beside all else."""
+    other: bool = False
+    """Whether another agent than the usual one should try."""
+    why: str = ""
+    """Why something changes, in words."""
+    switch: str = ""
+    """What changes from now on, in words; empty where that was said before."""
+
+    @classmethod
+    def plain(cls, book: Book) -> Start:
+        """At the tip."""
+        return cls(book.tip, book.tip)
+
+
+class Strategy(Protocol):
+    """Chooses what to improve next."""
+
+    def wanted(self, book: Book, free: int) -> list[Start]:
+        """Where the next changes should begin, at most `free` of them."""
+        ...
+
+
+class HillClimb:
+    """One change after another, each to the newest keep, once nothing is left to be measured."""
+
+    def wanted(self, book: Book, free: int) -> list[Start]:
+        if not free or not book.begun or book.unfinished or book.under_way or book.asked:
+            return []
+        since = book.next_number - 1 - book.incumbent.n
+        if since < PLATEAU:
+            return [Start.plain(book)]
+        why, tip = f"no win in {since} experiments", book.tip
+        step, first = (since // PLATEAU - 1) % 3, since % PLATEAU == 0
+        earlier = [book.baseline, *book.keeps][:-1]
+        if step == 2 and earlier and since % 2 == 0:
+            start = earlier[-1 - (since // (3 * PLATEAU) - 1) % len(earlier)]
+            words = f"{why}: every other change begins from experiment {start.n}"
+            hint = _BACK.format(since=since, n=start.n)
+            return [Start(start, tip, hint, False, why, words if first else "")]
+        words = f"{why}: the brief asks for something bolder" if first else ""
+        return [Start(tip, tip, _BOLD.format(since=since), step == 0, why, words)]
