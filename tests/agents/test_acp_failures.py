@@ -135,7 +135,7 @@ def test_a_stop_is_heard_at_once(toy: Path, tmp_path: Path) -> None:
         threading.Thread(target=stop, daemon=True).start()
         campaign.run(proposer, Limits(experiments=1))
         assert time.monotonic() - told[0] < 3
-        assert campaign.history.latest.n == 0
+        assert campaign.book.latest.n == 0
         (account,) = campaign.ledger.spent("t")
     assert (account.proposals, account.dollars) == (1, 0.25), "and what it used is told"
     assert alive(str(tmp_path / "agent")) == []

@@ -272,7 +272,7 @@ def test_with_few_measurements_left_only_large_gains_can_be_seen(tmp_path: Path)
         campaign.run(Writer([]), Limits())
         told = {
             left: section(
-                write_brief(campaign.arena, campaign.history, [], Moment(left=left)), "What can"
+                write_brief(campaign.arena, campaign.book, [], Moment(left=left)), "What can"
             )
             for left in (1.0, 4.0, 12.0)
         }
@@ -293,5 +293,5 @@ def test_an_agent_whose_tokenizer_fails_costs_one_proposal(toy: Path) -> None:
 
     with Campaign.open(toy, "t") as campaign:
         campaign.run(Counting(["X=8\n"]), Limits(experiments=1))
-        latest = campaign.history.latest
+        latest = campaign.book.latest
     assert latest.verdict is Verdict.INVALID and "ZeroDivisionError" in latest.reason

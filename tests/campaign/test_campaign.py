@@ -128,7 +128,7 @@ def test_a_campaign_that_could_not_be_opened_holds_no_lock(toy: Path) -> None:
 def test_a_full_disk_ends_the_campaign_with_a_recorded_reason(toy: Path) -> None:
     @dataclass
     class Blocker:
-        """Makes the next experiment's folder of logs impossible."""
+        """Makes the folder of the next proposal's logs impossible."""
 
         name: str = "blocker"
 
@@ -143,7 +143,7 @@ def test_a_full_disk_ends_the_campaign_with_a_recorded_reason(toy: Path) -> None
             campaign.run(Blocker(), Limits(experiments=5))
         stop = campaign.ledger.events("t", "stop")[-1]
     assert stop.data["reason"] == "error" and "File exists" in str(stop.data["words"])
-    (toy / ".overnight" / "logs" / "t" / "2").unlink()
+    (toy / ".overnight" / "logs" / "t" / "proposals" / "2").unlink()
     assert verdicts(run(toy, Writer(["", "X=4\n"]), experiments=1)) == ["keep"]
 
 
@@ -161,7 +161,7 @@ def test_a_stop_from_another_process_ends_it_after_the_experiment(toy: Path) -> 
 
     with Campaign.open(toy, "t") as campaign:
         stop = campaign.run(Slow(), Limits(experiments=9))
-        assert stop.kind is StopKind.ASKED and campaign.history.latest.n == 2
+        assert stop.kind is StopKind.ASKED and campaign.book.latest.n == 2
 
 
 def test_a_stop_at_once_leaves_the_experiment_to_the_next_run(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_stop_at_once_is_heard_while_an_agent_thinks(toy: Path) -> None:
         assert campaign.run(thinker, Limits()).kind is StopKind.ASKED
         assert time.monotonic() - began < 30
     with Campaign.open(toy, "t") as campaign:
-        assert campaign.history.latest.n == 0, "what was only thought of is forgotten"
+        assert campaign.book.latest.n == 0, "what was only thought of is forgotten"
 
 
 def test_a_check_that_a_stop_ended_is_no_verdict(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_an_agent_gets_the_finished_experiments_of_earlier_campaigns(toy: Path) 
     for tag in ("one", "two"):
         with Campaign.open(toy, tag) as campaign:
             campaign.run(Writer(["X=12\n", "X=5\n"]), Limits())
-            campaign.ledger.open_experiment(tag, 3, "writer", None)  # the driver died here
+            campaign.ledger.open_proposal(tag, "writer", 2, 2)  # the driver died here
     last = Writer(["X=4\n"])
     with Campaign.open(toy, "three") as campaign:
         campaign.run(last, Limits())

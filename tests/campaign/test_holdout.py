@@ -154,7 +154,7 @@ def test_an_exam_that_fails_is_a_warning_and_nothing_more(
     toy = make_exam(tmp_path / "arena", table=table, exam=exam)
     with Campaign.open(toy, "t") as campaign:
         campaign.run(Writer(["X=8\n", "X=9\n"]), Limits())
-        assert [e.verdict for e in campaign.history.finished] == ["keep", "keep", "discard"]
+        assert [e.verdict for e in campaign.book.finished] == ["keep", "keep", "discard"]
         warnings = [w for w in campaign.warnings if "final exam" in w]
         assert len(warnings) == 2 and f"experiment 1 gave no score ({outcome})" in warnings[1]
         assert "holdout-1-1000000" in warnings[1] and SECRET not in warnings[1]
@@ -232,7 +232,7 @@ def test_an_agent_that_searches_everything_it_can_read_finds_no_exam(
     for tag in ("first", "second"):  # the second one's agents have a history of exams
         with Campaign.open(toy, tag) as campaign:
             campaign.run(CommandAgent("spy", table), Limits(experiments=2))
-            assert [e.kept for e in campaign.history.finished] == [True] * 3
+            assert [e.kept for e in campaign.book.finished] == [True] * 3
         assert set(holdouts(toy, tag)) == {0, 1, 2}
         for n in (1, 2):
             said = (toy / ".overnight" / "logs" / tag / str(n) / "agent.log").read_text()

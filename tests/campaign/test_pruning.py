@@ -112,7 +112,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def tried(arena: Path) -> dict[str, Experiment]:
     with Campaign.open(arena, TAG) as campaign:
-        finished = {e.n: e for e in campaign.history.finished}
+        finished = {e.n: e for e in campaign.book.finished}
     return {name: finished[n] for name, n in NUMBER.items()}
 
 
@@ -213,7 +213,7 @@ def test_switched_off_nothing_is_ended(hostile_folder: Path) -> None:
     names = [*(f"learned {n}" for n in range(1, LEAST)), "hopeless", "not finite"]
     with Campaign.open(made, TAG) as campaign:
         campaign.run(Writer([EXPERIMENTS[name] for name in names]), Limits())
-        done = campaign.history.finished
+        done = campaign.book.finished
         assert savings(campaign.ledger, TAG).words == ""
     assert len(done) > LEAST
     assert [e.score for e in done[-2:]] == [96.0, 96.0]

@@ -182,10 +182,10 @@ def test_a_wish_to_stop_ends_a_trial_and_the_same_command_goes_on_with_it(tmp_pa
 
     with Campaign.open(toy, "t") as campaign:
         campaign.run(Stopper(["X=40\n"]), Limits())
-        assert [e.n for e in campaign.history.stack] == [0, 1], "the experiment, and no trial of it"
-        measured = campaign.history.measured
+        assert [e.n for e in campaign.book.stack] == [0, 1], "the experiment, and no trial of it"
+        measured = campaign.book.measured
         campaign.run(Writer([]), Limits())
-        assert campaign.incumbent.n == 1 and campaign.history.measured >= measured + 4
+        assert campaign.incumbent.n == 1 and campaign.book.measured >= measured + 4
 
 
 def test_a_hard_constraint_holds_when_a_candidate_is_measured_again(tmp_path: Path) -> None:
@@ -219,9 +219,9 @@ def test_a_provisional_keep_is_called_that_everywhere_and_is_on_no_branch(tmp_pa
         for _ in range(10):
             experiment = campaign.try_(writer)
             assert experiment is not None
-            if campaign.history.stack[1:]:
+            if campaign.book.stack[1:]:
                 break
-        stacked = [e.n for e in campaign.history.stack[1:]]
+        stacked = [e.n for e in campaign.book.stack[1:]]
         assert stacked, "a change of 1.4 sigmas is promising and not confirmed at once"
         assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
     said = json.loads(overnight(toy, "status", "--json").stdout)
@@ -239,7 +239,7 @@ def test_the_agent_hears_of_provisional_keeps_and_of_the_noise(tmp_path: Path) -
     toy = noisy(tmp_path / "arena")
     writer = Writer([f"X=48.6 # {n}\n" for n in range(12)])
     with Campaign.open(toy, "t") as campaign:
-        while (tried := campaign.try_(writer)) and len(campaign.history.stack) < 2:
+        while (tried := campaign.try_(writer)) and len(campaign.book.stack) < 2:
             assert tried.n < 12
         assert campaign.try_(writer), "its agent hears of what is provisional by now"
     briefs = [bench.brief for bench in writer.seen]

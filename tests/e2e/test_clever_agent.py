@@ -50,7 +50,7 @@ def test_the_branch_holds_the_honest_ones_alone(tmp_path: Path, sandbox: str) ->
         contract = {name: (toy / name).read_text() for name in ("score.py", "arena.toml")}
         with Campaign.open(toy, "t") as campaign:
             campaign.run(CommandAgent("clever", table), Limits(experiments=20))
-            done = campaign.history.finished
+            done = campaign.book.finished
     assert [e.n for e in done if e.kept] == [0, *HONEST]
     assert [e.score for e in done if e.kept] == [7, *(abs(x - 3) for x in HONEST.values())]
     assert git(toy, "show", "overnight/t:value.py") == "X=4\n"

@@ -38,7 +38,7 @@ def tried(toy: Path, code: str) -> Experiment:
     agent = CommandAgent("writer", AgentTable(command=f"bash -c '{line}'"))
     with Campaign.open(toy, "t") as campaign:
         campaign.run(agent, Limits(experiments=1))
-        return campaign.history.latest
+        return campaign.book.latest
 
 
 def alive(words: str) -> bool:

@@ -349,7 +349,7 @@ def test_a_cap_on_dollars_is_kept_to_by_the_last_call_too(toy: Path) -> None:
     handed = script.world.handed["claude"]
     assert 0 < cost(handed) <= cap
     with Campaign.open(toy, "t") as campaign:
-        used, last = campaign.ledger.used("t", 1), campaign.history.latest
+        used, last = campaign.ledger.used("t", 1), campaign.book.latest
     assert used.dollars == pytest.approx(cost(handed)) and last.n >= len(handed)
 
 

@@ -109,6 +109,7 @@ class Campaign:
                 self._note_stop(Stop(StopKind.ERROR, str(error)))
             raise
         self._note_stop(stop)
+        self.loop.forget_requests()
         return stop
 
     def try_(self, agent: Agent, observe: Observer = lambda _: None) -> Experiment | None:

@@ -210,8 +210,8 @@ class Stretch:
         if limits.experiments is not None and done >= limits.experiments:
             words = f"the limit of --experiments {limits.experiments} is reached"
             return Stop(StopKind.EXPERIMENTS, words)
-        if self.until is not None and limits.hours and datetime.now(UTC) >= self.until:
-            words = f"the {format_duration(limits.hours * 3600)} are over"
+        if self.until is not None and datetime.now(UTC) >= self.until:
+            words = f"the {format_duration((limits.hours or 0.0) * 3600)} are over"
             return Stop(StopKind.HOURS, words)
         reached = _reached(book)
         if (

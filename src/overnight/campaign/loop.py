@@ -68,8 +68,9 @@ class Loop:
         self.changed: Callable[[Book], None] = lambda book: None
         """Hears of every change of the book."""
         self._shown, self._shown_at = -1, 0.0
-        self._since = max((event.id for event in book.events("stop-request")), default=0)
-        """The newest request to stop that was made before."""
+        self._heard = 0
+        """The newest request to stop that is done with."""
+        self.forget_requests()
 
     def run(self, plan: Plan, observe: Observer) -> Stop:
         """Go on until the plan is over and nothing more is wanted; why it is over."""
@@ -103,9 +104,13 @@ class Loop:
         else:  # every agent rests
             self._proposers.stopping.wait(SECONDS)
 
+    def forget_requests(self) -> None:
+        """What the user has asked for so far is done with."""
+        self._heard = max((e.id for e in self._book.events("stop-request")), default=0)
+
     def stop_asked(self, now: bool = False) -> bool:
-        """Whether a stop, or a stop at once, was asked for since this driver began."""
-        requests = self._book.events("stop-request", after=self._since)
+        """Whether the user has asked for a stop, or for a stop at once."""
+        requests = self._book.events("stop-request", after=self._heard)
         return any(event.data.get("now") or not now for event in requests)
 
     def _enter(self, plan: Plan, observe: Observer) -> None:
