@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from overnight.campaign.state import Driven
-from overnight.core.experiment import Experiment, Measurement, Purpose
+from overnight.core.experiment import Experiment, Measurement, Outcome, Purpose
 from overnight.executors.base import Executor
 from overnight.executors.local import LocalExecutor
 from overnight.judge.prune import Pruning
-from overnight.measure.stages import Task
+from overnight.measure.job import Job, places
+from overnight.measure.setup import setup_log
 from overnight.record.lock import family_of
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Measuring:
         """Set it to end what is under way."""
         self.family = family_of(arena, record.tag)
         self.sandbox = sandbox
-        self.places = arena.state / "worktrees" / record.tag
+        self.places = places(arena, record.tag)
         self._arena = arena
         self._base = record.base
         self._tag = record.tag
@@ -55,14 +55,13 @@ class Measuring:
         """The arena's setup, where it was not run before. Raises MeasurementImpossible."""
         if self._arena.setup is None:
             return
-        logs = self._arena.state / "logs" / self._tag
-        logs.mkdir(parents=True, exist_ok=True)
-        task = self._task_in(self.places / "setup", logs, self._base, 0)
-        future = self._executor.prepare(task)
+        job = self._job(0, 0, self._base, 0, Purpose.JUDGE)
+        future = self._executor.prepare(job)
         if wait([future], _LONG_SECONDS).not_done:
-            words = f"the setup `{self._arena.setup.command}`, log {logs / 'setup.log'}"
+            log = setup_log(self._arena, self._tag)
+            words = f"the setup `{self._arena.setup.command}`, log {log}"
             self._ledger.add_event(self._tag, "setup", words=words)
-        self.wait(future)
+        self._result(job, future)
         if self.stopping.is_set():
             raise StoppedAtOnce
 
@@ -91,10 +90,8 @@ class Measuring:
         n, candidate = experiment.n, experiment.candidate
         assert candidate is not None
         row = self._ledger.open_measurement(self._tag, n, candidate, seed, purpose)
-        kind = "run" if purpose is Purpose.JUDGE else purpose.value
-        task = self._task(n, candidate, seed, kind)
-        task = replace(task, purpose=purpose, pruning=pruning)
-        measurement = self.wait(self._executor.measure(task))
+        job = self._job(row, n, candidate, seed, purpose, pruning)
+        measurement = self._result(job, self._executor.submit(job))
         if measurement is None:
             raise StoppedAtOnce
         self._ledger.close_measurement(row, measurement)
@@ -105,11 +102,12 @@ class Measuring:
         if not self._arena.checks:
             return None
         assert experiment.candidate is not None
-        task = self._task(experiment.n, experiment.candidate, 0, "checks")
-        wrong = self.wait(self._executor.check(task))
-        if self.stopping.is_set():  # which ends a check too, and that is no failure of it
+        n, candidate = experiment.n, experiment.candidate
+        job = self._job(-1, n, candidate, 0, Purpose.CHECK)  # no row of the ledger has this id
+        checked = self._result(job, self._executor.submit(job))
+        if checked is None:
             raise StoppedAtOnce
-        return wrong
+        return None if checked.outcome is Outcome.FINISHED else checked.detail
 
     def logs(self, n: int) -> Path:
         """The folder of experiment n's logs."""
@@ -130,21 +128,36 @@ class Measuring:
                 self.stopping.set()
         return future.result()
 
-    def _task(self, n: int, candidate: str, seed: int, kind: str = "run") -> Task:
-        name = f"{kind}-{n}-{seed}"
-        logs = self.logs(n) / name
-        logs.mkdir(exist_ok=True)
-        return self._task_in(self.places / name, logs, candidate, seed, n)
+    def _result(self, job: Job, future: Future[T]) -> T:
+        """The future's result; the job is cancelled when `stopping` is set, or on an error."""
+        try:
+            while wait([future], 0.2).not_done:
+                if self.stopping.is_set() or self._stop_now():
+                    self.stopping.set()
+                    self._executor.cancel(job.id)
+            return future.result()
+        except BaseException:
+            self._executor.cancel(job.id)
+            raise
 
-    def _task_in(self, place: Path, logs: Path, candidate: str, seed: int, n: int = 0) -> Task:
-        return Task(
+    def _job(
+        self,
+        id: int,
+        n: int,
+        candidate: str,
+        seed: int,
+        purpose: Purpose,
+        pruning: Pruning | None = None,
+    ) -> Job:
+        return Job(
+            id=id,
+            tag=self._tag,
+            n=n,
             candidate=candidate,
             base=self._base,
             seed=seed,
-            place=place,
-            logs=logs,
-            family=self.family,
-            experiment=n,
-            stopping=self.stopping,
+            purpose=purpose,
             sandbox=self.sandbox,
+            gpus=0 if purpose is Purpose.CHECK else self._arena.run.gpus,
+            pruning=pruning,
         )

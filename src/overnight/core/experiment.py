@@ -68,6 +68,9 @@ class Purpose(StrEnum):
     """Because a person asked; decides nothing."""
     ABLATION = "ablation"
     """To see what the final program is without one of its wins."""
+    CHECK = "check"
+    """The arena's checks, before a keep. Finished, without a score, when all pass; refused when one
+    fails."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ _ASIDE = {
     Purpose.HOLDOUT: "sits its final exam",
     Purpose.REPLAY: "is measured again",
     Purpose.ABLATION: "is measured to see which wins carry weight",
+    Purpose.CHECK: "was measured; its checks run",
 }
 _SAID_LINES = 20
 _RECENT = 50
