@@ -1,4 +1,4 @@
-"""Graphics cards: which there are, and the lease that gives one to a single measurement."""
+"""Graphics cards: those of this machine, and the lease that gives each to one job at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card, as NVIDIA's driver knows it."""
+    """A graphics card, as NVIDIA's driver describes it."""
 
     minor: int
     """Its device file is /dev/nvidia<minor>."""
@@ -59,19 +59,18 @@ def installed(driver: Path = _DRIVER) -> list[Gpu]:
 def leased(
     count: int, locks: Path, stopping: threading.Event, cards: list[Gpu] | None = None
 ) -> Iterator[list[Gpu]]:
-    """`count` cards that no other lease of this machine holds; waits for them, until `stopping`.
-
-    Raises MeasurementImpossible when the machine has fewer.
+    """`count` cards that no other lease on this machine holds. Waits for them; fewer are returned
+    only when `stopping` is set. Raises MeasurementImpossible when the machine has fewer.
     """
     known = (installed() if cards is None else cards) if count else []
     if len(known) < count:
         raise MeasurementImpossible(
-            f"run.gpus: {count} needed, this machine has {len(known)}; lower it in arena.toml"
+            f"run.gpus: found {count}, but this machine has {len(known)}; lower it in arena.toml"
         )
     with ExitStack() as held:
         mine: list[Gpu] = []
         while len(mine) < count and not stopping.is_set():
-            # All or nothing: two that wait with one card each would wait for ever.
+            # All or none: two jobs that each hold one of two cards would wait for ever.
             with ExitStack() as attempt:
                 free = (card for card in known if _lock(attempt, locks / card.uuid))
                 mine = list(islice(free, count))

@@ -50,7 +50,7 @@ _NOT_FOUND = re.compile(
 )
 _CHECK_SECONDS = 3600.0
 MOST_ARTEFACTS = 100_000
-"""Files that a run may leave."""
+"""Most files that a run may leave for the referee."""
 _OUT_OF_MEMORY = re.compile(
     r"MemoryError|OutOfMemoryError|CUDA out of memory|can't allocate memory|bad_alloc"
 )
@@ -246,7 +246,7 @@ def _run_failure(arena: Arena, run: StageResult, log: Path) -> Ending | None:
 
 
 def _missed(words: str, place: Path) -> str:
-    """A hint when what a run did not find is there, outside of its sandbox."""
+    """A hint, where a path that the run did not find exists outside its sandbox."""
     for path in _NOT_FOUND.findall(words):
         if os.path.lexists(path) and not Path(path).is_relative_to(place):
             return (

@@ -1,4 +1,4 @@
-"""The arena's setup: trusted preparation, once per machine and version of its protected files."""
+"""The arena's setup: trusted preparation, once per machine and version of the protected files."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def run_setup(arena: Arena, workspace: Workspace, job: Job, stopping: threading.
 
 
 def setup_log(arena: Arena, tag: str) -> Path:
-    """What the setup of this campaign printed."""
+    """The log of this campaign's setup."""
     return arena.state / "logs" / tag / "setup.log"
 
 
 def needs_setup(arena: Arena, workspace: Workspace, base: str) -> bool:
-    """Whether there is a setup that this machine has not run yet."""
+    """Whether the arena has a setup that this machine has not run yet."""
     return arena.setup is not None and not _mark(arena, workspace, base).exists()
 
 
 def _mark(arena: Arena, workspace: Workspace, base: str) -> Path:
     assert arena.setup is not None
-    # Data inside the arena's folder was prepared for that folder alone.
+    # Data inside the arena's folder is prepared for this folder only.
     place = str(arena.root) if arena.linked_data() else ""
     content = json.dumps([arena.setup.command, place, referee_digest(arena, workspace, base)])
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The stages of a measurement: folders, environment and limits of each."""
+"""The stages of a measurement: their folders, environment and limits."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _INHERITED = [
 def stage_environment(
     arena: Arena, temporary: Path, handed: Sequence[str], **variables: str
 ) -> dict[str, str]:
-    """The whole environment of a stage: an allow-list, what arena.toml hands through to this one,
-    and the contract."""
+    """The whole environment of a stage: an allow-list, the variables that arena.toml names for it
+    (`handed`), and OVERNIGHT_… `variables`."""
     names = [*_INHERITED, *handed]
     return {
         **{name: os.environ[name] for name in names if name in os.environ},
         "TERM": "dumb",
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),
-        # The checkouts lie inside the user's repository: git started in one must not find it.
+        # git, started in a checkout, must not find the user's repository around it.
         "GIT_CEILING_DIRECTORIES": str(arena.state / "worktrees"),
         "OVERNIGHT_HOME": str(overnight_home()),
         **{f"OVERNIGHT_{name}": value for name, value in variables.items()},
@@ -91,8 +91,8 @@ def candidate_stage(
 
 
 def open_place(arena: Arena, workspace: Workspace, place: Path, commit: str) -> Path:
-    """A fresh checkout of a commit in `place/tree`, with the private folders beside it, and the
-    arena's untracked data linked into it. Returns the arena's folder within."""
+    """A fresh checkout of a commit in `place/tree`, with the private folders beside it and links to
+    the arena's untracked data. Returns the arena's folder in it."""
     for name in PRIVATE:
         (place / name).mkdir(parents=True)
     folder = workspace.checkout(commit, place / "tree")
@@ -105,7 +105,7 @@ def open_place(arena: Arena, workspace: Workspace, place: Path, commit: str) -> 
 
 
 def referee_digest(arena: Arena, workspace: Workspace, base: str) -> str:
-    """One word for the content of every protected file, program.md left out: a person edits it."""
+    """Digest of every protected file but program.md, which you may edit during a campaign."""
     key = (str(arena.root), base)
     if key not in _digests:
         files = workspace.files(base, lambda path: not arena.is_editable(path) and path != PROGRAM)
@@ -117,7 +117,7 @@ _digests: dict[tuple[str, str], str] = {}
 
 
 def last_words(result: StageResult, log: Path) -> str:
-    """How a stage ended, in a line, then the last lines it printed."""
+    """How a stage ended, in one line, and the last lines that it printed."""
     text = tail(log, 20)
     if result.end is StageEnd.LOST:
         ending = "its supervisor was killed"
