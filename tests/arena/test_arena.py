@@ -89,7 +89,7 @@ def test_an_arena_is_frozen(folder: Path) -> None:
     ("old", "new", "words"),
     [
         ('direction = "minimize"', "", ["metric.direction", "missing", "maximize"]),
-        ('direction = "minimize"', 'direction = "down"', ["metric.direction", "down", "minimize"]),
+        ('direction = "minimize"', 'direction = "down"', ["found 'down'; expected 'minimize' or"]),
         ('budget = "1m30s"', 'budget = "90"', ["run.budget", "'90'", "5m"]),
         ('budget = "1m30s"', "budget = 90", ["run.budget", "90", "unit"]),
         ('budget = "1m30s"', 'budget = "1m 30 parsecs"', ["run.budget", "parsecs"]),
@@ -106,7 +106,7 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ('["train.py", "src/**/*.py"]', '["*.py"]', ["score.py", "score.command", "protected"]),
         ('["train.py", "src/**/*.py"]', '[".overnight/*"]', ["reaches into .overnight"]),
         ('["train.py", "src/**/*.py"]', '["x/.git/hooks/*"]', ["no experiment may touch"]),
-        ('["train.py", "src/**/*.py"]', '["nothing.py"]', ["nothing in the arena matches"]),
+        ('["train.py", "src/**/*.py"]', '["nothing.py"]', ["no file of the arena matches"]),
         ('"python train.py"', '"pythn0 train.py"', ["run.command", "pythn0", "PATH"]),
         ('"python train.py"', '"X=1 pythn0 train.py"', ["run.command", "`pythn0`", "PATH"]),
         ('"python train.py"', '"./train"', ["run.command", "`./train`", "PATH"]),
@@ -119,15 +119,19 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ("[run]", "[constraints]\nx = { mx = 1 }\n[run]", ["constraints.x.mx", "max"]),
         ("[run]", "[metrics]\n[run]", ["metrics", "did you mean `metric`"]),
         ("[run]", "[run", ["not valid TOML", "line"]),
-        ("[metric]", 'hidden = ["src/x.py"]\n[metric]', ["hidden", "src/x.py", "no secret"]),
+        ("[metric]", 'hidden = ["src/x.py"]\n[metric]', ["hidden", "src/x.py", "is editable"]),
         ("[run]", '[run]\nsandbox = "jail"', ["run.sandbox", "jail", "landlock"]),
-        ("[run]", "[run]\ngpus = -1", ["run.gpus", "-1"]),
+        ("[run]", "[run]\ngpus = -1", ["run.gpus: found -1; expected a number gr"]),
         ("[run]", "[run]\nprocesses = 0", ["run.processes", "0"]),
         ("[metric]", "[metric]\nbest_possible = nan", ["metric.best_possible", "nan"]),
         ("[metric]", "[metric]\nmin_gain = nan", ["metric.min_gain"]),
         ("[metric]", "[metric]\nmin_gain = -1.0", ["metric.min_gain"]),
-        ("editable", "judge = 3\neditable", ["judge: found 3", "write [judge]", "some of: rule"]),
-        ("editable", "checks = 3\neditable", ["checks: found 3", "write [checks]", "a name on"]),
+        (
+            "editable",
+            "judge = 3\neditable",
+            ["judge: found 3", "a table: [judge]", "some of: rule"],
+        ),
+        ("editable", "checks = 3\neditable", ["checks: found 3", "a table: [checks]", "a name on"]),
         ("[run]", "[agents]\nx = 3\n[run]", ["agents.x: found 3", "[agents.x]", "command"]),
     ],
 )
@@ -232,4 +236,4 @@ def test_a_module_run_by_the_scorer_is_protected_too(folder: Path) -> None:
     text = GOOD.replace("python score.py", "python -m referee").replace(
         '"src/**/*.py"', '"referee/**"'
     )
-    assert "referee/__main__.py is what score.command runs" in mistakes(folder, text)
+    assert "referee/__main__.py, which score.command runs" in mistakes(folder, text)

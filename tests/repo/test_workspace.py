@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,59 @@ def test_what_cannot_be_a_file_of_a_repository_is_refused_with_a_sentence(bench:
     assert made.refused == (
         "the changed files have 50,000,002 bytes together, more than 50,000,000",
     )
+
+
+def _link(folder: Path) -> None:
+    (folder / "train.py").unlink()
+    (folder / "train.py").symlink_to("/etc/passwd")
+
+
+def _repository(folder: Path) -> None:
+    git(folder, "init", "--quiet", "model/sub")
+    write(folder, {"model/sub/a.py": "1\n"})
+
+
+def _commit_it(folder: Path) -> None:
+    write(folder, {"train.py": "x = 2\n"})
+    git(folder, "add", "train.py")
+    git(folder, "commit", "--quiet", "-m", "by the agent itself")
+
+
+CHANGES: dict[str, tuple[bool, Callable[[Path], object]]] = {
+    "nothing": (False, lambda folder: None),
+    "touched": (False, lambda folder: os.utime(folder / "train.py", (1, 1))),
+    "protected": (False, lambda folder: write(folder, {"prepare.py": "y = 3\n", "odd": "\n"})),
+    "written": (True, lambda folder: write(folder, {"train.py": "x = 2\n"})),
+    "new": (True, lambda folder: write(folder, {"model/deep/a.py": "1\n"})),
+    "removed": (True, lambda folder: (folder / "train.py").unlink()),
+    "mode": (True, lambda folder: (folder / "train.py").chmod(0o755)),
+    "committed": (True, _commit_it),
+    "outward link": (True, _link),
+    "FIFO": (True, lambda folder: os.mkfifo(folder / "elsewhere")),
+    "repository": (True, _repository),
+}
+
+
+@pytest.mark.parametrize(("changed", "change"), CHANGES.values(), ids=list(CHANGES))
+def test_whether_there_is_a_change_is_known_without_a_write(
+    bench: Bench, changed: bool, change: Callable[[Path], object]
+) -> None:
+    place, folder = bench.checkout()
+    change(folder)
+    before = everything(bench.root)
+    assert bench.workspace.has_changes(place, editable) is changed
+    assert everything(bench.root) == before
+    made = bench.commit(place)
+    assert bool(made.commit or made.refused) is changed, "as `commit` finds"
+
+
+def everything(folder: Path) -> dict[str, tuple[int, int]]:
+    """When each file was written, and its size."""
+    return {
+        str(path): (path.lstat().st_mtime_ns, path.lstat().st_size)
+        for path in folder.rglob("*")
+        if not path.is_dir()
+    }
 
 
 def test_eight_threads_make_two_hundred_candidates_and_lose_none(bench: Bench) -> None:

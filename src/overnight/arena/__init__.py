@@ -1,1 +1,1 @@
-"""arena.toml: read, validated once, and handed on as plain settings. It imports core alone."""
+"""arena.toml: read, validated once, then plain settings. It imports core alone."""

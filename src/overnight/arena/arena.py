@@ -1,6 +1,6 @@
 """The arena: arena.toml as a validated, frozen model.
 
-Nothing runs before the whole contract has been read and every mistake in it has been named.
+Every mistake in it is reported, all at once, before anything runs.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ FILE = "arena.toml"
 PROGRAM = "program.md"
 STATE = ".overnight"
 PORTFOLIO = "portfolio"
-"""What `--agent` takes for those of the table [portfolio]."""
+"""The name by which `--agent` takes the agents of [portfolio]."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class Arena(Table):
-    """A problem with a score: what may change, how it is run, how it is measured."""
+    """A problem with a score: what may change, how it runs, how it is measured."""
 
     root: Path = Field(exclude=True)
     name: str = Field(pattern=_NAME)
     editable: tuple[str, ...] = Field(min_length=1, strict=False)
-    """Globs below the arena's folder: the only paths an experiment may change."""
+    """Globs, relative to the arena's folder: the only paths that an experiment may change."""
     hidden: tuple[str, ...] = Field(default=(), strict=False)
-    """Paths that the referee alone may read; `~` and `$OVERNIGHT_HOME` are expanded. `@FILE` stands
-    for the paths that a file lists, a line each."""
+    """Paths that only the referee may read; `~` and `$OVERNIGHT_HOME` are expanded. `@FILE` stands
+    for the paths that FILE lists, one a line."""
     data: tuple[str, ...] = Field(default=(), strict=False)
-    """Paths that the run may read beside the candidate's own tree. One below the arena's folder
-    that git does not track (say `data/`) appears at the same place in every checkout."""
+    """Paths that the run may read besides its checkout. A relative one, such as `data/`, which git
+    does not track, appears at the same place in every checkout."""
     ledger: str | None = None
-    """Where the record is kept: a database's URL; default is SQLite in the state folder."""
+    """URL of the ledger's database; default: SQLite in the state folder."""
     metric: Metric
     setup: Setup | None = None
     run: Run
@@ -87,7 +87,7 @@ class Arena(Table):
 
     @classmethod
     def load(cls, root: Path) -> Arena:
-        """Read and check the arena in this folder. Raises ArenaError for every mistake in it."""
+        """The arena in this folder, checked. Raises ArenaError, which lists every mistake."""
         path = root / FILE
         try:
             text = path.read_text(encoding="utf-8")
@@ -101,7 +101,7 @@ class Arena(Table):
 
     @classmethod
     def parse(cls, text: str, root: Path) -> Arena:
-        """An arena from the text of its arena.toml, without a look at its other files."""
+        """The arena of this arena.toml; its other files are not checked. Raises ArenaError."""
         path = root / FILE
         try:
             content = tomllib.loads(text)
@@ -120,25 +120,30 @@ class Arena(Table):
         for glob in globs:
             parts = PurePosixPath(glob).parts
             if glob.startswith(("/", "~")) or ".." in parts or "\\" in glob or not parts:
-                raise ValueError(f'"{glob}" leaves the arena: write globs relative to its folder')
+                raise ValueError(
+                    f'"{glob}" leaves the arena; expected a glob relative to its folder'
+                )
             if parts[0] == STATE or ".git" in parts:
-                raise ValueError(f'"{glob}" reaches into {parts[0]}, which no experiment may touch')
+                inner = STATE if parts[0] == STATE else ".git"
+                raise ValueError(f'"{glob}" reaches into {inner}, which no experiment may touch')
         return globs
 
     @model_validator(mode="after")
     def _contract_is_protected(self) -> Arena:
         for path in (FILE, PROGRAM):
             if self.is_editable(path):
-                raise ValueError(f'editable: "{path}" would be editable; it must stay protected')
+                raise ValueError(
+                    f'editable: the globs match "{path}", which must stay protected; narrow them'
+                )
         for path in filter(self.is_editable, self.secrets):
             raise ValueError(
-                f'hidden: "{path}" is editable, so it is no secret; choose one of them'
+                f'hidden: "{path}" is editable, so agents can read it; remove it from one of them'
             )
         return self
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no run and no agent may read: hidden for the referee, or for the final exam."""
+        """Paths that no run and no agent may read: those hidden for the referee or the exam."""
         return self.hidden + (self.holdout.hidden if self.holdout else ())
 
     @cached_property
@@ -150,45 +155,45 @@ class Arena(Table):
         return self._editable_pattern.fullmatch(path) is not None
 
     def editable_files(self, folder: Path | None = None) -> Iterator[str]:
-        """The files of the working copy, or of another checkout of the arena, that an experiment
-        may change; relative to it."""
+        """Files that an experiment may change, in the working copy or in another checkout of the
+        arena (`folder`), relative to it."""
         return filter(self.is_editable, _files(folder or self.root))
 
     def worth(self, measurement: Measurement) -> float:
-        """What a finished measurement counts for the judge: larger is better, and what its soft
-        constraints cost is taken off."""
+        """The score that the judge compares: oriented so that larger is better, less the penalties
+        of the soft constraints."""
         assert measurement.score is not None
         return self.metric.orient(measurement.score) - sum(self.charges(measurement).values())
 
     def charges(self, measurement: Measurement) -> dict[str, float]:
-        """What each soft constraint costs a finished measurement, in units of the metric; those
-        that are kept to are left out."""
+        """Penalties of a finished measurement by constraint, in units of the metric, without those
+        that are zero."""
         assert measurement.score is not None
         numbers, score = measurement.numbers, measurement.score
         found = {name: c.charge(numbers.get(name), score) for name, c in self.constraints.items()}
         return {name: cost for name, cost in found.items() if cost}
 
     def uncharged(self, measurements: Sequence[Measurement]) -> list[str]:
-        """A sentence for each soft constraint that never costs, since none of the baseline's
-        measurements has its number. One with a hard bound makes the baseline invalid instead."""
+        """A sentence for each soft constraint without effect because none of these measurements of
+        the baseline has its number. With a hard bound the baseline is invalid instead."""
         scored = [measurement for measurement in measurements if measurement.score is not None]
         there = {number for measurement in scored for number in measurement.numbers}
         known = ", ".join(sorted(there)) or "none"
         return [
-            f"constraints.{name}: no such number was measured, so its soft bound never costs; "
-            f"there is: {known}. Mend its name, or print it in the referee's last line"
+            f"constraints.{name}: no such number was measured, so its soft bound has no effect; "
+            f"found {known}. Correct its name, or print it in the referee's last line"
             for name, bounds in self.constraints.items()
             if scored and bounds.soft and not bounds.broken_by(None) and name not in there
         ]
 
     @property
     def state(self) -> Path:
-        """The folder of everything overnight writes, ignored by git."""
+        """Folder of everything that overnight writes; git ignores it."""
         return self.root / STATE
 
     @property
     def ledger_place(self) -> Path | str:
-        """The ledger's file, relative ones taken from the arena's folder, or its URL."""
+        """The ledger's URL, or its file; a relative one is below the arena's folder."""
         if self.ledger is None:
             return self.state / "ledger.db"
         path = self.ledger.removeprefix("sqlite:///")
@@ -201,7 +206,7 @@ class Arena(Table):
         return f"{self.run.budget:g} s of {kind}"
 
     def linked_data(self) -> dict[str, Path]:
-        """`data` paths below the arena's folder: relative path → where it is."""
+        """The relative paths of `data` → their place in the arena's folder."""
         return {
             path: self.root / path for path in self.data if not path.startswith(("/", "~", "$"))
         }
@@ -213,7 +218,7 @@ class Arena(Table):
             if name == PORTFOLIO or not re.fullmatch(r"[\w.-]+", name):
                 yield (
                     f'agents: "{name}" cannot be a name; expected letters, digits, `.`, `_` and '
-                    f"`-`, and not `{PORTFOLIO}`, which stands for all of [portfolio]"
+                    f"`-`, and not `{PORTFOLIO}`, which stands for all agents of [portfolio]"
                 )
             yield from (f"agents.{name}.{words}" for words in agent.mistakes())
         if 0 < self.judge.gain < self.metric.min_gain:
@@ -226,11 +231,11 @@ class Arena(Table):
 
     def _mistakes_in_files(self) -> Iterator[str]:
         for path in sorted({*self.secrets} & {*self.data}):
-            yield f'hidden: "{path}" is data of the run as well; what it reads is not hidden'
+            yield f'hidden: "{path}" is in data too, so the run can read it; remove one of them'
         if not (self.root / PROGRAM).is_file():
-            yield f"{PROGRAM} is missing beside it: the strategy in words; even one line will do"
+            yield f"{PROGRAM} is missing; write the strategy into it, if only one line"
         if not any(self.editable_files()):
-            yield f"editable: nothing in the arena matches {list(self.editable)}"
+            yield f"editable: no file of the arena matches {list(self.editable)}; name one"
         yield from self._mistakes_in_holdout()
         for key, command, protected in self._commands():
             yield from self._mistakes_in_command(key, command, protected)
@@ -240,13 +245,13 @@ class Arena(Table):
             return
         if self.score and self.holdout.command == self.score.command:
             yield (
-                f"holdout.command: `{self.holdout.command}` is score.command as well; a final exam "
-                "needs other data, so give it an option or a program of its own"
+                f"holdout.command: `{self.holdout.command}` is score.command too; the final exam "
+                "needs other data, so name another program or add an option"
             )
         if self.ledger and urlsplit(self.ledger).password:
             yield (
-                "ledger: its URL has a password, which every agent can read in arena.toml and so "
-                "the results of [holdout]; leave it out and set PGPASSWORD or ~/.pgpass"
+                "ledger: its URL has a password, which every agent can read in arena.toml, and "
+                "with it the results of [holdout]; remove it and set PGPASSWORD or ~/.pgpass"
             )
 
     def _commands(self) -> Iterator[tuple[str, str, bool]]:
@@ -264,23 +269,23 @@ class Arena(Table):
         try:
             words = words_of(command)
         except ValueError as error:
-            yield f"{key}: `{command}` is not a command line ({error})"
+            yield f"{key}: found `{command}`, which is not a command line ({error})"
             return
         if not words:
-            yield f"{key}: `{command}` names no program"
+            yield f"{key}: found `{command}`, which names no program"
             return
         program = program_of(command)
         if program and is_unknown(program, self.root):
-            yield f"{key}: the program `{program}` of `{command}` is not on this machine's PATH"
+            yield f"{key}: `{command}` runs `{program}`, which is not on this machine's PATH"
         for word in _named_files(words, self.root):
             if not (self.root / word).is_file():
                 yield f"{key}: {word} is missing in the arena"
             elif protected and self.is_editable(os.path.normpath(word)):
-                yield f"editable: {word} is what {key} runs; it must stay protected"
+                yield f"editable: the globs match {word}, which {key} runs; it must stay protected"
 
 
 def _regex(glob: str) -> str:
-    """`*` stays within a folder, `**` crosses folders, a folder's name stands for all below it."""
+    """`*` stays within a folder, `**` crosses folders, `folder/` stands for all below it."""
     pieces = []
     for token in re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", glob.removeprefix("./")):
         match token:
@@ -305,7 +310,7 @@ def _files(root: Path) -> Iterator[str]:
 
 
 def _named_files(words: list[str], root: Path) -> Iterator[str]:
-    """Files that a command names: scripts by their ending, the arena's modules after `-m`."""
+    """Files that a command names: scripts, by their suffix, and the arena's modules after `-m`."""
     for before, word in zip(["", *words], words, strict=False):
         if re.fullmatch(r"[\w./-]+\.(py|sh|js|ts|rb|pl|lua|jl|R)", word):
             yield word
@@ -317,7 +322,7 @@ def _named_files(words: list[str], root: Path) -> Iterator[str]:
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that arena.toml may have in the table at this location."""
+    """The keys of the table at this location of arena.toml."""
     model: type[BaseModel] = Arena
     for part in location:
         annotation = (
@@ -348,13 +353,21 @@ def _explained(error: ValidationError) -> Iterator[str]:
             below = (
                 f"some of: {', '.join(_known_keys(location))}" if table else "a name on each line"
             )
-            yield f"{key}: found {found!r}; it is a table: write [{key}], and below it {below}"
+            yield f"{key}: found {found!r}; expected a table: [{key}], and below it {below}"
         else:
             message = item["msg"].removeprefix("Value error, ")
-            message = message[0].lower() + message[1:]
+            for theirs, ours in _EXPECTED:
+                message = re.sub(theirs, ours, message)
             yield f"{key}: found {found!r}; {message}" if key else message
 
 
+_EXPECTED = (
+    ("^Input should be (greater|less)", r"expected a number \1"),
+    ("^Input should be", "expected"),
+    ("^String should match", "expected a text that matches"),
+    ("^String should have", "expected a text with"),
+)
+"""pydantic's words, and ours."""
 _MISSING = {
     "metric.direction": '; write direction = "minimize" or "maximize"',
     "editable": '; list what may change, such as editable = ["train.py"]',

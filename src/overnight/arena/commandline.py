@@ -1,4 +1,4 @@
-"""What a shell line starts, as far as that can be told without running it."""
+"""The program that a shell line starts, where it can be known without running the line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 
 _PLAIN = re.compile(
     r"""\s*
-    (?: (?!PATH=) [A-Za-z_]\w* = [\w./:,@%+-]* \s+ )*  # set for it; PATH would lead elsewhere
+    (?: (?!PATH=) [A-Za-z_]\w* = [\w./:,@%+-]* \s+ )*  # variables; PATH would change what is found
     ([\w./+-]+)
     (?= [\s;&|] | \Z )
     (?! \s*\( )  # a function
-    (?! .* (; | \|\| | \n\s*\S) )  # what comes then may do all the work
+    (?! .* (; | \|\| | \n\s*\S) )  # what runs next may do all the work
     """,
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 
 
 def words_of(command: str) -> list[str]:
-    """The words of a line, without variables that are set before its program. Raises ValueError
-    when a quote is left open."""
+    """The words of a line, without the variables that it sets first. Raises ValueError for an open
+    quote."""
     words = shlex.split(command)
     while words and re.match(r"\w+=", words[0]):
         words.pop(0)
@@ -31,23 +31,22 @@ def words_of(command: str) -> list[str]:
 
 
 def program_of(command: str) -> str | None:
-    """The program without which a line cannot work, where that can be read off: variables with
-    plain values, then a plain word, and nothing that is run after it whatever comes of it. None:
-    the shell alone can tell."""
+    """The program that a line needs: its first word, after variables with plain values. None when
+    only the shell can tell, as when another command runs whether or not this one works."""
     found = _PLAIN.match(command)
     return found[1] if found else None
 
 
 def is_unknown(program: str, root: Path | None) -> bool:
-    """Whether a shell that is started in this folder would find no such program: no file there,
-    none on PATH, nothing that it knows by itself. None: in one that is not there yet, so that of
-    what depends on it nothing is said."""
+    """Whether a shell in the folder `root` would not find this program: neither as a file, nor on
+    PATH, nor as a builtin. `root` is None for a folder that does not exist yet: a program that is
+    relative to it is taken as known."""
     if "/" in program:
         known = root or Path(program).is_absolute()
         return bool(known) and not Path(root or "/", program).is_file()
     folders = os.environ.get("PATH", "").split(os.pathsep)
     if not all(map(os.path.isabs, folders)):
-        return False  # one of them is taken from the folder, too
+        return False  # a relative folder of PATH depends on where the shell starts
     if shutil.which(program) or (root and (root / program).is_file()):
         return False
     asked = ["sh", "-c", 'command -v -- "$0"', program]

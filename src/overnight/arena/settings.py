@@ -1,4 +1,4 @@
-"""The tables of arena.toml, each a validated, frozen model."""
+"""The tables of arena.toml, each a frozen pydantic model. Every field says what it sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _METRIC = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 
 def _machine_memory() -> int:
-    """Bytes that the machine has, or the container that this is in."""
+    """Bytes of memory of this machine, or of the container around this process."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         file = Path("/sys/fs/cgroup", name)
@@ -27,25 +27,25 @@ def _machine_memory() -> int:
 
 
 class Table(BaseModel):
-    """What every table is: frozen, strict, and closed to keys that nobody knows."""
+    """Base of every table: frozen, strict, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Metric(Table):
-    """What is measured, and which way is better."""
+    """The number that is measured, and which direction is better."""
 
     name: str = Field(pattern=_METRIC)
-    """Its key in the referee's JSON, or in the run's `key: value` lines without a referee."""
+    """Its key in the referee's JSON; without a referee, in the run's `key: value` lines."""
     direction: Literal["minimize", "maximize"]
     unit: str = ""
     min_gain: FiniteFloat = Field(default=0.0, ge=0)
-    """Smaller gains are not worth keeping, in units of the metric."""
+    """Smallest gain that is worth keeping, in units of the metric."""
     best_possible: FiniteFloat | None = None
-    """A score beyond it cannot be true: invalid."""
+    """Limit of the metric: a better score is invalid."""
 
     def orient(self, score: float) -> float:
-        """The score such that larger is better; its own inverse."""
+        """The score, negated where smaller is better: larger is better. Its own inverse."""
         return -score if self.direction == "minimize" else score
 
 
@@ -57,83 +57,84 @@ class Setup(Table):
 
 
 class Run(Table):
-    """The candidate's stage: untrusted, on the clock."""
+    """The stage that executes the candidate: untrusted, on the clock."""
 
     command: str = Field(min_length=1)
     budget: Duration
-    """From process start, kept by overnight, never by the candidate."""
+    """Seconds from the start of the process. overnight ends the run at this time."""
     clock: Literal["wall", "cpu"] = "wall"
-    """What the budget counts in: wall seconds, or processor seconds of the whole tree."""
+    """What the budget counts: wall time, or processor time of the whole process tree."""
     memory: Size = Field(default_factory=lambda: int(0.9 * _machine_memory()))
-    """Most memory the whole process tree may hold, in bytes; nine tenths of the machine's."""
+    """Most bytes of memory of the whole process tree; default: nine tenths of the machine's."""
     network: bool = False
+    """Whether the run may use the network."""
     sandbox: Literal["bubblewrap", "landlock", "seatbelt"] | None = None
-    """The back end that confines it; without a choice the strongest that works."""
+    """Back end that confines the run; default: the strongest that works here."""
     gpus: int = Field(default=0, ge=0, le=64)
-    """Graphics cards that one measurement needs for itself."""
+    """Graphics cards that each measurement gets for itself."""
     processes: int = Field(default=1000, ge=1)
-    """Most processes at once."""
+    """Most processes of the run at once."""
     disk: Size = 10_000_000_000
-    """Most bytes that it may leave in OVERNIGHT_OUT and in its temporary folder."""
+    """Most bytes that the run may write to its own folders."""
     env: tuple[str, ...] = Field(default=(), strict=False)
-    """Names of environment variables handed through to the run."""
+    """Names of further environment variables that setup, run, checks and referee get."""
     prune: bool = True
-    """Whether a run that reports its progress is ended once it is lost."""
+    """Whether a run that reports its progress is ended once it can no longer win."""
 
 
 class Score(Table):
-    """The referee's stage: trusted code from the arena's base commit."""
+    """The stage that scores what a run left: trusted code from the campaign's base commit."""
 
     command: str = Field(min_length=1)
     timeout: Duration = 120.0
     memory: Size | None = None
-    """Most memory of the referee and of every candidate process that it asks."""
+    """Most bytes of memory of the referee, with every candidate process that it starts."""
 
 
 class Holdout(Score):
     """The final exam: a second referee on data that the campaign never selects on."""
 
     every: int = Field(default=5, ge=1)
-    """Keeps from one exam to the next. The baseline sits it too, and the incumbent at the end."""
+    """Keeps from one exam to the next. The baseline has one too, and the incumbent at the end."""
     hidden: tuple[str, ...] = Field(default=(), strict=False)
-    """Further paths that no run and no agent may read, written like the arena's own."""
+    """Further paths that no run and no agent may read, written like the arena's `hidden`."""
 
 
 class Constraint(Table):
-    """Bounds of a named number from the referee or from overnight's own meters. Beyond a hard one
-    (min, max) a candidate is invalid; beyond the soft one its score counts for less."""
+    """Bounds of a number that the referee printed or overnight metered. Beyond a hard bound (min,
+    max) a candidate is invalid; above the soft bound a penalty is taken off its score."""
 
     min: FiniteFloat | None = None
     max: FiniteFloat | None = None
     soft: FiniteFloat | None = Field(default=None, gt=0)
-    """More than this is allowed, and costs."""
+    """Soft bound: a larger number has a penalty."""
     cost: FiniteFloat | None = Field(default=None, gt=0)
-    """What twice the soft bound costs, in units of the metric, and half of that half as much;
-    without a word, the whole score."""
+    """Penalty at 2 × `soft`, linear from 0 at `soft`, in units of the metric; default: the score's
+    magnitude."""
 
     def mistakes(self) -> Iterator[str]:
-        """What of it could never have an effect, or never be kept to, a sentence each."""
+        """A sentence for each bound that can have no effect, or that no number can meet."""
         if self.cost is not None and self.soft is None:
-            yield "cost has no effect without soft, the bound from which it counts; add that one"
+            yield "cost has no effect without soft, the bound from which it counts; add soft"
         elif not self.model_fields_set:
-            yield "it bounds nothing; give it min, max or soft, or remove it"
+            yield "bounds nothing; add min, max or soft, or remove it"
         if self.soft is not None and self.max is not None and self.soft >= self.max:
             yield (
-                f"soft = {self.soft:g} never costs: above max = {self.max:g} a candidate is "
-                "invalid already; lower soft, or remove it"
+                f"soft = {self.soft:g} never costs anything: a candidate above max = {self.max:g} "
+                "is invalid; set soft below max, or remove it"
             )
         if self.min is not None and self.max is not None and self.min > self.max:
-            yield f"min = {self.min:g} is above max = {self.max:g}; mend one of them"
+            yield f"min = {self.min:g} is above max = {self.max:g}; expected min ≤ max"
 
     def charge(self, value: float | None, score: float) -> float:
-        """What the value costs, in units of the metric."""
+        """Penalty for this value, in units of the metric."""
         if self.soft is None or value is None:
             return 0.0
         excess = max(value / self.soft - 1, 0.0)
         return excess * (abs(score) if self.cost is None else self.cost)
 
     def broken_by(self, value: float | None) -> str | None:
-        """What is wrong with the value, or None when it lies within the hard bounds."""
+        """How the value breaks a hard bound; None when it breaks none."""
         if self.max is None and self.min is None:
             return None
         if value is None:
@@ -149,8 +150,8 @@ _READ_BY = {
     "confirm": ("false_keep", "max_repeats", "baseline", "simplify", "margin"),
     "threshold": ("gain", "repeats"),
 }
-"""Which rule reads which settings."""
-_INSTEAD = {"gain": ", or write it as metric.min_gain, which every rule reads"}
+"""Settings that only one rule reads."""
+_INSTEAD = {"gain": ", or set metric.min_gain, which every rule reads"}
 
 
 class JudgeTable(Table):
@@ -158,29 +159,29 @@ class JudgeTable(Table):
 
     rule: Literal["confirm", "greedy", "threshold"] = "confirm"
     false_keep: FiniteFloat = Field(default=0.05, gt=0, le=0.5)
-    """confirm: the chance that a campaign of identical candidates keeps anything, ever."""
+    """confirm: chance that a campaign of identical candidates ever keeps one."""
     max_repeats: int = Field(default=20, ge=2, le=1000)
     """confirm: most pairs of measurements in one trial."""
     baseline: int = Field(default=5, ge=2, le=100)
-    """confirm: measurements of the baseline, from which the noise is first known; 3 are enough
-    where they are all equal."""
+    """confirm: measurements of the baseline, the first estimate of the noise; 3 when they are all
+    equal."""
     simplify: bool = True
-    """confirm: keep simpler code whose score is as good as its parent's within `margin`."""
+    """confirm: whether simpler code is kept if it is worse than its parent by at most `margin`."""
     margin: FiniteFloat | None = Field(default=None, ge=0)
-    """confirm: how much worse simpler code may be, in units of the metric; without a word, the
-    noise of one measurement."""
+    """confirm: how much worse simpler code may be, in units of the metric; default: the noise of
+    one measurement."""
     fixed_seeds: bool = False
-    """Whether a change may set a seed. By default such a change is refused before it is run."""
+    """Whether a change may set a seed. By default such a change is refused before it runs."""
     same_programs: bool = False
-    """Whether a candidate may be the same program as an earlier one of its campaign, comments and
-    layout aside. By default such a candidate is refused before it is run."""
+    """Whether a candidate may differ from an earlier one of its campaign in comments and layout
+    alone. By default such a candidate is refused before it runs."""
     gain: FiniteFloat = Field(default=0.0, ge=0)
-    """threshold: the least gain that counts, in units of the metric."""
+    """threshold: smallest gain that is kept, in units of the metric."""
     repeats: int = Field(default=1, ge=1, le=100)
-    """threshold: measurements a side before a keep."""
+    """threshold: measurements of each of the two candidates before a keep."""
 
     def mistakes(self) -> Iterator[str]:
-        """Settings that were made although nothing reads them, a sentence each: key first."""
+        """A sentence for each setting that has no effect, its key first."""
         for rule, keys in _READ_BY.items():
             for key in keys if rule != self.rule else ():
                 if key in self.model_fields_set:
@@ -196,35 +197,35 @@ class PortfolioTable(Table):
     """Several agents in one campaign."""
 
     agents: tuple[str, ...] = Field(default=(), strict=False)
-    """Who takes part, by the names that `--agent` knows."""
+    """Names of the agents that take turns, as `--agent` takes them."""
     tuner: bool = True
     """Whether the tuner joins when the editable files have constants: classical search and language
-    models win on different things."""
+    models find different wins."""
     shares: Mapping[str, Annotated[FiniteFloat, Field(gt=0)]] = Field(default_factory=dict)
-    """Name → its share of the experiments. Without: by verified gain per cost."""
+    """Agent → its weight among the experiments. Default: turns by verified gain per cost."""
     dollars_per_hour: FiniteFloat = Field(default=2.0, ge=0)
-    """What an hour of the machine counts for beside the dollars of a model."""
+    """Price of an hour of the machine, added to the dollars that a model costs."""
 
     def mistakes(self) -> Iterator[str]:
-        """What is wrong with it, in sentences."""
+        """A sentence for each wrong setting, its key first."""
         for name in self.shares.keys() - {*self.agents, *("tuner",) * self.tuner}:
-            yield f"shares: {name} takes no part; expected one of agents: {', '.join(self.agents)}"
+            yield f"shares: {name} takes no part; expected one of {', '.join(self.agents)}"
         for name in {*self.agents} - self.shares.keys():
             if self.shares:
-                yield f"shares: {name} has none and would never be asked; give it one"
+                yield f"shares: {name} has no share, so it would never be asked; add one"
 
 
 class CampaignCaps(Table):
-    """What one agent may use in a campaign, by all its proposals together."""
+    """Most that one agent may use in a campaign, all its proposals together."""
 
     dollars: FiniteFloat | None = Field(default=None, ge=LEAST_DOLLARS)
     tokens: int | None = Field(default=None, ge=1)
-    """Read and written."""
+    """Tokens read and written."""
     time: Duration | None = None
-    """Wall clock that it thinks; measuring is not its time."""
+    """Wall seconds that it thinks, without the measurements."""
 
     def left(self, used: Spent) -> Allowance:
-        """What is left for its next proposal. What is unknown of earlier ones counts as nothing."""
+        """What its next proposal may use. Unknown use of earlier ones counts as zero."""
         return Allowance(
             None if self.dollars is None else self.dollars - used.dollars,
             None if self.tokens is None else self.tokens - used.tokens,
@@ -232,7 +233,7 @@ class CampaignCaps(Table):
         )
 
     def reached(self, left: Allowance) -> str | None:
-        """The cap that leaves nothing, as people write it."""
+        """The cap that is used up, such as `$5`; None when there is none."""
         if left.penniless:
             return f"{format_dollars(self.dollars or 0.0)}"
         if left.tokens is not None and left.tokens <= 0:
@@ -243,48 +244,43 @@ class CampaignCaps(Table):
 
 
 class AgentTable(Table):
-    """Who proposes changes: a program, an agent that speaks the Agent Client Protocol, or a model.
-
-    A program needs `command` or a preset, an agent that speaks the protocol `command`, a model
-    `model`.
-    """
+    """An agent: a program, which needs `command` or a preset; one that speaks the Agent Client
+    Protocol (`acp`), which needs `command`; or a model (`llm`), which needs `model`."""
 
     kind: Literal["program", "acp", "llm"] = "program"
     preset: str | None = None
-    """program: as which known one it is run; without a word, and without `command`, that of the
-    table's own name."""
+    """program: the known program that it is; default, without `command`: the table's own name."""
     command: str | None = Field(default=None, min_length=1)
-    """`{prompt}` is replaced by the brief; without it the brief comes on standard input. Of an
-    `acp` agent: what starts it."""
+    """program: shell line in which `{prompt}` is replaced by the brief; without `{prompt}` the
+    brief comes on standard input. acp: shell line that starts the agent."""
     model: str | None = Field(default=None, min_length=1)
-    """Which model it is to use; without a word its own default. `llm` needs one, written as LiteLLM
-    writes it: `anthropic/NAME`, `openai/NAME`, `gemini/NAME`."""
+    """The model; default: the program's own. llm: in LiteLLM's form, such as `anthropic/NAME`,
+    `openai/NAME` or `gemini/NAME`."""
     url: str | None = Field(default=None, pattern=r"^https?://")
-    """llm: the address of a server that speaks OpenAI's format, such as one on this machine. Of a
-    program with a preset: of one that speaks the format that this program wants."""
+    """Address of the model's server. llm: of a server that speaks OpenAI's format. program with a
+    preset: of a server that speaks the format of this program."""
     session: Literal["fresh", "resume"] = "fresh"
-    """fresh: each experiment a new agent, whose memory is in the files; resume: one conversation,
-    begun anew after a failure or when it has grown too large."""
+    """fresh: a new conversation for each experiment; resume: one conversation, begun anew after a
+    failure or when it has grown too large."""
     timeout: Duration = 1800.0
-    """Wall clock of one proposal."""
+    """Most wall seconds of one proposal."""
     tokens: int | None = Field(default=None, ge=1)
     """Most tokens, read and written, of one proposal."""
     dollars: FiniteFloat | None = Field(default=None, ge=LEAST_DOLLARS)
     """Most US dollars of one proposal."""
     campaign: CampaignCaps = CampaignCaps()
-    """Most of a whole campaign; then the other agents go on without it."""
+    """Most that it may use in a campaign; then the other agents go on without it."""
     brief: int = Field(default=10_000, ge=2000)
-    """Most tokens of what it is told before an experiment."""
+    """Most tokens of the brief that it gets before an experiment."""
     network: bool = True
-    """To reach its model."""
+    """Whether it may use the network, to reach its model."""
     env: tuple[str, ...] = Field(default=(), strict=False)
-    """Names of environment variables that it gets, such as the key of its model, and nobody else
-    does."""
+    """Names of further environment variables that only this agent gets, such as a model's key."""
     data: tuple[str, ...] = Field(default=(), strict=False)
     """Paths that it may read, such as the folder of its program."""
 
     def mistakes(self) -> Iterator[str]:
-        """Settings that were made although nothing reads them, a sentence each: key first."""
+        """A sentence for each setting that has no effect, its key first."""
         if self.kind != "program" and self.preset:
             yield f'preset: has no effect with kind = "{self.kind}"; remove one of them'
         if self.kind != "program" or not self.command:
@@ -294,18 +290,18 @@ class AgentTable(Table):
         for key in ("model", "url", "session", "tokens", "dollars"):
             if key in self.model_fields_set:
                 yield (
-                    f"{key}: has no effect beside command, whose program nothing is known of; "
-                    "write it into the command, or name a preset in its place"
+                    f"{key}: has no effect beside command, since overnight does not know its "
+                    "program's options; write it into the command, or set preset instead"
                 )
         for key in ("dollars", "tokens"):
             if getattr(self.campaign, key) is not None:
                 yield (
-                    f"campaign.{key}: has no effect beside command, whose program reports none; "
-                    "use campaign.time, or name a preset in its place"
+                    f"campaign.{key}: has no effect beside command, since overnight does not know "
+                    "what its program used; set campaign.time, or preset instead of command"
                 )
 
     def within(self, left: Allowance) -> AgentTable:
-        """The same for a proposal that may use no more than this either."""
+        """This table with the smaller of its own limits and these, for one proposal."""
         own = Allowance(self.dollars, self.tokens, self.timeout).within(left)
         bounds = {"dollars": own.dollars, "tokens": own.tokens, "timeout": own.seconds}
         return self.model_copy(update=bounds)

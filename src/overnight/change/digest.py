@@ -15,12 +15,8 @@ from collections.abc import Mapping, Sequence
 from overnight.change.simplicity import TOKEN, is_comment
 
 _DIGITS = 16
-
-
 _MOST_BYTES = 400_000
-"""A larger file is taken byte by byte: it would be read for more than a second."""
-
-
+"""Of a larger file every byte counts: to parse it would take more than a second."""
 _COMMENTS = {
     "#": re.compile(r"\.(?:sh|bash|r|rb|jl|pl|mk|cmake|py)$", re.I),
     "//": re.compile(
@@ -28,31 +24,31 @@ _COMMENTS = {
         re.I,
     ),
 }
-"""What comments begin with, and in which kinds of files. In others the same signs may be text: a
-heading of a prompt, a line within a string of a configuration."""
+"""The sign that begins a comment → the files in which it does. In others it may be text, such as a
+heading in a prompt."""
 
 
 def program_digest(files: Mapping[str, str]) -> str:
-    """One word for a program: path → what `file_digest` says of it."""
-    return _word(repr(sorted(files.items())).encode())
+    """Digest of a program, from its files: path → `file_digest`."""
+    return _hash(repr(sorted(files.items())).encode())
 
 
 def file_digest(path: str, content: bytes) -> str:
-    """The same word for two contents of a file that differ in no more than comments and layout."""
+    """Digest of a file; the same for contents that differ only in comments and layout."""
     if len(content) > _MOST_BYTES:
-        return _word(content)
+        return _hash(content)
     if path.endswith(".py"):
         try:
-            return _word(_python(content).encode(errors="backslashreplace"))
+            return _hash(_python(content).encode(errors="backslashreplace"))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            pass  # not this Python's syntax: a text like any other
+            pass  # not valid for this Python: take it as text
     try:
-        return _word(repr(_lines(path, content.decode())).encode())
+        return _hash(repr(_lines(path, content.decode())).encode())
     except UnicodeDecodeError:
-        return _word(content)
+        return _hash(content)
 
 
-def _word(content: bytes) -> str:
+def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
@@ -68,7 +64,7 @@ def _python(content: bytes) -> str:
 
 
 def _lines(path: str, text: str) -> Sequence[tuple[str, Sequence[str]]]:
-    """Of each line that is not blank its indentation and its words and signs."""
+    """Indentation, words and signs of each line that is not blank."""
     sign = next((sign for sign, kind in _COMMENTS.items() if kind.search(path)), None)
     found = []
     for line in text.splitlines():

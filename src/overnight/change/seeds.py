@@ -1,4 +1,4 @@
-"""Chosen seeds: what scores well by one is a lucky draw, not a better program."""
+"""Seeds that a change chooses: with one, a good score is a lucky draw, not a better program."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _SETS = re.compile(
     )\s*\(?-?\d""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""An assignment, an argument, a call, a key or an option, with a number."""
+"""Sets a seed: an assignment, argument, call, key or option with a number."""
 _DRAWS = re.compile(
     r"\b(?:(?:from|import)\s+random\b|random\.\w+\(|rand\w*(?:\(|::)|shuffle\(|\w*seed\w*\()",
     re.IGNORECASE,
 )
-"""Randomness in use, its seed set by another name or elsewhere."""
+"""Uses randomness, whose seed may be set elsewhere."""
 _WORDS = "seed|rand|shuffle|prngkey|default_rng|pcg64"
-"""What every line has that one of the two can find; for git."""
+"""In every line that matches one of the two; for `git grep`."""
 _COMMENT = re.compile(r"(^|\s)(#|//|--\s|%|;).*")
 GIVEN = "OVERNIGHT_SEED"
-_MOST = 80  # characters of a line that is quoted
+_MOST = 80  # characters that are quoted of a line
 
 
 def chosen_seed(diff: str) -> str | None:
-    """The line by which this patch sets a seed, or no longer reads the one that is given; None when
-    it does neither. A seed that was there before is none of its business."""
+    """The line by which this patch sets a seed, or by which it stops reading OVERNIGHT_SEED; None
+    when it does neither. Seeds that were set before are ignored."""
     lines = [line for line in diff.splitlines() if not line.startswith(("+++", "---"))]
     added = [line[1:].strip() for line in lines if line.startswith("+")]
     removed = [line[1:].strip() for line in lines if line.startswith("-")]
@@ -44,15 +44,15 @@ def chosen_seed(diff: str) -> str | None:
 
 
 def seed_set_in(files: Mapping[str, str]) -> str | None:
-    """The first place in these files, path → text, that sets a seed: "train.py has `SEED = 7`";
-    None when none does."""
+    """The first line of these files (path → text) that sets a seed, such as "train.py has `SEED =
+    7`"; None when none does."""
     return _first(_SETS, files)
 
 
 def fixed_seed(arena: Arena, workspace: Workspace, commit: str) -> str | None:
-    """The same for the editable files of a commit, or else a place that draws at random; None when
-    there is neither, or when anything but prose reads the seed that is given. A program with such
-    a place whose repeats are equal is measured by one draw alone."""
+    """The first line of a commit's editable files that sets a seed, or else uses randomness; None
+    without either, or when a file other than prose reads OVERNIGHT_SEED. If repeats of a program
+    with such a line are equal, all its measurements share one random draw."""
     for path in workspace.mentioning(commit, GIVEN):
         text = (workspace.read(commit, path) or b"").decode(errors="replace")
         if not path.endswith(".md") and any(

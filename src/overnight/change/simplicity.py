@@ -1,4 +1,4 @@
-"""How simple code is: karpathy's criterion that an equal score with less code is a win."""
+"""How simple code is: by karpathy's criterion, an equal score with less code is a win."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from overnight.core.experiment import Experiment
 from overnight.repo.workspace import Workspace
 
 _LEAST = 0.01
-"""The share of the code that must go before it counts as simpler."""
-_REMEMBERED = 512
+"""Least fraction of the code that must go before it counts as simpler."""
+_REMEMBERED = 512  # commits
 _WORD = 20
-"""Characters that a word or a constant has at most; what is longer may be code in disguise, and
-counts by its length, even when it is packed."""
+"""Most characters of an ordinary word or constant. A longer one may be code in disguise, even
+compressed, so it counts by its length."""
 _COMMENT = re.compile(r"(?m)(?:^|\s)(?:#|//)(?:\s.*|$)")
 _BLOCK_COMMENT = re.compile(r"(?s)/\*.*?\*/")
 TOKEN = re.compile(r"\w+|[^\w\s]")
-"""A word or a sign: what is between them is layout."""
+"""A word or a sign; the rest is layout."""
 _DISGUISE = re.compile(
     r"\b(exec|eval|compile|__doc__|__file__|getsource\w*|getdoc|inspect|runpy|import_module|"
     r"__import__|importlib|__builtins__|builtins|subprocess|popen|Popen|system|spawn\w*)\b"
 )
-"""What runs code that is hidden where none is counted, in comments and docstrings."""
+"""Ways to run code from comments and docstrings, which are not counted as code."""
 _MOST_REMARKS = 80
-"""Characters by which comments and docstrings may grow: a line that says why. More may be code."""
+"""Characters that comments and docstrings may grow by: one line. More may be code."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of one file."""
+    """Size of one file."""
 
     nodes: int | None = None
-    """Of the syntax tree, where there is one."""
+    """Nodes of the syntax tree; None where there is none."""
     tokens: int = 0
     remarks: int = 0
     """Characters of comments and docstrings."""
     disguises: int = 0
-    """How often it has what runs hidden code."""
+    """Occurrences of ways to run hidden code."""
 
 
 class Simplicity:
-    """Compares the editable files of an arena's candidates with those of their parents."""
+    """Compares the editable files of candidates with those of their parents."""
 
     def __init__(self, arena: Arena, workspace: Workspace) -> None:
         self._arena = arena
@@ -56,9 +56,8 @@ class Simplicity:
         self._sizes = lru_cache(_REMEMBERED)(self._measured)
 
     def gained(self, experiment: Experiment) -> bool:
-        """Whether the candidate has less code than its parent, by one part in a hundred, and
-        nowhere to hide it: no file that the parent has not, no longer comments, nothing new that
-        runs what is no code."""
+        """Whether the candidate has at least 1 % less code than its parent, and nowhere to hide
+        code: no new files, no longer comments, no new way to run hidden code."""
         if experiment.parent is None or experiment.candidate is None:
             return False
         before, after = self._sizes(experiment.parent), self._sizes(experiment.candidate)
@@ -67,7 +66,7 @@ class Simplicity:
         was = now = 0
         for path, lost in before.items():
             gained = after.get(path, Size(nodes=0))
-            # Both by the same measure: a file that no longer parses is not simpler for that.
+            # The same unit for both: a file that stops parsing is not simpler.
             in_nodes = lost.nodes is not None and gained.nodes is not None
             was += (lost.nodes or 0) if in_nodes else lost.tokens
             now += (gained.nodes or 0) if in_nodes else gained.tokens
@@ -82,7 +81,7 @@ class Simplicity:
 
 
 def _hides_more(before: Collection[Size], after: Collection[Size]) -> bool:
-    """Whether more may be hidden than was."""
+    """Whether more code may be hidden than before."""
     if sum(size.disguises for size in after) > sum(size.disguises for size in before):
         return True
     said = sum(size.remarks for size in before)
@@ -90,8 +89,8 @@ def _hides_more(before: Collection[Size], after: Collection[Size]) -> bool:
 
 
 def code_size(path: str, data: bytes) -> Size:
-    """Nodes of the syntax tree, for Python, and words and signs of the text: neither layout nor
-    comments (`# …`, `// …`, docstrings in a tree) nor the length of names count."""
+    """Size of a file: nodes of the syntax tree, for Python; words and signs of the text. Layout,
+    comments, docstrings and the length of names do not count."""
     text = data.decode(errors="replace")
     plain = _BLOCK_COMMENT.sub(" ", _COMMENT.sub("", text))
     words = TOKEN.findall(plain)
@@ -107,7 +106,7 @@ def code_size(path: str, data: bytes) -> Size:
 
 
 def _nodes(tree: ast.Module) -> tuple[int, int]:
-    """What the code weighs, and the characters of its docstrings."""
+    """Weighted number of nodes, and characters of the docstrings."""
     found = [node for node in ast.walk(tree) if is_comment(node)]
     aside = {id(inner) for remark in found for inner in ast.walk(remark)}
     weight = sum(_weight(node) for node in ast.walk(tree) if id(node) not in aside)
@@ -115,7 +114,7 @@ def _nodes(tree: ast.Module) -> tuple[int, int]:
 
 
 def is_comment(node: ast.AST) -> bool:
-    """Whether a node is a statement that does nothing: a docstring, or another lone string."""
+    """Whether a node is a string that stands alone, such as a docstring."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -126,7 +125,7 @@ def is_comment(node: ast.AST) -> bool:
 def _weight(node: ast.AST) -> int:
     match node:
         case ast.USub() | ast.UAdd():
-            return -1  # a sign: not a step of its own, as its operation is
+            return -1  # makes up for the operation, so that -1 counts as one constant
         case ast.Constant(str(value) | bytes(value)):
             return 1 + _beyond_a_word(len(value))
         case ast.Constant(int(value)):

@@ -69,7 +69,8 @@ class Purpose(StrEnum):
     ABLATION = "ablation"
     """To see what the final program is without one of its wins."""
     CHECK = "check"
-    """The arena's checks, before a keep; it has no score."""
+    """The arena's checks, before a keep. Finished, without a score, when all pass; refused when one
+    fails."""
 
 
 @dataclass(frozen=True)

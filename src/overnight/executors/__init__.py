@@ -1,1 +1,1 @@
-"""Where jobs run, one kind a file. It may import measure and what lies below it."""
+"""Where jobs run, one executor a file. It may import measure and what lies below it."""

@@ -1,8 +1,8 @@
-"""What a run left, as the referee gets it: regular files alone, within limits, of harmless names.
+"""The files that a run left, as the referee gets them: regular files only, within limits.
 
-A run may leave links that lead out, pipes that never end, devices, sockets, sparse files of a
-terabyte, folders a thousand deep. None of it is opened or followed here: files are moved, by
-descriptors of their folders, into a new folder that nothing but overnight has written to.
+A run may leave links that lead out of its folder, endless pipes, devices, sockets, sparse files of
+a terabyte, folders a thousand levels deep. Nothing is opened or followed: files are moved, by
+descriptors of their folders, into a new folder that only overnight has written to.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _MOST_NAMED = 5
 
 @dataclass
 class Artefacts:
-    """What was taken over and what was not."""
+    """What was taken over, and what was left out."""
 
     files: int = 0
     bytes: int = 0
     left_out: list[str] = field(default_factory=list)
-    """The first few, each with its reason."""
+    """The first few names, each with a reason."""
     refused: str = ""
-    """Why none of it can be scored; empty when it can."""
+    """Why the run cannot be scored; empty when it can."""
 
     def leave_out(self, name: str, reason: str) -> None:
-        """Note something that the referee does not get."""
+        """Note a file that the referee does not get."""
         if len(self.left_out) < _MOST_NAMED:
             self.left_out.append(f"{name!a} ({reason})")
 
@@ -37,7 +37,7 @@ class Artefacts:
 def take_over(source: Path, target: Path, most_bytes: int, most_files: int) -> Artefacts:
     """Move the regular files below `source` to a new folder `target`, read-only.
 
-    Nothing may be writing to `source` any more. Raises OSError when the machine is at fault.
+    No process may write to `source` any more. Raises OSError when the machine is at fault.
     """
     found = Artefacts()
     target.mkdir(parents=True)
@@ -59,7 +59,7 @@ class _Mover:
         self._most_files = most_files
 
     def move(self, here: int, there: int, path: str, depth: int) -> None:
-        """One folder, given by descriptors, and all below it."""
+        """Move one folder, given by descriptors, and all below it."""
         for name in sorted(os.listdir(here)):
             if self._found.refused:
                 return
@@ -96,7 +96,7 @@ class _Mover:
         elif status.st_nlink == 1:
             os.rename(name, name, src_dir_fd=here, dst_dir_fd=there)
             os.chmod(name, 0o444, dir_fd=there)
-        else:  # another name of it may lie elsewhere, which a change of its mode would reach
+        else:  # a hard link: a new mode would apply to the file elsewhere too
             _copy(here, there, name)
 
 

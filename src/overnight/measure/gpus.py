@@ -1,4 +1,4 @@
-"""Graphics cards: which there are, and the lease that gives one to a single measurement."""
+"""Graphics cards: those of this machine, and the lease that gives each to one job at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -15,18 +15,32 @@ from typing import IO
 
 from overnight.core.errors import MeasurementImpossible
 
+GPUS = "CUDA_VISIBLE_DEVICES"
+"""The variable by which a stage knows its cards: their UUIDs, separated by commas. A program that
+uses CUDA sees no other card."""
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 _LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card, as NVIDIA's driver knows it."""
+    """A graphics card, as NVIDIA's driver describes it."""
 
     minor: int
     """Its device file is /dev/nvidia<minor>."""
     uuid: str
-    """What CUDA_VISIBLE_DEVICES takes, however many other cards can be seen."""
+    """Its name in CUDA_VISIBLE_DEVICES."""
+
+
+def listed(cards: Iterable[Gpu]) -> str:
+    """The value of CUDA_VISIBLE_DEVICES for these cards."""
+    return ",".join(card.uuid for card in cards)
+
+
+def visible(value: str, driver: Path = _DRIVER) -> list[Gpu]:
+    """The installed cards that a value of CUDA_VISIBLE_DEVICES names by their UUIDs."""
+    names = value.split(",")
+    return [card for card in installed(driver) if card.uuid in names]
 
 
 def installed(driver: Path = _DRIVER) -> list[Gpu]:
@@ -45,19 +59,18 @@ def installed(driver: Path = _DRIVER) -> list[Gpu]:
 def leased(
     count: int, locks: Path, stopping: threading.Event, cards: list[Gpu] | None = None
 ) -> Iterator[list[Gpu]]:
-    """`count` cards that no other lease of this machine holds; waits for them, until `stopping`.
-
-    Raises MeasurementImpossible when the machine has fewer.
+    """`count` cards that no other lease on this machine holds. Waits for them; fewer are returned
+    only when `stopping` is set. Raises MeasurementImpossible when the machine has fewer.
     """
     known = (installed() if cards is None else cards) if count else []
     if len(known) < count:
         raise MeasurementImpossible(
-            f"run.gpus: {count} needed, this machine has {len(known)}; lower it in arena.toml"
+            f"run.gpus: found {count}, but this machine has {len(known)}; lower it in arena.toml"
         )
     with ExitStack() as held:
         mine: list[Gpu] = []
         while len(mine) < count and not stopping.is_set():
-            # All or nothing: two that wait with one card each would wait for ever.
+            # All or none: two jobs that each hold one of two cards would wait for ever.
             with ExitStack() as attempt:
                 free = (card for card in known if _lock(attempt, locks / card.uuid))
                 mine = list(islice(free, count))

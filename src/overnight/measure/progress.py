@@ -1,9 +1,9 @@
-"""What a run says of its progress while it is on the clock, and whether that ends it.
+"""The progress that a run reports while it is on the clock, and whether that ends the run.
 
-A line `overnight: progress=0.3 val_bpb=1.9` tells the share of the budget that is gone, by the
-run's own account, and the metric by then. It is the word of an untrusted program: it can end that
-run, never help it, for the score decides. What is read is bounded: MOST_READ bytes of log at a
-time, LONGEST_LINE bytes of a line, a point for every SPACING of the budget.
+A line `overnight: progress=0.3 val_bpb=1.9` reports the fraction of the budget that is used, and
+the metric at that time. The run is untrusted: its report can end it early, but never help it,
+since the score decides. Reading is bounded: MOST_READ bytes of log at a time, LONGEST_LINE bytes a
+line, one point for every SPACING of the budget.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from overnight.judge.prune import Lost, Pruning
 from overnight.measure.score import Ending
 
 SPACING = 0.01
-"""Shares of the budget closer than this to the last one are not noted: a hundred points at most."""
+"""Least fraction of the budget between two points: at most 100 points."""
 EARLY = 0.02
-"""A claim may be ahead of overnight's clock by this much, which is read now and then only."""
+"""How far a report may be ahead of overnight's clock, which is read about ten times a second."""
 LONGEST_LINE = 4096
 MOST_READ = 1_000_000
 _LINE = re.compile(
@@ -30,13 +30,13 @@ _LINE = re.compile(
 
 
 class Progress:
-    """The curve in a log that is being written."""
+    """The learning curve in a log that is still being written."""
 
     def __init__(self, log: Path, metric: str) -> None:
         self.curve: list[tuple[float, float]] = []
-        """(Share of the budget, metric), by growing share, finite."""
+        """(Fraction of the budget, metric), by growing fraction; all finite."""
         self.not_finite = ""
-        """The first value that was none, as it was printed."""
+        """The first value that was not finite, as it was printed."""
         self._log = log
         self._metric = metric
         self._offset = 0
@@ -44,8 +44,8 @@ class Progress:
         self._overlong = False
 
     def read(self, used: float) -> bool:
-        """Read what was added, when this share of the budget is used by overnight's own clock.
-        Whether there may be more."""
+        """Read what was added to the log; whether there may be more. `used` is the fraction of the
+        budget by overnight's own clock."""
         try:
             with self._log.open("rb") as file:
                 file.seek(self._offset)
@@ -81,12 +81,12 @@ class Progress:
 
 
 class Watch:
-    """Follows one run and says when it is to be ended."""
+    """Follows one run and decides when to end it early."""
 
     def __init__(self, log: Path, metric: Metric, pruning: Pruning | None) -> None:
-        """Without a pruning it follows only."""
+        """Without a `pruning` the run is never ended."""
         self.numbers: dict[str, float] = {}
-        """What is known of its pruning, for the record."""
+        """What the pruning rule found, for the measurement's numbers."""
         self.progress = Progress(log, metric.name)
         self._metric = metric
         self._pruning = pruning
@@ -94,7 +94,7 @@ class Watch:
         self._lost: Lost | None = None
 
     def __call__(self, used: float) -> bool:
-        """True when the run is to be ended; `used` is the share of its budget."""
+        """Whether to end the run; `used` is the fraction of its budget."""
         self.progress.read(used)
         if self._pruning is None:
             return False
@@ -111,13 +111,13 @@ class Watch:
         return self._lost is not None and not pruning.control
 
     def finish(self, used: float) -> None:
-        """Read the rest of the log: the run is over."""
+        """Read the rest of the log once the run has ended."""
         while self.progress.read(used):
             pass
 
     @property
     def ending(self) -> Ending:
-        """How a run ended that this has ended."""
+        """Outcome of a run that this watch has ended."""
         if self.progress.not_finite:
             words = f"the run reported {self._metric.name}={self.progress.not_finite} on its way"
             return Outcome.NOT_FINITE, None, words

@@ -1,4 +1,4 @@
-"""What each stage of an arena may reach."""
+"""Which files, devices and networks each stage may reach."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import AgentTable
-from overnight.measure.gpus import Gpu, installed
+from overnight.measure.gpus import Gpu
 from overnight.record.notes import ARCHIVE, NAME
 from overnight.sandbox.base import Confinement, Policy, Sandbox
 from overnight.sandbox.runtime import runtime_paths
 
 PRIVATE = ("out", "tmp", "home")
-"""The folders beside a checkout: what a run leaves, its temporary files, its home."""
+"""Folders beside a checkout: for the files that a run leaves, its temporary files, its home."""
 
 _FOR_AGENTS = (NAME, ARCHIVE, "results.tsv")
-"""Not the ledger: it knows what the final exams found."""
+"""State that agents may read. Not the ledger, which holds the results of final exams."""
 _MOST_PROTECTED = 100
 
 
 def overnight_home(environment: Mapping[str, str] = os.environ) -> Path:
-    """Machine-wide state and caches: `OVERNIGHT_HOME`, or the user's cache folder."""
+    """Folder of machine-wide state and caches: `OVERNIGHT_HOME`, or in the user's cache folder."""
     if home := environment.get("OVERNIGHT_HOME"):
         return Path(home).expanduser().resolve()
     cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
@@ -30,8 +30,8 @@ def overnight_home(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def expanded(paths: Sequence[str], folder: Path) -> list[Path]:
-    """Paths of arena.toml as absolute ones: `~`, `$OVERNIGHT_HOME` and relative to a folder. One
-    after `@` is a file that lists further paths, a line each."""
+    """Paths of arena.toml made absolute: `~` and `$OVERNIGHT_HOME` are expanded, relative ones
+    start at `folder`. `@FILE` stands for the paths that FILE lists, one a line."""
     home = str(overnight_home())
     found = []
     for path in paths:
@@ -45,8 +45,8 @@ def expanded(paths: Sequence[str], folder: Path) -> list[Path]:
 
 
 def make_home(sandbox: Sandbox | None, home: Path, data: Sequence[Path]) -> Path:
-    """Prepare a private home, an empty folder, and return what HOME is. Programs that look for
-    declared data in the person's own home find it in this one."""
+    """Prepare a private home in an empty folder and return the value of HOME. It links to the
+    declared data that lies in the user's own home, so that programs find it."""
     own = Path.home()
     if sandbox and sandbox.replaces_home:
         return own
@@ -67,8 +67,8 @@ def run_confinement(
     env: Mapping[str, str],
     cards: Sequence[Gpu],
 ) -> Confinement:
-    """For whatever executes a candidate's code: its checkout and the declared data to read, the
-    private folders to write, and nothing else of this machine."""
+    """For a stage that executes a candidate: it may read its checkout and the declared data, write
+    its private folders, and reach nothing else of this machine."""
     policy = Policy(
         cwd=folder,
         own=[place / "tree"],
@@ -91,9 +91,10 @@ def candidate_confinement(
     folder: Path,
     own: Sequence[Path],
     env: Mapping[str, str],
+    cards: Sequence[Gpu],
 ) -> Confinement:
-    """For a candidate's code that a referee asks: as in its run, but what the run left can only
-    be read, and there is no network whatever the arena grants the run."""
+    """For a candidate's process that a referee asks: as for the run, but without network, and what
+    the run left is read-only."""
     policy = Policy(
         cwd=folder,
         own=own,
@@ -101,7 +102,7 @@ def candidate_confinement(
         home=private / "home",
         readable=[*readable(arena, env), Path(__file__).parents[2]],
         hidden=hidden(arena, folder),
-        gpus=[card.minor for card in installed() if card.uuid in env["CUDA_VISIBLE_DEVICES"]],
+        gpus=[card.minor for card in cards],
         file_bytes=arena.run.disk,
     )
     return Confinement(sandbox, policy)
@@ -115,8 +116,8 @@ def agent_confinement(
     table: AgentTable,
     env: Mapping[str, str],
 ) -> Confinement:
-    """For a program that proposes a change: its worktree to write, what it may not change there
-    read-only, the record and the notes to read, its own private folders."""
+    """For an agent's program: it may write its worktree, apart from the protected files, and its
+    private folders, and read the notes and the results."""
     top = place / "tree"
     state = [arena.state / name for name in _FOR_AGENTS]
     objects = (top / ".git" / "objects" / "info" / "alternates").read_text().splitlines()
@@ -129,7 +130,7 @@ def agent_confinement(
         readable=[
             *runtime_paths(env, table.network, gpus=False),
             *expanded(table.data, arena.root),
-            # A commit holds what is hidden in the worktree, when that is tracked.
+            # Where hidden files are tracked, git objects would show them.
             *(() if tracked else map(Path, objects)),
         ],
         writable=[top],
@@ -141,8 +142,8 @@ def agent_confinement(
 
 
 def _protected(arena: Arena, folder: Path) -> list[Path]:
-    """What an agent could only change in vain, so that it learns so at once. Where that is very
-    much, it learns it from its dropped changes."""
+    """The files that are not editable, made read-only so that an agent notices at once. None when
+    there are too many: then only its dropped changes tell."""
     found: list[Path] = []
     queue = [folder]
     while queue and len(found) <= _MOST_PROTECTED:
@@ -157,8 +158,7 @@ def _protected(arena: Arena, folder: Path) -> list[Path]:
 
 
 def unhidden(arena: Arena) -> list[str]:
-    """A warning for each hidden path that is not there, once the setup is done: misspelled, it
-    hides nothing."""
+    """A warning for each hidden path that does not exist after the setup, perhaps misspelled."""
     return [
         f"hidden: {path} is not there, so nothing is hidden by it; is it misspelled?"
         for path in arena.secrets
@@ -167,13 +167,13 @@ def unhidden(arena: Arena) -> list[str]:
 
 
 def readable(arena: Arena, env: Mapping[str, str]) -> list[Path]:
-    """The runtime and the arena's declared data."""
+    """The system, the language's installation and the arena's declared data."""
     system = runtime_paths(env, arena.run.network, gpus=bool(arena.run.gpus))
     return [*system, *expanded(arena.data, arena.root)]
 
 
 def hidden(arena: Arena, folder: Path) -> list[Path]:
-    """What a referee alone may read, wherever it lies, and all of overnight's own state."""
+    """The paths that only a referee may read, and all of overnight's own state."""
     places = [*expanded(arena.secrets, folder), *expanded(arena.secrets, arena.root)]
     ledger = [arena.ledger_place] if isinstance(arena.ledger_place, Path) else []
     return list(dict.fromkeys([*places, arena.state, *ledger]))

@@ -1,4 +1,4 @@
-"""What the referee and the run printed, read as numbers."""
+"""Numbers in the output of the referee and of the run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _MOST_REPORTED = 100
 _LONGEST_LINE = 4096
 _LONGEST_REASON = 1000
 _LARGEST = 1e100
-"""A score beyond it is none: the squares of such numbers are no numbers any more."""
+"""Largest magnitude of a score: squares of larger ones overflow."""
 
 Ending = tuple[Outcome, float | None, str]
-"""How a measurement ended, its score, and what went wrong in words."""
+"""How a measurement ended, its score, and what went wrong, as a sentence."""
 
 
 def read_score(line: str, metric: Metric) -> tuple[Ending, dict[str, float]]:
-    """The referee's last line of output: how the measurement ended, and the further numbers.
+    """How the measurement ended, by the referee's last line of output, and its further numbers.
 
-    `{"invalid": "why"}` is its word that the candidate broke a rule.
+    `{"invalid": "why"}` says that the candidate broke a rule.
     """
     try:
         content = json.loads(line)
@@ -53,7 +53,7 @@ def read_score(line: str, metric: Metric) -> tuple[Ending, dict[str, float]]:
 
 
 def self_reported(metric: Metric, reported: Mapping[str, float]) -> Ending:
-    """The run's own word for its score."""
+    """How the measurement ended, by the numbers that the run printed."""
     if metric.name not in reported:
         return Outcome.NO_METRIC, None, f"the run printed no line `{metric.name}: NUMBER`"
     score = reported[metric.name]
@@ -63,14 +63,14 @@ def self_reported(metric: Metric, reported: Mapping[str, float]) -> Ending:
 
 
 def believable(score: float, metric: Metric) -> Ending:
-    """A finite score, unless it is beyond what can be reckoned with, or beyond what the arena
-    declares as possible."""
+    """How a measurement with this finite score ended: refused when it is better than the arena's
+    `best_possible`, no score when it is too large to compute with."""
     if abs(score) > _LARGEST:
-        words = f"{metric.name} = {score:g} is as good as infinite: its size is above {_LARGEST:g}"
+        words = f"{metric.name} = {score:g} is as good as infinite: beyond {_LARGEST:g}"
         return Outcome.NOT_FINITE, None, words
     best = metric.best_possible
     if best is not None and metric.orient(score) > metric.orient(best):
-        words = f"{metric.name} = {score:g} is better than {best:g}, the best that is possible"
+        words = f"{metric.name} = {score:g} is better than metric.best_possible = {best:g}"
         return Outcome.REFUSED, None, words
     return Outcome.FINISHED, score, ""
 
@@ -85,7 +85,7 @@ def _number(raw: object) -> float | None:
 
 
 def reported_numbers(log: Path) -> dict[str, float]:
-    """`key: value` lines of a run's log; the last line of a key counts."""
+    """The `key: value` lines of a run's log; the last line with a key counts."""
     numbers: dict[str, float] = {}
     try:
         with log.open("rb") as stream:
@@ -93,7 +93,7 @@ def reported_numbers(log: Path) -> dict[str, float]:
                 for piece in line.split(b"\r"):
                     _note_number(piece, numbers)
     except FileNotFoundError:
-        pass  # a stage that never started printed nothing
+        pass  # the stage did not start
     return numbers
 
 
@@ -104,7 +104,7 @@ def _note_number(line: bytes, numbers: dict[str, float]) -> None:
     try:
         value = float(match[2])
     except ValueError:
-        return  # `status: done` is no number
+        return  # such as `status: done`
     key = match[1].decode("ascii", "replace")
     if key in numbers or len(numbers) < _MOST_REPORTED:
         numbers[key] = value

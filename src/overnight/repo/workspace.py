@@ -187,6 +187,14 @@ class Workspace:
         self._trees = {parent: self._tree(parent), commit: tree}
         return Candidate(commit, dropped)
 
+    def has_changes(self, folder: Path, editable: Predicate) -> bool:
+        """Whether `commit` would take or refuse anything of this checkout, which was made with
+        `own_git`. Writes nothing."""
+        if any(unreadable(folder)):
+            return True
+        mine = self._of_arena(editable)
+        return any(mine(path) or holds(folder, path, mine) for path in self._changes(folder))
+
     def adopt(
         self, caller: Path, folder: Path, parent: str, editable: Predicate, secret: Search = nothing
     ) -> bool:

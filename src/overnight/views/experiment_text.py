@@ -37,6 +37,7 @@ _KINDS = {
     Purpose.HOLDOUT: "holdout",
     Purpose.REPLAY: "replay",
     Purpose.ABLATION: "ablation",
+    Purpose.CHECK: "checked",
 }
 
 _LEAST_NAME = 16

@@ -37,7 +37,7 @@ _ASIDE = {
     Purpose.HOLDOUT: "sits its final exam",
     Purpose.REPLAY: "is measured again",
     Purpose.ABLATION: "is measured to see which wins carry weight",
-    Purpose.CHECK: "is checked",
+    Purpose.CHECK: "was measured; its checks run",
 }
 _DECIDE = (Purpose.JUDGE, Purpose.CHECK)
 _SAID_LINES = 20
