@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from overnight.record.history import History
 
 from night import HOSTILE, Night
 from noisy import noisy
@@ -15,7 +16,6 @@ from overnight.agents.base import Reader
 from overnight.briefing.brief import Moment, write_brief
 from overnight.core.experiment import Verdict
 from overnight.core.sections import estimated_tokens
-from overnight.record.history import History
 from writer import Writer
 
 TITLES = [

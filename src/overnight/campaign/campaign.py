@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 
-from overnight.agents.base import Agent, BriefReader, Reader
+from overnight.agents.base import Agent, Reader, Reading
 from overnight.arena.arena import Arena
 from overnight.briefing.brief import Moment, write_brief
 from overnight.campaign.ablation import Ablated, ablate
@@ -25,6 +25,7 @@ from overnight.core.errors import AgentError, Interrupted, LedgerError, Overnigh
 from overnight.core.experiment import SEED, Closing, Experiment, Measurement, Purpose, Verdict
 from overnight.executors.local import LocalExecutor
 from overnight.judge.rules import judge_for
+from overnight.measure.job import places
 from overnight.measure.reach import unhidden
 from overnight.record.book import Book
 from overnight.record.ledger import Ledger
@@ -150,7 +151,7 @@ class Campaign:
         wanted = [keep for keep in book.keeps if not keep.simpler]
         if not wanted:
             raise UsageError(f"campaign {self.tag} has no win to take back")
-        final, place = book.incumbent, self.arena.state / "worktrees" / self.tag / "ablation"
+        final, place = book.incumbent, places(self.arena, self.tag) / "ablation"
         kept = [book.baseline, *book.keeps]
         before = {keep.n: parent.candidate or "" for parent, keep in pairwise(kept)}
         seed = self.ledger.newest_seed(self.tag, Purpose.ABLATION)
@@ -238,7 +239,7 @@ class Campaign:
             self.book.note(SEED, words=place)
 
     def _brief(self, ask: Ask) -> str:
-        reader = ask.agent.reader if isinstance(ask.agent, BriefReader) else Reader()
+        reader = ask.agent.reader if isinstance(ask.agent, Reading) else Reader()
         left = self._stretch.fits(self.book) if self._stretch else float("inf")
         moment = Moment(ask.agent.name, standing_of(self.book), left)
         try:

@@ -11,6 +11,7 @@ from overnight.agents.named import reach
 from overnight.arena.arena import FILE, Arena
 from overnight.core.errors import UsageError, WorkspaceError
 from overnight.core.experiment import CampaignRecord, Proposal
+from overnight.measure.job import places
 from overnight.record.ledger import Ledger
 from overnight.record.lock import DOCTOR, CampaignLock, family_of, lock_path
 from overnight.record.notes import NAME, note_writer, take_note
@@ -89,7 +90,7 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
     ledger.drop_running(tag)
     for proposal in ledger.open_proposals(tag):
         _end_lost(arena, workspace, ledger, tag, proposal)
-    workspace.remove(arena.state / "worktrees" / tag)
+    workspace.remove(places(arena, tag))
     baseline = ledger.experiment(tag, 0)
     if baseline is not None and baseline.verdict is not None and not baseline.kept:
         ledger.restart_campaign(tag, record.base)
@@ -105,7 +106,7 @@ def _end_lost(
     table = reach(proposal.agent, arena)
     secrets = Secrets.of_agent(table)
     if table:
-        folder = arena.state / "worktrees" / tag / "agent" / "tree" / workspace.prefix
+        folder = places(arena, tag) / "agent" / "tree" / workspace.prefix
         newest = ledger.experiments(tag, last=1)
         who = note_writer(tag, newest[-1].n + 1 if newest else 0, proposal.agent)
         take_note(folder, arena.state / NAME, who, secrets.blotted)

@@ -21,6 +21,7 @@ from overnight.core.errors import AgentError, OvernightError, Trouble
 from overnight.core.experiment import Experiment, Idea, Proposal, Verdict
 from overnight.core.text import one_line, tail
 from overnight.core.usage import FREE, UNKNOWN, Usage
+from overnight.measure.job import places
 from overnight.measure.reach import PRIVATE
 from overnight.record.book import Book
 from overnight.record.lock import family_of
@@ -266,7 +267,7 @@ class Proposers:
     def _places(self) -> list[Path]:
         """Folders for agents at work. The first is always the same: agents find an earlier
         conversation by the folder that it was held in."""
-        top = self._book.arena.state / "worktrees" / self._book.tag
+        top = places(self._book.arena, self._book.tag)
         return [top / "agent", *(top / f"agent-{number}" for number in range(2, self._slots + 1))]
 
     def _logs(self, proposal: Proposal) -> Path:
@@ -288,12 +289,6 @@ class Proposers:
         logs.mkdir(parents=True, exist_ok=True)
         (logs / "brief.md").write_text(brief, encoding="utf-8")
         folder = place / "tree" / self._workspace.prefix
-        start, secrets = ask.start.candidate or "", Secrets.of_agent(reach_of(ask.agent))
-
-        def edited() -> bool:
-            made = self._taken(start, place, "what there is so far", secrets)
-            return bool(made.commit or made.refused)
-
         return Workbench(
             arena=book.arena,
             folder=folder,
@@ -308,7 +303,7 @@ class Proposers:
             family=family_of(book.arena, book.tag),
             allowance=ask.allowance,
             stopping=self.stopping,
-            edited=edited,
+            edited=lambda: self._workspace.has_changes(place / "tree", book.arena.is_editable),
             refusal=lambda: self._programs.refusal(self._programs.digest_in(folder), ask.against),
         )
 

@@ -13,6 +13,7 @@ from overnight.core.experiment import Experiment, Measurement, Purpose, UnderWay
 from overnight.executors.base import Executor
 from overnight.judge.prune import Pruning
 from overnight.measure.job import Job
+from overnight.measure.setup import setup_log
 from overnight.record.book import Book
 
 Measure = Callable[[Purpose, Experiment, int], Measurement]
@@ -72,7 +73,7 @@ class Slots:
         planned = UnderWay(0, 0, base, Purpose.JUDGE, 0, 0, None, datetime.now(UTC))
         future = self._executor.prepare(self._job(planned))
         if wait([future], _LONG_SECONDS).not_done:
-            log = self._book.arena.state / "logs" / self._book.tag / "setup.log"
+            log = setup_log(self._book.arena, self._book.tag)
             self._book.note("setup", words=f"the setup `{setup.command}`, log {log}")
         pause(future)
         future.result()

@@ -73,13 +73,12 @@ def decided(book: Book, judge: Judge) -> Mapping[int, Closing]:
     """The verdicts that are due next, by the experiments' numbers: of an unfinished experiment, or
     new ones of provisional keeps. Empty when something must be measured first."""
     for e in book.unfinished:
-        word = _word(book, judge, e)
-        if isinstance(word, Closing):
-            return {e.n: word}
+        if isinstance(closing := _word(book, judge, e), Closing):
+            return {e.n: closing}
     if book.unfinished or not book.begun or _is_measured(book, *book.stack):
         return {}
-    if closing := _failed_again(book):
-        return {book.tip.n: closing}
+    if failed := _failed_again(book):
+        return {book.tip.n: failed}
     if _half_a_pair(book):
         return {}
     word = judge.review(standing_of(book))
