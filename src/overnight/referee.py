@@ -80,22 +80,24 @@ class Candidate:
     def _spec(
         self, command: str, memory: int | None, env: Mapping[str, str], pipes: tuple[int, int]
     ) -> StageSpec:
-        arena, folder = _arena(), _place("CANDIDATE", ".")
+        arena, folder = _arena(), _contract_folder("CANDIDATE", ".")
         for name in ("tmp", "home"):
             (self._folder / name).mkdir()
-        out = str(_place("OUT", "out"))
-        whole = stage_environment(arena, self._folder / "tmp", arena.run.env, OUT=out)
-        whole["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        out = str(_contract_folder("OUT", "out"))
+        environment = stage_environment(arena, self._folder / "tmp", arena.run.env, OUT=out)
+        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         confinement, sandbox = None, sandbox_named(os.environ.get("OVERNIGHT_SANDBOX"))
         home = make_home(sandbox, self._folder / "home", expanded(arena.data, arena.root))
-        whole |= {"HOME": str(home), **env}
+        environment |= {"HOME": str(home), **env}
         if sandbox:
-            own = [_place("TREE", str(folder)), _place("OUT", "out")]
-            confinement = candidate_confinement(sandbox, arena, self._folder, folder, own, whole)
+            own = [_contract_folder("TREE", str(folder)), _contract_folder("OUT", "out")]
+            confinement = candidate_confinement(
+                sandbox, arena, self._folder, folder, own, environment
+            )
         return StageSpec(
             command,
             folder,
-            whole,
+            environment,
             self._log,
             self._log,
             _LONGEST_SECONDS,
@@ -117,7 +119,7 @@ class Candidate:
         """The next answer."""
         message = self._do(lambda: self._channel.receive(self._timeout))
         if message is None:
-            raise Invalid(f"no answer from the candidate: {self._ending()}")
+            raise Invalid(f"no answer from the candidate: {self._how_it_ended()}")
         return message
 
     def ask(self, fields: Mapping[str, Field] | None = None, **arrays: Array) -> Message:
@@ -148,9 +150,9 @@ class Candidate:
         try:
             return act()
         except ExchangeError as error:
-            raise Invalid(f"the candidate's answer: {error}; {self._ending()}") from error
+            raise Invalid(f"the candidate's answer: {error}; {self._how_it_ended()}") from error
 
-    def _ending(self) -> str:
+    def _how_it_ended(self) -> str:
         self._stopping.set()
         result = self._result.result()
         words = tail(self._log, 20)
@@ -167,10 +169,10 @@ def report(score: Callable[[], Mapping[str, float]]) -> None:
 
 
 def _arena() -> Arena:
-    root = _place("ARENA", ".")
+    root = _contract_folder("ARENA", ".")
     return Arena.parse(Path(FILE).read_text(encoding="utf-8"), root)
 
 
-def _place(name: str, by_hand: str) -> Path:
+def _contract_folder(name: str, default: str) -> Path:
     """One of the contract's folders, or what it is when a person runs the referee by hand."""
-    return Path(os.environ.get(f"OVERNIGHT_{name}", by_hand)).resolve()
+    return Path(os.environ.get(f"OVERNIGHT_{name}", default)).resolve()

@@ -12,7 +12,7 @@ import pytest
 
 from overnight.arena.arena import Arena
 from overnight.doctor.attack import attacks
-from overnight.doctor.doctor import Doctor, Row
+from overnight.doctor.doctor import AttackResult, Doctor
 from overnight.doctor.readiness import Trait, readiness
 from overnight.repo.workspace import Workspace
 from toy import ARENA, git, make_toy, overnight
@@ -92,11 +92,11 @@ def doctor(toy: Path) -> Doctor:
     return Doctor(arena, Workspace.open(toy, arena.state))
 
 
-def examined_by(toy: Path, name: str) -> Row:
+def examined_by(toy: Path, name: str) -> AttackResult:
     """What one attack came to, under Landlock."""
     attack = next(attack for attack in attacks(Arena.load(toy)) if attack.name == name)
     with doctor(toy) as examiner:
-        return examiner.examine(attack, "landlock")
+        return examiner.run(attack, "landlock")
 
 
 def objective(toy: Path) -> Trait:

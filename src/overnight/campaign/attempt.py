@@ -34,7 +34,7 @@ from overnight.judge.prune import Pruning, is_control, pruning_for
 from overnight.judge.rules import judge_for
 from overnight.measure.reach import PRIVATE
 from overnight.record.notes import NAME, note_writer, take_note
-from overnight.repo.acceptance import Candidate
+from overnight.repo.acceptance import Collected
 from overnight.repo.commit_message import candidate_message, change_in_words, kept_message
 from overnight.search.portfolio import Turn
 from overnight.stage.secrets import Secrets
@@ -244,7 +244,7 @@ class Attempts:
             self._tag, n, commit, idea, made.dropped, program, self._thought
         )
 
-    def _taken(self, parent: str, place: Path, message: str) -> Candidate:
+    def _taken(self, parent: str, place: Path, message: str) -> Collected:
         """What may be taken of a checkout, as it stands."""
         editable, secret = self._arena.is_editable, self._secrets.found_in
         return self._workspace.commit(parent, place / "tree", editable, message, secret)

@@ -56,7 +56,7 @@ class Attack:
         program = self._program(facts)
         if self.kind == "after":
             return f"{source}\n\n{program}"
-        first = next((n for n in range(len(body)) if not _must_be_first(body, n)), len(body))
+        first = next((n for n in range(len(body)) if not _must_stay_first(body, n)), len(body))
         at = body[first - 1].end_lineno or 0 if first else 0
         lines = source.splitlines(keepends=True)
         return "".join([*lines[:at], "\n", program, "\n", *lines[at:]])
@@ -71,7 +71,7 @@ def attacks(arena: Arena) -> list[Attack]:
     return [Attack.read(path) for path in files]
 
 
-def _must_be_first(body: list[ast.stmt], n: int) -> bool:
+def _must_stay_first(body: list[ast.stmt], n: int) -> bool:
     """Whether the n-th statement of a module is its docstring or an import from __future__."""
     statement = body[n]
     if isinstance(statement, ast.ImportFrom):

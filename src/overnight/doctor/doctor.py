@@ -51,7 +51,7 @@ _MEND = (
 
 
 @dataclass(frozen=True)
-class Row:
+class AttackResult:
     """What one attack came to in one sandbox."""
 
     attack: str
@@ -82,7 +82,7 @@ class Doctor:
         self.base = workspace.head()
         self._workspace = workspace
         self._lock = CampaignLock(lock_path(arena, DOCTOR), _BUSY)
-        self._places = arena.state / "worktrees" / DOCTOR
+        self._checkouts = arena.state / "worktrees" / DOCTOR
         self._logs = arena.state / "logs" / DOCTOR
         self._mark = f"doctor-{uuid.uuid4().hex[:12]}"
         self._count = 0
@@ -100,7 +100,7 @@ class Doctor:
         Raises MeasurementImpossible when it fails.
         """
         end_strays(family_of(self.arena, DOCTOR))
-        self._workspace.remove(self._places)
+        self._workspace.remove(self._checkouts)
         run_setup(self.arena, self._workspace, self._task(NONE))
 
     def baseline(self, sandbox: str, n: int) -> Measurement:
@@ -139,28 +139,28 @@ class Doctor:
         """The place by which all measurements may be one draw (see seeds.py), or None."""
         return fixed_seed(self.arena, self._workspace, self.base)
 
-    def examine(self, attack: Attack, sandbox: str) -> Row:
+    def run(self, attack: Attack, sandbox: str) -> AttackResult:
         """Run one attack in one sandbox."""
         if attack.kind in _MEASURED and (here := self.baseline(sandbox, 0)).score is None:
-            happened = f"the arena as it is has no score here: {_ending(here)}"
-            return Row(attack.name, sandbox, "untried", happened, _MEND)
+            happened = f"the arena as it is has no score here: {_why_unscored(here)}"
+            return AttackResult(attack.name, sandbox, "untried", happened, _MEND)
         with self._bait() as facts:
             if attack.kind == "score":
-                verdict, happened = self._forge(attack, sandbox, facts)
+                verdict, happened = self._run_and_score(attack, sandbox, facts)
             elif attack.kind in ("before", "after"):
-                verdict, happened = self._edit(attack, sandbox, facts)
+                verdict, happened = self._run_edited(attack, sandbox, facts)
             else:
-                verdict, happened = self._attempt(attack, sandbox, facts)
+                verdict, happened = self._run_alone(attack, sandbox, facts)
         if verdict == "through" and attack.kind == "network" and self.arena.run.network:
             verdict, happened = "allowed", "run.network = true"
-        return Row(attack.name, sandbox, verdict, happened, attack.close)
+        return AttackResult(attack.name, sandbox, verdict, happened, attack.close)
 
-    def _attempt(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
+    def _run_alone(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         for _ in range(2 if attack.kind == "again" else 1):
             began = monotonic()
             result, log = self._run(attack, sandbox, facts)
             seconds = monotonic() - began
-        if won := _won(log):
+        if won := _breakthrough(log):
             return "through", won
         if attack.kind == "late":
             late = seconds > _SECONDS + _LATE_SECONDS or result.survivors
@@ -182,14 +182,14 @@ class Doctor:
         finally:
             self._workspace.remove(task.place)
 
-    def _forge(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
+    def _run_and_score(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         command = f"{self.arena.run.command}\n{attack.command(facts)}"  # the last word is its own
         found = self.measured(sandbox, self.with_run(command=command))
-        if ended := self._ended(found, facts):
+        if ended := self._forged_or_unscored(found, facts):
             return ended
         return "blocked", f"the score stayed what the referee measured ({found.score:g})"
 
-    def _edit(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
+    def _run_edited(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         def edit(source: bytes) -> bytes:
             try:
                 return attack.put_into(source.decode(), facts).encode()
@@ -200,11 +200,11 @@ class Doctor:
             return "blocked", "no editable file is Python"
         task = replace(self._task(sandbox), candidate=commit)
         found = self._measured(task)
-        if won := _won(task.logs / "run.log"):
+        if won := _breakthrough(task.logs / "run.log"):
             return "through", won
-        return self._ended(found, facts) or self._judged(commit, found, sandbox)
+        return self._forged_or_unscored(found, facts) or self._judged(commit, found, sandbox)
 
-    def _ended(self, found: Measurement, facts: Facts) -> tuple[str, str] | None:
+    def _forged_or_unscored(self, found: Measurement, facts: Facts) -> tuple[str, str] | None:
         """The end of an attack whose score is the forged one, or none."""
         if found.score == facts["forged"]:
             words = f"the forged {self.arena.metric.name} was taken as the score"
@@ -212,7 +212,7 @@ class Doctor:
                 words += ": there is no referee, a run's own word counts"
             return "through", words
         if found.score is None:
-            return "blocked", _ending(found)
+            return "blocked", _why_unscored(found)
         return None
 
     def _judged(self, commit: str, found: Measurement, sandbox: str) -> tuple[str, str]:
@@ -225,16 +225,16 @@ class Doctor:
             else:
                 taken = ready.pop() if ready else self.measured(sandbox, commit=commit)
             if taken.score is None:
-                raise _Unscored(_ending(taken))
+                raise _Unscored(_why_unscored(taken))
             return Reading(self.arena.worth(taken), seed)
 
         try:
-            word = duel(judge_for(self.arena), take)
+            decision = duel(judge_for(self.arena), take)
         except _Unscored as ending:
             return "blocked", str(ending)
-        if word.keep:
-            return "through", f"the judge would keep it: {word.reason}"
-        return "blocked", f"the judge would discard it: {word.reason}"
+        if decision.keep:
+            return "through", f"the judge would keep it: {decision.reason}"
+        return "blocked", f"the judge would discard it: {decision.reason}"
 
     def _measured(self, task: Task, arena: Arena | None = None) -> Measurement:
         measurement = measure(arena or self.arena, self._workspace, task)
@@ -286,20 +286,20 @@ class Doctor:
             candidate=self.base,
             base=self.base,
             seed=self._count,
-            place=self._places / str(self._count),
+            place=self._checkouts / str(self._count),
             logs=logs,
             family=family_of(self.arena, DOCTOR),
             sandbox=sandbox,
         )
 
 
-def _ending(found: Measurement) -> str:
+def _why_unscored(found: Measurement) -> str:
     """Why it has no score, in a line."""
     detail = one_line(found.detail.partition("\n")[0])
     return detail if found.outcome is Outcome.REFUSED else f"{found.outcome}: {detail}"
 
 
-def _won(log: Path) -> str:
+def _breakthrough(log: Path) -> str:
     """What an attack says that it could do; empty when it could do nothing."""
     lines = tail(log, 400).splitlines()
     won = [line.partition(": ")[2] for line in lines if line.startswith("got through: ")]

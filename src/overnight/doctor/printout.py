@@ -13,7 +13,7 @@ from rich.table import Table
 
 from overnight.arena.arena import Arena
 from overnight.doctor.attack import attacks
-from overnight.doctor.doctor import Doctor, Row, sandboxes
+from overnight.doctor.doctor import AttackResult, Doctor, sandboxes
 from overnight.doctor.readiness import Trait, readiness
 from overnight.measure.reach import unhidden
 from overnight.repo.base_arena import base_arena
@@ -26,15 +26,15 @@ _COLOURS = {
 
 
 @dataclass(frozen=True)
-class Examination:
+class Findings:
     """Every attack in every sandbox, and the five traits."""
 
-    rows: Sequence[Row]
+    rows: Sequence[AttackResult]
     traits: Sequence[Trait]
     warnings: Sequence[str]
 
     @property
-    def open(self) -> list[Row]:
+    def open(self) -> list[AttackResult]:
         """What must be closed, or tried again, before the night."""
         return [row for row in self.rows if row.verdict in ("through", "untried")]
 
@@ -49,7 +49,7 @@ class Examination:
         }
 
 
-def examine(root: Path, progress: Console | None) -> Examination:
+def run_doctor(root: Path, progress: Console | None) -> Findings:
     """Examine the arena in this folder; `progress` is told what is under way."""
     arena = Arena.load(root)
     workspace = Workspace.open(arena.root, arena.state)
@@ -65,12 +65,12 @@ def examine(root: Path, progress: Console | None) -> Examination:
             for attack in attacks(arena):
                 if progress:
                     progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
-                rows.append(doctor.examine(attack, sandbox))
+                rows.append(doctor.run(attack, sandbox))
         if progress:
             progress.print("measuring the arena as it is …", style="dim")
         traits = readiness(doctor, names[0], rows)
         said = _say(arena.uncharged([doctor.baseline(names[0], 0)]), progress)
-        return Examination(rows, traits, [*warnings, *said])
+        return Findings(rows, traits, [*warnings, *said])
 
 
 def _say(warnings: list[str], progress: Console | None) -> list[str]:
@@ -80,28 +80,28 @@ def _say(warnings: list[str], progress: Console | None) -> list[str]:
     return warnings
 
 
-def print_examination(examination: Examination, out: Console) -> None:
+def print_findings(findings: Findings, out: Console) -> None:
     """A row an attack, then the traits, then what to do."""
     table = Table(box=None, pad_edge=False)
     for name in ("sandbox", "attack", "verdict", "what happened"):
         table.add_column(name, overflow="fold")
-    for row in examination.rows:
+    for row in findings.rows:
         colour = _COLOURS[row.verdict]
         table.add_row(row.sandbox, row.attack, f"[{colour}]{row.verdict}[/]", escape(row.happened))
     out.print(table)
     out.print()
     traits = Table(box=None, pad_edge=False, show_header=False)
-    for trait in examination.traits:
+    for trait in findings.traits:
         colour = _COLOURS[trait.grade]
         traits.add_row(trait.name, f"[{colour}]{trait.grade}[/]", escape(trait.found))
     out.print(traits)
     out.print()
-    for close, rows in groupby(sorted(examination.open, key=_close), key=_close):
+    for close, rows in groupby(sorted(findings.open, key=_close), key=_close):
         names = dict.fromkeys(f"{row.attack} ({row.sandbox})" for row in rows)
         out.print(f"{', '.join(names)}: {close}", style="red", markup=False)
-    if not examination.open:
+    if not findings.open:
         out.print("Nothing got through.", style="green")
 
 
-def _close(row: Row) -> str:
+def _close(row: AttackResult) -> str:
     return row.close

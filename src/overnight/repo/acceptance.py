@@ -8,38 +8,40 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from overnight.repo.git import shown
+from overnight.repo.git import printable
 
 MOST_FILE_BYTES = 50_000_000
 """A larger file is refused in a candidate, and so are changed files that have more together: they
 would stay in the repository for ever."""
-MOST_NAMED = 100
+MOST_LISTED = 100
 """So many dropped or refused paths are named; of the rest, only how many there are."""
-Predicate = Callable[[str], bool]
-Search = Callable[[bytes], str | None]
+PathFilter = Callable[[str], bool]
+FindSecret = Callable[[bytes], str | None]
 """What of a person's stands there and belongs into no commit, by name; None: nothing."""
-SearchAt = Callable[[str, bytes], str | None]
+FindAddedSecret = Callable[[str, bytes], str | None]
 """The same for a path and its content."""
 
 
-def nothing(content: bytes) -> str | None:
+def no_secrets(content: bytes) -> str | None:
     """Where there are no secrets to be found."""
     return None
 
 
-def newly(secret: Search, before: Callable[[str], bytes | None]) -> SearchAt:
+def added_secrets(
+    find_secret: FindSecret, before: Callable[[str], bytes | None]
+) -> FindAddedSecret:
     """The search for what was not there already, by the content that a path had before."""
 
     def found(path: str, content: bytes) -> str | None:
-        name = secret(os.fsencode(path)) or secret(content)
+        name = find_secret(os.fsencode(path)) or find_secret(content)
         there = before(path) if name else None
-        return None if there and secret(there) == name else name
+        return None if there and find_secret(there) == name else name
 
     return found
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Collected:
     """What became of an agent's changes."""
 
     commit: str | None
@@ -50,11 +52,11 @@ class Candidate:
     """Why the changes cannot be taken as they are, a sentence each."""
 
 
-def named(names: Iterable[str]) -> tuple[str, ...]:
-    """At most MOST_NAMED of the names, as text that can be printed."""
-    every = [shown(name) for name in names]
-    more = len(every) - MOST_NAMED
-    return (*every[:MOST_NAMED], f"and {more} more") if more > 0 else tuple(every)
+def printable_names(names: Iterable[str]) -> tuple[str, ...]:
+    """At most MOST_LISTED of the names, as text that can be printed."""
+    every = [printable(name) for name in names]
+    more = len(every) - MOST_LISTED
+    return (*every[:MOST_LISTED], f"and {more} more") if more > 0 else tuple(every)
 
 
 def unreadable(top: Path) -> Iterator[str]:
@@ -75,15 +77,17 @@ def unreadable(top: Path) -> Iterator[str]:
                 yield f"{os.path.relpath(entry.path, top)} is a FIFO"
 
 
-def holds(top: Path, path: str, mine: Predicate) -> bool:
+def has_matching_files(top: Path, path: str, matches: PathFilter) -> bool:
     """Whether the path is a nested repository (git says so by a last slash) with such files."""
     if not path.endswith("/"):
         return False
     places = (Path(place, name) for place, _, names in os.walk(top / path) for name in names)
-    return any(mine(place.relative_to(top).as_posix()) for place in places)
+    return any(matches(place.relative_to(top).as_posix()) for place in places)
 
 
-def refusals(top: Path, prefix: str, paths: Iterable[str], secret: SearchAt) -> Iterator[str]:
+def refusals(
+    top: Path, prefix: str, paths: Iterable[str], find_secret: FindAddedSecret
+) -> Iterator[str]:
     """Why paths of a checkout cannot be taken as they are."""
     arena, size = os.path.realpath(top / prefix), 0
     for path in paths:
@@ -91,7 +95,7 @@ def refusals(top: Path, prefix: str, paths: Iterable[str], secret: SearchAt) -> 
         wrong = f"lies behind the link {links[-1]}" if links else _wrong_with(top / path, arena)
         if path.endswith("/"):
             wrong = "is a git repository of its own"
-        if not wrong and (name := secret(path, _content(top / path))):
+        if not wrong and (name := find_secret(path, _content(top / path))):
             wrong = f"holds the value of {name}, which belongs into no commit: read the variable"
         if wrong:
             yield f"{path.removeprefix(prefix)} {wrong}"

@@ -16,7 +16,7 @@ from overnight.repo.git import git, quiet_environment
 _ATTRIBUTES = "* -filter -ident -export-subst !working-tree-encoding\n"
 
 
-class PrivateDirectory:
+class PrivateGit:
     """A git directory of overnight's own: no hooks, no filters, nobody's configuration.
 
     It lies in the state folder. Its objects go straight into the person's repository (`common` is
@@ -40,7 +40,7 @@ class PrivateDirectory:
 
     def run(
         self,
-        *words: str,
+        *args: str,
         at: Path | None = None,
         data: bytes | None = None,
         accepted: tuple[int, ...] = (0,),
@@ -54,7 +54,7 @@ class PrivateDirectory:
         if at is not None:
             env["GIT_WORK_TREE"] = str(at)
             env["GIT_INDEX_FILE"] = str(index or self.index(at))
-        return git(words, at or self._path, env, data, accepted)
+        return git(args, at or self._path, env, data, accepted)
 
     def index(self, folder: Path) -> Path:
         """The index of the checkout in this folder; nothing in the folder is trusted with it."""
@@ -69,8 +69,8 @@ class PrivateDirectory:
 
     def _make(self, hashing: str) -> None:
         made = Path(tempfile.mkdtemp(prefix="git-", dir=self._path.parent))
-        words = ["init", "--quiet", "--bare", "--template=", f"--object-format={hashing}"]
-        git([*words, str(made)], made, quiet_environment())
+        args = ["init", "--quiet", "--bare", "--template=", f"--object-format={hashing}"]
+        git([*args, str(made)], made, quiet_environment())
         for name in ("info", "indexes"):
             (made / name).mkdir(exist_ok=True)
         (made / "info" / "attributes").write_text(_ATTRIBUTES)

@@ -15,7 +15,7 @@ class Refs:
 
     def __init__(self, top: Path, hashing: str) -> None:
         self._top = top
-        self._nothing = "0" * (64 if hashing == "sha256" else 40)
+        self._null_id = "0" * (64 if hashing == "sha256" else 40)
         self._writing = threading.Lock()
 
     def record(self, tag: str, n: int, commit: str) -> None:
@@ -24,8 +24,8 @@ class Refs:
 
     def recorded(self, tag: str) -> dict[int, str]:
         """Number → commit of the campaign's candidates."""
-        words = ["for-each-ref", "--format=%(refname:lstrip=3) %(objectname)"]
-        output = self._in_repository(*words, f"refs/overnight/{tag}/").stdout.decode()
+        args = ["for-each-ref", "--format=%(refname:lstrip=3) %(objectname)"]
+        output = self._in_repository(*args, f"refs/overnight/{tag}/").stdout.decode()
         pairs = (line.split(" ") for line in output.splitlines())
         return {int(n): commit for n, commit in pairs if n.isdigit()}
 
@@ -35,8 +35,8 @@ class Refs:
 
     def branch(self, tag: str) -> str | None:
         """The tip of overnight/<tag>, or None."""
-        words = ["rev-parse", "--verify", "--quiet", f"refs/heads/overnight/{tag}"]
-        done = git(words, self._top, _environment(), accepted=(0, 1))
+        args = ["rev-parse", "--verify", "--quiet", f"refs/heads/overnight/{tag}"]
+        done = git(args, self._top, _environment(), accepted=(0, 1))
         return done.stdout.decode().strip() or None
 
     def move_branch(self, tag: str, to: str, expected: str | None) -> None:
@@ -49,15 +49,15 @@ class Refs:
                 f"branch overnight/{tag} is checked out; moving it would disturb that checkout. "
                 f"It should be at {to[:10]}: switch to another branch, and the next run moves it."
             )
-        self._update_ref(name, to, expected or self._nothing)
+        self._update_ref(name, to, expected or self._null_id)
 
-    def _in_repository(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        return git(words, self._top, _environment())
+    def _in_repository(self, *args: str) -> subprocess.CompletedProcess[bytes]:
+        return git(args, self._top, _environment())
 
     def _update_ref(self, name: str, to: str | None = None, expected: str | None = None) -> None:
-        words = ["update-ref", name, to] if to else ["update-ref", "-d", name]
+        args = ["update-ref", name, to] if to else ["update-ref", "-d", name]
         with self._writing:
-            self._in_repository(*words, *([expected] if expected else []))
+            self._in_repository(*args, *([expected] if expected else []))
 
 
 def _environment() -> dict[str, str]:

@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 from overnight.core.errors import WorkspaceError
-from overnight.repo.git import OLDEST, failure, git, person_environment, version
+from overnight.repo.git import OLDEST, failure_message, git, user_environment, version
 
 
 def is_in_repository(folder: Path) -> bool:
     """Whether the folder, which need not exist yet, lies in a git working tree."""
     while not folder.exists():
         folder = folder.parent
-    words = ["rev-parse", "--is-inside-work-tree"]
-    done = git(words, folder, person_environment(), accepted=(0, 128))
+    args = ["rev-parse", "--is-inside-work-tree"]
+    done = git(args, folder, user_environment(), accepted=(0, 128))
     return done.stdout.strip() == b"true" or b"dubious" in done.stderr
 
 
@@ -26,11 +26,11 @@ def locate(root: Path) -> tuple[Path, Path, str]:
     if (have := version(root)) < OLDEST:
         old, needed = (".".join(map(str, numbers)) for numbers in (have, OLDEST))
         raise WorkspaceError(f"git {old} is too old: overnight needs {needed} or newer")
-    words = ["rev-parse", "--path-format=absolute", "--show-object-format"]
-    words += ["--show-toplevel", "--git-common-dir"]
-    done = git(words, root, person_environment(), accepted=(0, 128))
+    args = ["rev-parse", "--path-format=absolute", "--show-object-format"]
+    args += ["--show-toplevel", "--git-common-dir"]
+    done = git(args, root, user_environment(), accepted=(0, 128))
     if done.returncode:
-        raise WorkspaceError(_no_working_tree(words, root, done.stderr))
+        raise WorkspaceError(_no_working_tree(args, root, done.stderr))
     hashing, *places = os.fsdecode(done.stdout).splitlines()
     if len(places) != 2:
         raise WorkspaceError(f"{root}: a folder's name holds a line break; rename it")
@@ -39,17 +39,17 @@ def locate(root: Path) -> tuple[Path, Path, str]:
 
 def create_repository(folder: Path) -> None:
     """Make this folder a repository of its own with everything in it as the first commit."""
-    env = person_environment()
+    env = user_environment()
     identity: list[str] = []
     if not git(["config", "user.email"], folder.parent, env, accepted=(0, 1)).stdout.strip():
         identity = ["-c", "user.name=overnight", "-c", "user.email=overnight@localhost"]
     git(["init", "--quiet", "--initial-branch=main"], folder, env)
     git(["add", "--all"], folder, env)
-    words = ["-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "An arena"]
-    git([*identity, *words], folder, env)
+    args = ["-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "An arena"]
+    git([*identity, *args], folder, env)
 
 
-def _no_working_tree(words: list[str], root: Path, stderr: bytes) -> str:
+def _no_working_tree(args: list[str], root: Path, stderr: bytes) -> str:
     """Why there is no repository to work with, and what to do."""
     if b"not a git repository" in stderr:
         return (
@@ -61,4 +61,4 @@ def _no_working_tree(words: list[str], root: Path, stderr: bytes) -> str:
             f"{root} lies in a bare repository, which has no files to work with. "
             f"Clone it (git clone '{root}' FOLDER) and run overnight in the clone"
         )
-    return failure(words, root, stderr)
+    return failure_message(args, root, stderr)

@@ -21,19 +21,19 @@ from pathlib import Path, PurePosixPath
 
 from overnight.core.errors import WorkspaceError
 from overnight.repo.acceptance import (
-    Candidate,
-    Predicate,
-    Search,
-    SearchAt,
-    holds,
-    named,
-    newly,
-    nothing,
+    Collected,
+    FindAddedSecret,
+    FindSecret,
+    PathFilter,
+    added_secrets,
+    has_matching_files,
+    no_secrets,
+    printable_names,
     refusals,
     unreadable,
 )
-from overnight.repo.git import failure, git, person_environment, shown
-from overnight.repo.private_git import PrivateDirectory
+from overnight.repo.git import failure_message, git, printable, user_environment
+from overnight.repo.private_git import PrivateGit
 from overnight.repo.refs import Refs
 from overnight.repo.user_repository import locate
 
@@ -61,7 +61,7 @@ class Workspace:
         self._state = state
         self._common = common
         self._hashing = hashing
-        self._git = PrivateDirectory(state, common, hashing)
+        self._git = PrivateGit(state, common, hashing)
         self._trees: dict[str, str] = {}
 
     @classmethod
@@ -81,8 +81,8 @@ class Workspace:
 
     def head(self) -> str:
         """The commit that is checked out. Raises WorkspaceError on an unborn branch."""
-        words = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]
-        done = git(words, self.root, person_environment(), accepted=(0, 1, 128))
+        args = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]
+        done = git(args, self.root, user_environment(), accepted=(0, 1, 128))
         if done.returncode:
             raise WorkspaceError(
                 f"the repository at {self.top} has no commit yet; a campaign starts from one: "
@@ -90,18 +90,18 @@ class Workspace:
             )
         return done.stdout.decode().strip()
 
-    def uncommitted(self, wanted: Predicate) -> list[str]:
+    def uncommitted(self, matches: PathFilter) -> list[str]:
         """Paths of the arena whose working copy differs from HEAD, ignored ones left out.
 
         Nothing is written and no filter runs: a file that a filter rewrites, and that was touched
         since git last looked at it, counts as different.
         """
-        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
-        words += ["--ignore-submodules=dirty", "--", "."]
-        output = git(words, self.root, self._person_without_filters()).stdout
-        mine = self._of_arena(wanted)
+        args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        args += ["--ignore-submodules=dirty", "--", "."]
+        output = git(args, self.root, self._user_environment_without_filters()).stdout
+        in_arena = self._of_arena(matches)
         paths = dict.fromkeys(record[3:] for record in _records(output))
-        return [path.removeprefix(self.prefix) for path in paths if mine(path)]
+        return [path.removeprefix(self.prefix) for path in paths if in_arena(path)]
 
     def left_out(self, base: str) -> list[str]:
         """A warning when the working copy has what this commit, the newest, has not."""
@@ -117,29 +117,29 @@ class Workspace:
         """A file of the arena in a commit; None when it is not there."""
         return self._blob(f"{commit}:{self.prefix}{path}")
 
-    def files(self, commit: str, wanted: Predicate) -> dict[str, str]:
+    def files(self, commit: str, matches: PathFilter) -> dict[str, str]:
         """Path → blob of the arena's files in a commit."""
-        mine = self._of_arena(wanted)
+        in_arena = self._of_arena(matches)
         entries = self._entries(commit, self.prefix)
-        return {path.removeprefix(self.prefix): blob for path, _, blob in entries if mine(path)}
+        return {path.removeprefix(self.prefix): blob for path, _, blob in entries if in_arena(path)}
 
     def mentioning(self, commit: str, pattern: str) -> list[str]:
         """The arena's text files in a commit that have a match of this extended regular
         expression, whatever its case."""
-        words = ["grep", "-lzIiE", "-e", pattern, commit, "--", self.prefix or "."]
-        found = _records(self._git.run(*words, accepted=(0, 1)).stdout)
+        args = ["grep", "-lzIiE", "-e", pattern, commit, "--", self.prefix or "."]
+        found = _records(self._git.run(*args, accepted=(0, 1)).stdout)
         return [name.removeprefix(f"{commit}:{self.prefix}") for name in found]
 
     def diff(self, old: str, new: str) -> str:
         """The difference of two commits as a patch that `git apply` takes; bytes of text that are
         not UTF-8 are replaced."""
-        words = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", old, new]
-        return self._git.run(*words).stdout.decode(errors="replace")
+        args = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", old, new]
+        return self._git.run(*args).stdout.decode(errors="replace")
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `new` contains everything of `old`."""
-        words = ["merge-base", "--is-ancestor", old, new]
-        return self._git.run(*words, accepted=(0, 1)).returncode == 0
+        args = ["merge-base", "--is-ancestor", old, new]
+        return self._git.run(*args, accepted=(0, 1)).returncode == 0
 
     # -- checkouts and candidates
 
@@ -160,8 +160,13 @@ class Workspace:
         return folder / self.prefix
 
     def commit(
-        self, parent: str, folder: Path, editable: Predicate, message: str, secret: Search = nothing
-    ) -> Candidate:
+        self,
+        parent: str,
+        folder: Path,
+        editable: PathFilter,
+        message: str,
+        find_secret: FindSecret = no_secrets,
+    ) -> Collected:
         """The parent's tree plus the editable changes in a checkout of it made with `own_git`.
 
         Refused are, at editable paths: links that are absolute or lead out of the arena, anything
@@ -169,26 +174,35 @@ class Workspace:
         larger than MOST_FILE_BYTES; and anywhere a FIFO, on which git would wait for ever.
         """
         if blocked := tuple(unreadable(folder)):
-            return Candidate(None, (), named(blocked))
-        mine = self._of_arena(editable)
+            return Collected(None, (), printable_names(blocked))
+        matches = self._of_arena(editable)
         changed = self._changes(folder)
-        taken = [path for path in changed if mine(path) or holds(folder, path, mine)]
+        taken = [
+            path for path in changed if matches(path) or has_matching_files(folder, path, matches)
+        ]
         others = sorted(set(changed).difference(taken))
-        dropped = named(os.path.relpath(path, self.prefix or ".") for path in others)
-        if refused := tuple(refusals(folder, self.prefix, taken, self._newly(parent, secret))):
-            return Candidate(None, dropped, named(refused))
+        dropped = printable_names(os.path.relpath(path, self.prefix or ".") for path in others)
+        if refused := tuple(
+            refusals(folder, self.prefix, taken, self._added_secrets(parent, find_secret))
+        ):
+            return Collected(None, dropped, printable_names(refused))
         try:
             tree = self._tree_with(folder, taken)
         except _Untakable as error:
-            return Candidate(None, dropped, (str(error),))
+            return Collected(None, dropped, (str(error),))
         if tree == self._tree(parent):
-            return Candidate(None, dropped)
+            return Collected(None, dropped)
         commit = self._commit(tree, parent, message)
         self._trees = {parent: self._tree(parent), commit: tree}
-        return Candidate(commit, dropped)
+        return Collected(commit, dropped)
 
     def adopt(
-        self, caller: Path, folder: Path, parent: str, editable: Predicate, secret: Search = nothing
+        self,
+        caller: Path,
+        folder: Path,
+        parent: str,
+        editable: PathFilter,
+        find_secret: FindSecret = no_secrets,
     ) -> bool:
         """Bring what differs from HEAD in the editable files of another checkout of this
         repository (`caller`: the arena's folder there) into an `own_git` checkout of `parent`;
@@ -201,7 +215,9 @@ class Workspace:
             raise WorkspaceError(f"{caller} is no checkout of the repository at {self.top}")
         paths = [self.prefix + path for path in theirs.uncommitted(editable)]
         head = theirs.head()
-        if refused := list(refusals(theirs.top, self.prefix, paths, self._newly(head, secret))):
+        if refused := list(
+            refusals(theirs.top, self.prefix, paths, self._added_secrets(head, find_secret))
+        ):
             raise WorkspaceError("; ".join(refused))
         self._git.forget(theirs.top)
         self._git.run("read-tree", head, at=theirs.top)
@@ -249,29 +265,29 @@ class Workspace:
 
     # -- the private side
 
-    def _of_arena(self, wanted: Predicate) -> Predicate:
+    def _of_arena(self, matches: PathFilter) -> PathFilter:
         """The same question, asked of a path that is relative to the repository's top."""
         prefix = self.prefix
-        return lambda path: path.startswith(prefix) and wanted(path[len(prefix) :])
+        return lambda path: path.startswith(prefix) and matches(path[len(prefix) :])
 
-    def _person_without_filters(self) -> dict[str, str]:
-        env = person_environment()
-        words = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."]
-        keys = _records(git(words, self.root, env, accepted=(0, 1)).stdout)
+    def _user_environment_without_filters(self) -> dict[str, str]:
+        env = user_environment()
+        args = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."]
+        keys = _records(git(args, self.root, env, accepted=(0, 1)).stdout)
         for n, key in enumerate(keys):
             env[f"GIT_CONFIG_KEY_{n}"] = key
             env[f"GIT_CONFIG_VALUE_{n}"] = "false" if key.endswith(".required") else ""
         return env | {"GIT_CONFIG_COUNT": str(len(keys))}
 
-    def _newly(self, parent: str, secret: Search) -> SearchAt:
-        return newly(secret, lambda path: self._blob(f"{parent}:{path}"))
+    def _added_secrets(self, parent: str, find_secret: FindSecret) -> FindAddedSecret:
+        return added_secrets(find_secret, lambda path: self._blob(f"{parent}:{path}"))
 
     def _changes(self, folder: Path) -> list[str]:
         """What differs from the index in a checkout, relative to its top."""
-        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
         # To look into a submodule would mean to run git in a repository that the agent may have
         # planted there, configuration and all.
-        output = self._git.run(*words, "--ignore-submodules=all", at=folder).stdout
+        output = self._git.run(*args, "--ignore-submodules=all", at=folder).stdout
         # The second column is the folder against the index; the first compares with a HEAD that
         # the private directory does not have.
         return [record[3:] for record in _records(output) if record[1] != " "]
@@ -279,13 +295,13 @@ class Workspace:
     def _tree_with(self, folder: Path, paths: Iterable[str]) -> str:
         """The index of a checkout with these paths as they are in its folder, as a tree."""
         names = b"".join(os.fsencode(path) + b"\0" for path in paths)
-        words = ["update-index", "--add", "--remove", "-z", "--stdin"]
-        done = self._git.run(*words, at=folder, data=names, accepted=(0, 128))
+        args = ["update-index", "--add", "--remove", "-z", "--stdin"]
+        done = self._git.run(*args, at=folder, data=names, accepted=(0, 128))
         if done.returncode:
-            words_of_git = failure(words, folder, done.stderr)
-            if _OF_THE_MACHINE.search(words_of_git):
-                raise WorkspaceError(words_of_git)
-            raise _Untakable(words_of_git)
+            problem = failure_message(args, folder, done.stderr)
+            if _OF_THE_MACHINE.search(problem):
+                raise WorkspaceError(problem)
+            raise _Untakable(problem)
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _tree(self, commit: str) -> str:
@@ -299,9 +315,9 @@ class Workspace:
         return self._stored(header.encode(), message)
 
     def _stored(self, header: bytes, message: str) -> str:
-        words = message.replace("\0", "").encode(errors="replace")
+        body = message.replace("\0", "").encode(errors="replace")
         made = self._git.run(
-            "hash-object", "-t", "commit", "-w", "--stdin", data=header + b"\n\n" + words
+            "hash-object", "-t", "commit", "-w", "--stdin", data=header + b"\n\n" + body
         )
         return made.stdout.decode().strip()
 
@@ -309,10 +325,10 @@ class Workspace:
         """The tree of `onto` with what leads from `base` to `tree`; the folder lends its index."""
         change = self._git.run("diff", "--binary", "--full-index", "--no-renames", base, tree)
         self._git.run("read-tree", onto, at=folder)
-        words = ["apply", "--cached", "--3way", "-"]
-        done = self._git.run(*words, at=folder, data=change.stdout, accepted=(0, 1, 128))
+        args = ["apply", "--cached", "--3way", "-"]
+        done = self._git.run(*args, at=folder, data=change.stdout, accepted=(0, 1, 128))
         if done.returncode and change.stdout:  # an empty change is no valid patch, says git
-            raise Stale(onto, shown(done.stderr.strip()))
+            raise Stale(onto, printable(done.stderr.strip()))
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _give_git(self, folder: Path, commit: str) -> None:
@@ -334,36 +350,36 @@ class Workspace:
             shutil.copyfile(self._common / "shallow", own / "shallow")
 
     def _blob(self, name: str) -> bytes | None:
-        words = ["cat-file", "blob", name]
-        done = self._git.run(*words, accepted=(0, 128))
+        args = ["cat-file", "blob", name]
+        done = self._git.run(*args, accepted=(0, 128))
         if done.returncode == 0:
             return done.stdout
         if b"does not exist in" in done.stderr or b"exists on disk, but not in" in done.stderr:
             return None
-        raise WorkspaceError(failure(words, self.top, done.stderr))
+        raise WorkspaceError(failure_message(args, self.top, done.stderr))
 
     def _entries(self, commit: str, *places: str) -> Iterator[tuple[str, str, str]]:
         """Path, mode and object of what lies at or below these paths, relative to the top."""
-        words = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, places)]
-        for record in _records(self._git.run(*words).stdout):
+        args = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, places)]
+        for record in _records(self._git.run(*args).stdout):
             about, _, path = record.partition("\t")
             mode, _, blob = about.split(" ")
             yield path, mode, blob
 
     def _oddities(self, commit: str) -> Iterator[str]:
         """What checkouts of this repository will lack, a sentence each."""
-        above = [f"{place}/.gitattributes" for place in PurePosixPath(self.prefix).parents]
-        wanted = [place.removeprefix("./") for place in above] if self.prefix else []
-        for path, mode, _ in self._entries(commit, self.prefix, *wanted):
+        above = [f"{folder}/.gitattributes" for folder in PurePosixPath(self.prefix).parents]
+        attributes = [path.removeprefix("./") for path in above] if self.prefix else []
+        for path, mode, _ in self._entries(commit, self.prefix, *attributes):
             if mode == _GITLINK:
-                yield f"{shown(path)} is a submodule: its folder is empty in every checkout"
+                yield f"{printable(path)} is a submodule: its folder is empty in every checkout"
             elif path.split("/")[-1] == ".gitattributes":
                 text = (self._blob(f"{commit}:{path}") or b"").decode(errors="replace")
                 for name in sorted(set(re.findall(r"\sfilter=(\S+)", text))):
                     kind = "pointers in place of" if name == "lfs" else "as git stores them,"
                     yield (
-                        f"{shown(path)} has filter={name}: no filter runs for candidates, so that "
-                        f"checkouts hold {kind} the files"
+                        f"{printable(path)} has filter={name}: no filter runs for candidates, so "
+                        f"that checkouts hold {kind} the files"
                     )
 
 
@@ -388,8 +404,8 @@ def _erase(folder: Path) -> None:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
         # Both programs stay below the folder, follow no link and know no deepest level.
-        for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
-            done = subprocess.run([*words, "--", folder], capture_output=True, check=False)
+        for args in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+            done = subprocess.run([*args, "--", folder], capture_output=True, check=False)
         if folder.exists():
             said = done.stderr.decode(errors="replace").strip()
             raise WorkspaceError(f"{folder} cannot be removed: {said}") from None

@@ -59,7 +59,7 @@ class Sandbox(Protocol):
         """The command line that runs the command confined, once `order` was followed."""
         ...
 
-    def order(self, policy: Policy) -> dict[str, object]:
+    def restrictions(self, policy: Policy) -> dict[str, object]:
         """What a process must do to itself before it becomes the command: fields of
         stage/confine.py's Order. Empty where the command line does all."""
         ...

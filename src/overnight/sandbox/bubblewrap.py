@@ -46,13 +46,13 @@ class BubblewrapSandbox:
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
         limits = [str(policy.open_files), str(-(-policy.file_bytes // _BLOCK))]
-        words = ["/bin/sh", "-c", _START, "sandbox", _filter_file(bool(policy.gpus)), *limits]
-        words += [_PROGRAM, *_NAMESPACES, "--seccomp", str(_FILTER_FD)]
+        args = ["/bin/sh", "-c", _START, "sandbox", _filter_file(bool(policy.gpus)), *limits]
+        args += [_PROGRAM, *_NAMESPACES, "--seccomp", str(_FILTER_FD)]
         if policy.network:
-            words.append("--share-net")
-        return [*words, *_view(policy), "--chdir", str(policy.cwd), "--", *command]
+            args.append("--share-net")
+        return [*args, *_view(policy), "--chdir", str(policy.cwd), "--", *command]
 
-    def order(self, policy: Policy) -> dict[str, object]:
+    def restrictions(self, policy: Policy) -> dict[str, object]:
         return {}
 
 
@@ -64,17 +64,17 @@ _NAMESPACES = (
 
 def _view(policy: Policy) -> list[str]:
     """The file system as the command sees it: later mounts cover earlier ones."""
-    words = ["--proc", "/proc", "--dev", "/dev"]
-    words += ["--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]
+    args = ["--proc", "/proc", "--dev", "/dev"]
+    args += ["--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]
     for device in set(devices(policy.gpus)).difference(devices(())):  # the others --dev brings
-        words += ["--dev-bind-try", device, device]
+        args += ["--dev-bind-try", device, device]
     for place in ("/tmp", "/var/tmp"):
-        words += ["--bind", str(policy.temporary), place]
+        args += ["--bind", str(policy.temporary), place]
     if BubblewrapSandbox.replaces_home:
-        words += ["--bind", str(policy.home), str(Path.home())]
+        args += ["--bind", str(policy.home), str(Path.home())]
     settings = [path for path in policy.readable if path.is_relative_to(_SETTINGS)]
-    words += ["--ro-bind", _settings_folder(settings), _SETTINGS]
-    mounts = _Mounts(words)
+    args += ["--ro-bind", _settings_folder(settings), _SETTINGS]
+    mounts = _Mounts(args)
     for path in _outer_first([path for path in policy.readable if path not in settings]):
         mounts.add("--ro-bind", path)
     hidden = _outer_first(policy.hidden)
@@ -90,8 +90,8 @@ def _view(policy: Policy) -> list[str]:
     masks += [path for path in inner if mounts.mask(path)]
     # The kernel lets root write settings below /proc/sys, even a root without capabilities.
     for covered in (*masks, "/proc", "/dev", "/"):
-        words += ["--remount-ro", str(covered)]
-    return words
+        args += ["--remount-ro", str(covered)]
+    return args
 
 
 def _outer_first(paths: Sequence[Path]) -> list[Path]:
@@ -101,8 +101,8 @@ def _outer_first(paths: Sequence[Path]) -> list[Path]:
 class _Mounts:
     """Words for bubblewrap; a path whose folder is mounted already needs none."""
 
-    def __init__(self, words: list[str]) -> None:
-        self._words = words
+    def __init__(self, args: list[str]) -> None:
+        self._args = args
         self._seen: set[Path] = set()
 
     def add(self, how: str, path: Path, again: bool = False) -> None:
@@ -111,10 +111,10 @@ class _Mounts:
         if not real.exists():
             return
         if again or not self._sees(real):
-            self._words += [how, str(real), str(real)]
+            self._args += [how, str(real), str(real)]
         self._seen.add(real)
         if real != path and not self._sees(path):
-            self._words += ["--symlink", str(real), str(path)]
+            self._args += ["--symlink", str(real), str(path)]
             self._seen.add(path)
 
     def mask(self, path: Path) -> bool:
@@ -123,9 +123,9 @@ class _Mounts:
         if not self._sees(real) or not real.exists():
             return False
         if real.is_dir():
-            self._words += ["--tmpfs", str(real)]
+            self._args += ["--tmpfs", str(real)]
             return True
-        self._words += ["--ro-bind", "/dev/null", str(real)]
+        self._args += ["--ro-bind", "/dev/null", str(real)]
         return False
 
     def _sees(self, path: Path) -> bool:
@@ -191,8 +191,8 @@ def _problem(search: str) -> str | None:
         return "the program bwrap is not on PATH"
     if not known_machine():
         return f"its system calls on {os.uname().machine} are not known here"
-    words = [_PROGRAM, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    args = [_PROGRAM, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
     if done.returncode:
         return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it fails here"
     return None

@@ -53,7 +53,7 @@ class LandlockSandbox:
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
         return list(command)
 
-    def order(self, policy: Policy) -> dict[str, object]:
+    def restrictions(self, policy: Policy) -> dict[str, object]:
         sockets = "internet" if policy.network else "none"
         above = [folder / name for folder in policy.cwd.parents for name in _PROJECT]
         readable = [*policy.readable, *(path for path in above if path.is_file())]

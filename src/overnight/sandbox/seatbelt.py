@@ -43,7 +43,7 @@ class SeatbeltSandbox:
         start = ["/bin/sh", "-c", _START, "sandbox", *limits]
         return [*start, _PROGRAM, "-p", _profile(policy), *command]
 
-    def order(self, policy: Policy) -> dict[str, object]:
+    def restrictions(self, policy: Policy) -> dict[str, object]:
         return {}
 
 

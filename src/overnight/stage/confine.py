@@ -1,6 +1,6 @@
 """A process that confines itself with Landlock and seccomp and then becomes the command.
 
-supervisor.py forks it with an order from sandbox/landlock.py; it imports only what loads in a
+supervisor.py forks it with restrictions from sandbox/landlock.py; it imports only what loads in a
 millisecond or two. All of it is the kernel's own enforcement: nothing runs beside the command, no
 call is slowed.
 """
@@ -41,7 +41,7 @@ _program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: what is lo
 _syscall, _c_prctl = (_Function(_ctypes.dlsym(_program, name)) for name in ("syscall", "prctl"))
 
 
-class Order:
+class Restrictions:
     """What may be reached: the fields that sandbox/landlock.py sends as one dict."""
 
     readable: list[str]
@@ -129,32 +129,32 @@ def filter_calls(program: bytes) -> None:
     _prctl(_SET_SECCOMP, _FILTER, struct.pack("HxxxxxxP", len(program) // 8, code.buffer_info()[0]))
 
 
-def confine(order: Order) -> None:
-    """Apply the order to this process."""
-    for name, most in order.limits.items():
+def confine(restrictions: Restrictions) -> None:
+    """Apply the restrictions to this process."""
+    for name, most in restrictions.limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (most, most))
     rules = Ruleset()
-    hidden = set(order.hidden)
-    for path in [*order.readable, *order.own]:
+    hidden = set(restrictions.hidden)
+    for path in [*restrictions.readable, *restrictions.own]:
         rules.grant_around(path, hidden)
     # This process alone: Landlock cannot name the children that do not exist yet.
     rules.grant(f"/proc/{os.getpid()}", _READ & ~_EXECUTE)
-    for path in order.writable:
+    for path in restrictions.writable:
         rules.grant(path, _WRITE)
-    for path in order.devices:
+    for path in restrictions.devices:
         rules.grant(path, _READ_FILE | _WRITE_FILE | _IOCTL)
-    os.chdir(order.cwd)
+    os.chdir(restrictions.cwd)
     _prctl(_SET_NO_NEW_PRIVS, 1)
     drop_capabilities()
     rules.enforce()
-    filter_calls(order.seccomp)
+    filter_calls(restrictions.seccomp)
 
 
 def spawn(
-    order: dict[str, object],
+    restrictions: dict[str, object],
     argv: list[str],
     env: dict[str, str],
     ends: dict[int, int],
@@ -172,7 +172,7 @@ def spawn(
             os.dup2(end, target)
         for number in signals:
             _signal.signal(number, _signal.SIG_DFL)
-        confine(Order(order))
+        confine(Restrictions(restrictions))
         os.execve(argv[0], argv, env)
     except BaseException as error:
         os.write(2, f"overnight: the sandbox could not be entered: {error}\n".encode())

@@ -40,7 +40,7 @@ class Log:
     def _clean(self, data: memoryview) -> bytes:
         """What can be written of it by now: its end waits where a secret may have begun."""
         text = self._held + bytes(data)
-        end = len(text) - max(begun(text, secret) for secret, _ in self._blotted)
+        end = len(text) - max(begun_length(text, secret) for secret, _ in self._blotted)
         while (start := self._crossing(text, end)) < end:
             end = start
         self._held = text[end:]
@@ -98,7 +98,7 @@ class Log:
         self.error = self.error or str(error)
 
 
-def begun(text: "AnyStr", secret: "AnyStr") -> int:
+def begun_length(text: "AnyStr", secret: "AnyStr") -> int:
     """How much of a secret stands at the end of a text that ends before the secret does."""
     at = max(len(text) - len(secret) + 1, 0)
     while (at := text.find(secret[:1], at)) >= 0:

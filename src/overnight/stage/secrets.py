@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from overnight.arena.settings import AgentTable
-from overnight.stage.log import begun
+from overnight.stage.log import begun_length
 
 _KEY = re.compile(r"(^|_|API|ACCESS|AUTH|PRIVATE)(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
 _LEAST, _LEAST_WORD = 8, 16
@@ -49,7 +49,7 @@ class Secrets:
 
     forms: Mapping[str, str]
     """Each secret, in every form in which it is looked for → its name, the longest first."""
-    others: frozenset[str] = frozenset()
+    redacted_only: frozenset[str] = frozenset()
     """Names of variables that the agent was given and that are called no key: what they hold is
     blotted out, but no change is refused for it."""
 
@@ -59,12 +59,12 @@ class Secrets:
         sign-ins among the paths that it may read."""
         own = name_of_key(given)
         keys = {name for name in os.environ if is_key(name) or name == own}
-        others = frozenset({*given} & os.environ.keys() - keys)
-        names = [*sorted(others), *sorted(keys)]  # what is both counts as a key
-        found = {part: name for name in names for part in _parts(os.environ[name])}
-        found |= _signed_in(data)
+        redacted_only = frozenset({*given} & os.environ.keys() - keys)
+        names = [*sorted(redacted_only), *sorted(keys)]  # what is both counts as a key
+        found = {part: name for name in names for part in _secret_parts(os.environ[name])}
+        found |= _sign_in_tokens(data)
         forms = {form: name for secret, name in found.items() for form in _forms(secret)}
-        return cls(dict(sorted(forms.items(), key=lambda item: -len(item[0]))), others)
+        return cls(dict(sorted(forms.items(), key=lambda item: -len(item[0]))), redacted_only)
 
     @classmethod
     def of_agent(cls, table: AgentTable | None) -> Secrets:
@@ -78,7 +78,7 @@ class Secrets:
             text = text.replace(form, f"[{name}]")
         body = text.removesuffix("…")
         for form, name in self.forms.items():
-            if (cut := begun(body, form)) >= _LEAST:
+            if (cut := begun_length(body, form)) >= _LEAST:
                 return f"{body[: len(body) - cut]}[{name}]" + "…" * (body != text)
         return text
 
@@ -91,7 +91,7 @@ class Secrets:
     def found_in(self, content: bytes) -> str | None:
         """The name of a key, or of a sign-in, that stands there."""
         for form, name in self.forms.items():
-            if name not in self.others and os.fsencode(form) in content:
+            if name not in self.redacted_only and os.fsencode(form) in content:
                 return name
         return None
 
@@ -101,7 +101,7 @@ class Secrets:
         return [(os.fsencode(form), os.fsencode(f"[{name}]")) for form, name in self.forms.items()]
 
 
-def _parts(value: str) -> Iterator[str]:
+def _secret_parts(value: str) -> Iterator[str]:
     """What is secret of a variable's value: of an address its password, of a path nothing, of
     several lines or words, or of JSON, each that looks like a token too."""
     if (at := value.find("://")) >= 0 and value[:at].isalnum():
@@ -109,7 +109,7 @@ def _parts(value: str) -> Iterator[str]:
     elif value.startswith(("/", "~/")) and Path(*Path(value).expanduser().parts[:2]).exists():
         pieces = ()
     else:
-        tokens = (piece for text in _strings(_document(value)) for piece in text.split())
+        tokens = (piece for text in _strings(_parsed(value)) for piece in text.split())
         pieces = [value, *filter(_TOKEN.fullmatch, tokens)]
     for piece in pieces:
         plain = len(piece) < _LEAST_WORD and _WORD.fullmatch(piece)
@@ -117,18 +117,18 @@ def _parts(value: str) -> Iterator[str]:
             yield piece
 
 
-def _signed_in(paths: Sequence[str]) -> dict[str, str]:
+def _sign_in_tokens(paths: Sequence[str]) -> dict[str, str]:
     """Token → the file of the person's that it is in; the files of sign-ins are JSON."""
     found: dict[str, str] = {}
     for name in paths:
         path = Path(os.path.expandvars(name)).expanduser()
         if path.suffix == ".json" and path.is_file() and path.stat().st_size <= _MOST_FILE_BYTES:
             text = path.read_text(errors="replace")
-            found |= {token: name for token in _strings(_document(text)) if _TOKEN.fullmatch(token)}
+            found |= {token: name for token in _strings(_parsed(text)) if _TOKEN.fullmatch(token)}
     return found
 
 
-def _document(text: str) -> object:
+def _parsed(text: str) -> object:
     """What it says in JSON; the text, where it is none."""
     try:
         found: object = json.loads(text)

@@ -145,22 +145,22 @@ def run_stage(
     mark = f"{_MARK}={spec.family}:{uuid.uuid4().hex}"
     with _supervisor(spec, mark) as process:
         limit = begun + _wall_limit(spec) + spec.grace_seconds
-        answers = _Answers(process, limit, stopping, spec.watch)
-        answer = answers.next()
-        if "started" in answer:
+        reports = _Reports(process, limit, stopping, spec.watch)
+        report = reports.next()
+        if "started" in report:
             if started:
-                started(answer["started"])
-            answer = answers.next()
-    if answer.get("survivors"):
-        answer["survivors"] = len(_end_marked(mark)[1])
-    if "end" in answer:
-        if answers.cut and answer["end"] == StageEnd.STOPPED:
-            answer["end"] = StageEnd.CUT
-        return _result(answer)
-    if "error" not in answer and (process.returncode < 0 or answers.count):
+                started(report["started"])
+            report = reports.next()
+    if report.get("survivors"):
+        report["survivors"] = len(_end_marked(mark)[1])
+    if "end" in report:
+        if reports.cut and report["end"] == StageEnd.STOPPED:
+            report["end"] = StageEnd.CUT
+        return _result(report)
+    if "error" not in report and (process.returncode < 0 or reports.count):
         _, left = _end_marked(mark)
         return StageResult(StageEnd.LOST, None, time.monotonic() - begun, survivors=len(left))
-    problem = answer.get("error", f"its supervisor ended with {process.returncode}")
+    problem = report.get("error", f"its supervisor ended with {process.returncode}")
     raise MeasurementImpossible(
         f"the command {spec.command!r} could not be started in {spec.cwd}: {problem}; "
         "check that this folder exists and that /bin/sh can be run in it"
@@ -255,7 +255,7 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
     argv, confined = ["/bin/sh", "-c", spec.command], spec.confinement
     return {
         "argv": confined.sandbox.argv(confined.policy, argv) if confined else argv,
-        "confine": confined.sandbox.order(confined.policy) if confined else {},
+        "confine": confined.sandbox.restrictions(confined.policy) if confined else {},
         "layers": confined.sandbox.layers if confined else 0,
         "cwd": str(spec.cwd),
         "env": {**spec.env, name: token},
@@ -274,11 +274,11 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
         "grace_seconds": spec.grace_seconds,
         "kill_seconds": KILL_SECONDS,
         "driver": os.getpid(),
-        "tell_used": spec.watch is not None,
+        "report_used": spec.watch is not None,
     }
 
 
-class _Answer(TypedDict, total=False):
+class _Report(TypedDict, total=False):
     """One line from the supervisor: that the command started, that it could not, how much of the
     budget is used, or the end."""
 
@@ -295,20 +295,20 @@ class _Answer(TypedDict, total=False):
     survivors: int
 
 
-def _result(answer: _Answer) -> StageResult:
+def _result(report: _Report) -> StageResult:
     return StageResult(
-        end=StageEnd(answer["end"]),
-        exit_code=answer["exit_code"],
-        wall_seconds=answer["wall_seconds"],
-        cpu_seconds=answer["cpu_seconds"],
-        peak_memory_bytes=answer["peak_memory_bytes"],
-        oom_killed=answer["oom_killed"],
-        log_error=answer["log_error"],
-        survivors=answer["survivors"],
+        end=StageEnd(report["end"]),
+        exit_code=report["exit_code"],
+        wall_seconds=report["wall_seconds"],
+        cpu_seconds=report["cpu_seconds"],
+        peak_memory_bytes=report["peak_memory_bytes"],
+        oom_killed=report["oom_killed"],
+        log_error=report["log_error"],
+        survivors=report["survivors"],
     )
 
 
-class _Answers:
+class _Reports:
     """What the supervisor says, line by line."""
 
     def __init__(
@@ -333,15 +333,15 @@ class _Answers:
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
 
-    def next(self) -> _Answer:
-        """The next answer but for what is used; empty when the supervisor is gone or had to be
+    def next(self) -> _Report:
+        """The next report but for what is used; empty when the supervisor is gone or had to be
         killed."""
-        while "used" in (answer := self._next_line()):
-            self._used = answer["used"]
-        self.count += 1 if answer else 0
-        return answer
+        while "used" in (report := self._next_line()):
+            self._used = report["used"]
+        self.count += 1 if report else 0
+        return report
 
-    def _next_line(self) -> _Answer:
+    def _next_line(self) -> _Report:
         while b"\n" not in self._buffer:
             self._end_if_asked()
             if time.monotonic() > self._limit:
@@ -354,8 +354,8 @@ class _Answers:
                     return {}
                 self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: _Answer = ast.literal_eval(line.decode())
-        return answer
+        report: _Report = ast.literal_eval(line.decode())
+        return report
 
     def _end_if_asked(self) -> None:
         if self._lifeline.closed:

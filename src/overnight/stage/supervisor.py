@@ -67,7 +67,7 @@ class Order:
     grace_seconds: float
     kill_seconds: float
     driver: int
-    tell_used: bool
+    report_used: bool
     """Whether the driver wants to hear how much of the budget is used."""
 
     def __init__(self, fields: dict[str, object]) -> None:
@@ -88,7 +88,7 @@ class Supervisor:
         self._empty = False
         self._stop = False
         self._next_sample = 0.0
-        self._told = 0
+        self._reported_used = 0
         self._logs: dict[int, Log] = {}
         self._poll = select.poll()
         self._poll.register(LIFELINE, select.POLLIN)
@@ -113,7 +113,7 @@ class Supervisor:
         try:
             end = self._watch()
             if end == "deadline":
-                self._ask_politely()
+                self._terminate()
         finally:
             survivors = self._end_everything()
         self.meter.finish()
@@ -228,17 +228,17 @@ class Supervisor:
             pause = min(self.meter.sample(), self._cpu_left() / (os.cpu_count() or 1))
             self._next_sample = time.monotonic() + max(pause, SHORTEST_POLL)
             self._stop = self._stop or os.getppid() != self.order.driver
-            self._tell_used()
+            self._report_used()
 
-    def _tell_used(self) -> None:
+    def _report_used(self) -> None:
         """For whoever watches: a line for every hundredth of the budget, too few to fill a pipe."""
-        if not self.order.tell_used:
+        if not self.order.report_used:
             return
         limit = self.order.cpu_limit
         wall = time.monotonic() - self.started
         used = wall / self.order.wall_limit if limit is None else self.meter.cpu / limit
-        if int(used * 100) > self._told:
-            self._told = int(used * 100)
+        if int(used * 100) > self._reported_used:
+            self._reported_used = int(used * 100)
             report({"used": round(used, 4)})
 
     def _pump(self, fd: int) -> int:
@@ -263,7 +263,7 @@ class Supervisor:
         except ChildProcessError:
             self._empty = True
 
-    def _ask_politely(self) -> None:
+    def _terminate(self) -> None:
         # The sandbox's own processes would take the rest with them.
         pids = below(os.getpid())[self.order.layers :]
         send(pids, _signal.SIGTERM)
