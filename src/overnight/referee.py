@@ -107,7 +107,7 @@ class Candidate:
             disk_bytes=arena.run.disk,
             confinement=confinement,
             pipes=pipes,
-            blotted=Secrets.of(arena.run.env).in_bytes,
+            redactions=Secrets.of(arena.run.env).redactions,
             family=os.environ.get("OVERNIGHT_STAGE", "overnight:").rpartition(":")[0],
         )
 

@@ -195,7 +195,7 @@ def test_a_secret_is_found_whatever_it_looks_like(
 ) -> None:
     monkeypatch.setenv("ACME_SECRET", value)
     secrets = Secrets.of()
-    assert "[ACME_SECRET]" in secrets.blotted(f"it is {told}, and no more")
+    assert "[ACME_SECRET]" in secrets.redacted(f"it is {told}, and no more")
     assert secrets.found_in(os.fsencode(f"x = {told}")) == "ACME_SECRET"
 
 
@@ -217,7 +217,7 @@ def test_an_ordinary_environment_has_no_secrets(
 ) -> None:
     monkeypatch.setenv(name, value)
     text = f"a {value} b /home/x/y https://api.acme.example/"
-    assert Secrets.of().blotted(text) == text
+    assert Secrets.of().redacted(text) == text
 
 
 def test_a_key_that_a_run_was_given_is_in_no_log_and_no_reason(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class Attempts:
 
     def _ask(self, agent: Agent, bench: Workbench) -> Idea | None:
         """What it proposes; how long it took and what it learned is kept, whatever comes of it."""
-        begun, clean = monotonic(), self._secrets.blotted
+        begun, clean = monotonic(), self._secrets.redacted
         try:
             idea = self._answer(agent, bench)
             return idea and _cleaned(idea, clean)
@@ -155,7 +155,7 @@ class Attempts:
             who = note_writer(self._tag, bench.n, agent.name)
             take_note(bench.folder, self._arena.state / NAME, who, clean)
             for log in bench.transcript.parent.glob("agent*.log"):
-                self._secrets.blot_out(log)
+                self._secrets.redact_file(log)
 
     def _answer(self, agent: Agent, bench: Workbench) -> Idea | None:
         # In a thread, so that a stop is heard while the agent thinks; the block waits for its end.
@@ -222,7 +222,7 @@ class Attempts:
         untitled = not idea.title
         idea = replace(idea, title=idea.title or f"experiment {n}")
         made = self._taken(parent, place, candidate_message(self._tag, n, idea))
-        made = replace(made, dropped=tuple(map(self._secrets.blotted, made.dropped)))
+        made = replace(made, dropped=tuple(map(self._secrets.redacted, made.dropped)))
         if made.refused:
             return self._refuse(n, idea, Verdict.INVALID, "; ".join(made.refused), made.dropped)
         if made.commit is None:
@@ -234,7 +234,7 @@ class Attempts:
         if wrong := self._wrong_with(diff):
             return self._refuse(n, idea, Verdict.INVALID, wrong, made.dropped)
         if untitled:
-            idea = replace(idea, title=self._secrets.blotted(change_in_words(diff)))
+            idea = replace(idea, title=self._secrets.redacted(change_in_words(diff)))
             commit = self._workspace.reword(commit, candidate_message(self._tag, n, idea))
         program = self.programs.digest(commit)
         if again := self.programs.refusal(program):
@@ -269,7 +269,7 @@ class Attempts:
     ) -> Experiment:
         told = (self._tag, n, None, idea, dropped)
         self._ledger.record_candidate(*told, thought=self._thought)
-        closing = Closing(verdict, self._secrets.blotted(reason))
+        closing = Closing(verdict, self._secrets.redacted(reason))
         return self._ledger.close_experiment(self._tag, n, closing)
 
     # -- its measurements

@@ -95,9 +95,9 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
             table = reach(experiment.agent, arena)
             secrets, who = Secrets.of_agent(table), note_writer(tag, n, experiment.agent)
             if table:
-                take_note(folder, arena.state / NAME, who, secrets.blotted)
+                take_note(folder, arena.state / NAME, who, secrets.redacted)
             for log in (arena.state / "logs" / tag / str(n)).glob("agent*.log"):
-                secrets.blot_out(log)
+                secrets.redact_file(log)
             ledger.abandon_experiment(tag, n, thought=thought)
     workspace.remove(places)
     recount_pruning(ledger, tag)

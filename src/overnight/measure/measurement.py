@@ -171,7 +171,7 @@ class _Measuring:
             disk_folders=[place / "referee-tmp"],
             disk_bytes=arena.run.disk,
             family=task.family,
-            blotted=Secrets.of(arena.run.env).in_bytes,
+            redactions=Secrets.of(arena.run.env).redactions,
         )
         result = self._timed("score", lambda: run_stage(spec, task.stopping))
         if result.end is StageEnd.STOPPED:

@@ -35,8 +35,10 @@ def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
         folder = open_place(arena, workspace, task.place, task.base)
         env = stage_environment(arena, task.place / "tmp", arena.run.env)
         command, timeout = arena.setup.command, arena.setup.timeout
-        known = Secrets.of(arena.run.env).in_bytes
-        spec = StageSpec(command, folder, env, log, log, timeout, family=task.family, blotted=known)
+        known = Secrets.of(arena.run.env).redactions
+        spec = StageSpec(
+            command, folder, env, log, log, timeout, family=task.family, redactions=known
+        )
         result = run_stage(spec, task.stopping)
     finally:
         workspace.remove(task.place)

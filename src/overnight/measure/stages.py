@@ -114,7 +114,7 @@ def candidate_stage(
         disk_bytes=run.disk,
         confinement=confinement,
         family=task.family,
-        blotted=Secrets.of(run.env).in_bytes,
+        redactions=Secrets.of(run.env).redactions,
     )
 
 

@@ -16,11 +16,11 @@ class Log:
     """A file of bounded size for output without bound: its beginning and its end."""
 
     def __init__(
-        self, path: str, limit: int, blotted: "list[tuple[bytes, bytes]] | tuple[()]" = ()
+        self, path: str, limit: int, redactions: "list[tuple[bytes, bytes]] | tuple[()]" = ()
     ) -> None:
-        """`blotted`: what is never written, and what is written in its place."""
+        """`redactions`: what is never written, and what is written in its place."""
         self.error = ""
-        self._blotted = blotted
+        self._redactions = redactions
         self._held = b""
         self._keep = min(TAIL_BYTES, limit // 2)
         self._head = limit - limit // 2
@@ -35,12 +35,12 @@ class Log:
 
     def add(self, data: memoryview) -> None:
         """Take output; never fails, never blocks longer than the disk."""
-        self._take(memoryview(self._clean(data)) if self._blotted else data)
+        self._take(memoryview(self._clean(data)) if self._redactions else data)
 
     def _clean(self, data: memoryview) -> bytes:
         """What can be written of it by now: its end waits where a secret may have begun."""
         text = self._held + bytes(data)
-        end = len(text) - max(begun_length(text, secret) for secret, _ in self._blotted)
+        end = len(text) - max(begun_length(text, secret) for secret, _ in self._redactions)
         while (start := self._crossing(text, end)) < end:
             end = start
         self._held = text[end:]
@@ -50,12 +50,12 @@ class Log:
         """Where a secret begins in the middle of which this end would be."""
         found = (
             text.find(secret, max(end - len(secret) + 1, 0), end + len(secret) - 1)
-            for secret, _ in self._blotted
+            for secret, _ in self._redactions
         )
         return min((start for start in found if start >= 0), default=end)
 
     def _without(self, text: bytes) -> bytes:
-        for secret, name in self._blotted:
+        for secret, name in self._redactions:
             text = text.replace(secret, name)
         return text
 

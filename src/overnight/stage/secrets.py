@@ -71,7 +71,7 @@ class Secrets:
         """Those that the agent of this table could tell."""
         return cls.of(table.env, table.data) if table else cls.of()
 
-    def blotted(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
         """The text with the names of the secrets in their place, at its end also of one that was
         cut there. What is hidden in another way is not found."""
         for form, name in self.forms.items():
@@ -82,10 +82,10 @@ class Secrets:
                 return f"{body[: len(body) - cut]}[{name}]" + "…" * (body != text)
         return text
 
-    def blot_out(self, path: Path) -> None:
+    def redact_file(self, path: Path) -> None:
         """The same for a log."""
         text = path.read_bytes().decode("utf-8", "surrogateescape")
-        if (clean := self.blotted(text)) != text:
+        if (clean := self.redacted(text)) != text:
             path.write_bytes(clean.encode("utf-8", "surrogateescape"))
 
     def found_in(self, content: bytes) -> str | None:
@@ -96,7 +96,7 @@ class Secrets:
         return None
 
     @property
-    def in_bytes(self) -> Sequence[tuple[bytes, bytes]]:
+    def redactions(self) -> Sequence[tuple[bytes, bytes]]:
         """Each, and what is written in its place."""
         return [(os.fsencode(form), os.fsencode(f"[{name}]")) for form, name in self.forms.items()]
 

@@ -98,7 +98,7 @@ class StageSpec:
     it has started; without them these are /dev/null and the log."""
     output_bytes: int = 10_000_000
     """Limit of each log file, beside one line that says how much was left out."""
-    blotted: Sequence[tuple[bytes, bytes]] = ()
+    redactions: Sequence[tuple[bytes, bytes]] = ()
     """What is never written to a log, and what is written in its place."""
     grace_seconds: float = 2.0
     """Between SIGTERM at the deadline and SIGKILL."""
@@ -270,7 +270,7 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
         "disk_bytes": spec.disk_bytes,
         "disk_files": spec.disk_files,
         "output_bytes": spec.output_bytes,
-        "blotted": [*spec.blotted],
+        "redactions": [*spec.redactions],
         "grace_seconds": spec.grace_seconds,
         "kill_seconds": KILL_SECONDS,
         "driver": os.getpid(),

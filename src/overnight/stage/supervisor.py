@@ -62,7 +62,7 @@ class Order:
     disk_bytes: int
     disk_files: int
     output_bytes: int
-    blotted: list[tuple[bytes, bytes]]
+    redactions: list[tuple[bytes, bytes]]
     """What is never written to a log, and what is in its place."""
     grace_seconds: float
     kill_seconds: float
@@ -172,7 +172,7 @@ class Supervisor:
         if LINUX:
             _enlarge(writer)
         os.set_blocking(reader, False)
-        self._logs[reader] = Log(path, self.order.output_bytes, self.order.blotted)
+        self._logs[reader] = Log(path, self.order.output_bytes, self.order.redactions)
         self._poll.register(reader, select.POLLIN)
         return writer
 
