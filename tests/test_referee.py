@@ -91,8 +91,8 @@ sys.stdin.read()
     [
         (b"[1]", "expected .fields, arrays."),
         (b"[[], []]", "expected .fields, arrays."),
-        (b"[" * 100_000, "is no message"),
-        (b"\xff", "is no message"),
+        (b"[" * 100_000, "is not a message"),
+        (b"\xff", "is not a message"),
         (b'[{}, [["x"]]]', "expected name, dtype, shape"),
         (b'[{}, [["x", "object", [1]]]]', "expected name, dtype, shape"),
         (b'[{}, [["x", "int8", [Infinity]]]]', "expected name, dtype, shape"),

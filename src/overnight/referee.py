@@ -1,4 +1,4 @@
-"""For people who write a referee: execute a candidate's code without trusting it.
+"""For writing a referee: run a candidate's code without trusting it.
 
     from overnight.referee import Candidate, Invalid, report
 
@@ -9,9 +9,9 @@
 
     report(score)
 
-A candidate's process is confined anew for every `Candidate`: it sees the candidate's files, what
-the run left, the declared data and its own private folders; neither hidden data nor the referee.
-Never import or unpickle anything of a candidate in the referee's own process.
+Each `Candidate` is a process in a new sandbox. It sees the candidate's files, what the run left,
+the declared data and its own private folders, but neither hidden data nor the referee.
+Never import or unpickle anything from a candidate in the referee's own process.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from overnight.stage.stage import StageResult, StageSpec, run_stage
 
 T = TypeVar("T")
 _LONGEST_SECONDS = 24 * 3600.0
-"""Of one candidate's process; the score stage's own timeout ends it earlier."""
+"""Limit of a candidate's process; the score stage's timeout ends it earlier."""
 
 
 class Invalid(Exception):
-    """The candidate broke a rule of the arena: no score, verdict *invalid*, with this reason."""
+    """The candidate broke a rule of the arena: it gets no score and the verdict *invalid*."""
 
 
 class Candidate:
-    """A candidate's command in a sandbox of its own, to be asked over pipes.
+    """A candidate's command in its own sandbox, which answers over pipes.
 
-    `command` is run in the candidate's arena folder; it answers through `overnight.exchange.serve`.
-    `timeout` is in seconds for each answer, `memory` in bytes for all of its processes. Ask from
-    one thread at a time. Raises Invalid where the candidate is at fault.
+    `command` runs in the candidate's arena folder and answers through `overnight.exchange.serve`.
+    `timeout`: seconds for each answer. `memory`: bytes for all of its processes. Use it from one
+    thread at a time. Its methods raise Invalid when the candidate is at fault.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Candidate:
         )
 
     def send(self, fields: Mapping[str, Field] | None = None, **arrays: Array) -> None:
-        """Send a message without waiting for its answer."""
+        """Send a message without waiting for the answer."""
         self._do(lambda: self._channel.send(Message(fields or {}, arrays), self._timeout))
 
     def receive(self) -> Message:
@@ -128,7 +128,7 @@ class Candidate:
         return self.receive()
 
     def close(self) -> StageResult:
-        """Hang up, end the process and everything it started; returns what it used."""
+        """Close the pipes, end the process and everything it started. Returns what it used."""
         self._channel.close()
         self._stopping.set()
         result = self._result.result()
@@ -161,7 +161,8 @@ class Candidate:
 
 
 def report(score: Callable[[], Mapping[str, float]]) -> None:
-    """Print what `score` returns as the referee's last line; Invalid becomes that verdict."""
+    """Print what `score` returns as the referee's last line. If it raises Invalid, the verdict is
+    *invalid*."""
     try:
         print(json.dumps(dict(score())))
     except (Invalid, ExchangeError) as reason:
@@ -174,5 +175,5 @@ def _arena() -> Arena:
 
 
 def _contract_folder(name: str, default: str) -> Path:
-    """One of the contract's folders, or what it is when a person runs the referee by hand."""
+    """The folder in OVERNIGHT_<name>; `default` when the referee is run by hand."""
     return Path(os.environ.get(f"OVERNIGHT_{name}", default)).resolve()

@@ -117,7 +117,7 @@ data = ["{tmp_path}/rogue.sh"]
     done = overnight(toy, *words, env=GIVEN)
     told = json.loads(overnight(toy, "log", "--json", env=GIVEN).stdout)[1:]
     assert [e["verdict"] for e in told] == [verdict for _, verdict in DEEDS.values()], told
-    assert sum("which belongs into no commit" in e["reason"] for e in told) == 5
+    assert sum("do not commit it" in e["reason"] for e in told) == 5
     everything = written(toy) + (done.stdout + done.stderr).encode()
     forms = [KEY, KEY[:20], quote(KEY, safe=""), KEY.replace("/", r"\/"), LOGIN, PIN]
     forms.append(base64.b64encode(KEY.encode()).decode().rstrip("="))

@@ -128,7 +128,7 @@ def test_a_seed_that_the_program_fixes_is_said(tmp_path: Path, line: str, grade:
 def test_an_arena_that_cannot_teach_anything_is_said(tmp_path: Path) -> None:
     run = '. ./value.py\ntest ! -s value.py || : ${X:?}\necho X=5 > "$OVERNIGHT_OUT/value"\n'
     found = objective(make_toy(tmp_path / "arena", run=f"set -e\n{run}"))
-    assert found.grade == "poor" and "nothing can be learnt" in found.found
+    assert found.grade == "poor" and "no change can improve it" in found.found
 
 
 def test_a_budget_that_is_too_short_is_said_with_what_it_takes(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_start_up_that_eats_most_of_the_budget_is_said(tmp_path: Path) -> None
     run = 'sleep 1.2\ncp value.py "$OVERNIGHT_OUT/value"\nsleep 0.7\n'
     toy = make_toy(tmp_path / "arena", text, run=run)
     speed = traits_of(toy)[1]
-    assert speed.grade == "poor" and "start-up eats most of it" in speed.found
+    assert speed.grade == "poor" and "start-up takes most of it" in speed.found
 
 
 def test_an_attack_on_an_arena_that_does_not_run_counts_as_untried(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_killed_doctor_is_no_hindrance_to_the_next(
     monkeypatch.setenv("HOME", str(tmp_path))
     killed = begun(open_arena)
     busy = overnight(open_arena, "doctor")
-    assert busy.returncode == 1 and f"process {killed.pid} examines" in busy.stderr
+    assert busy.returncode == 1 and f"process {killed.pid} is already examining" in busy.stderr
     killed.kill()
     killed.wait()
     next_ = overnight(open_arena, "doctor")

@@ -1,4 +1,4 @@
-"""What proposals have used, by agent: in numbers and in words. What is unknown is told as such."""
+"""What proposals used, by agent, as numbers and as text. Unknown values are reported as unknown."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from overnight.core.quantity import format_dollars, format_duration
 from overnight.core.usage import Usage
 
 SPENT = "spent"
-"""The kind of the events that tell what a proposal used of which no experiment came."""
+"""Kind of the events that record what a proposal without an experiment used."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What one agent's proposals of a campaign have used together, or those of several."""
+    """What the proposals of one agent, or of several, used together."""
 
     agent: str = ""
     proposals: int = 0
-    """How often it was asked, whatever came of it."""
+    """How often an agent was asked, with or without a result."""
     priced: int = 0
-    """Of those, how many have a cost that is known."""
+    """Proposals whose cost is known."""
     dollars: float = 0.0
-    """What these cost, in US dollars."""
+    """Their cost in US dollars."""
     counted: int = 0
-    """Of the proposals, how many have tokens that are known."""
+    """Proposals whose tokens are known."""
     tokens: int = 0
-    """Read and written."""
+    """Tokens read and written by those."""
     thought: float = 0.0
-    """Wall seconds that the agent took."""
+    """Wall seconds that agents took."""
 
     @classmethod
     def of(cls, e: Experiment) -> Spent:
@@ -38,7 +38,7 @@ class Spent:
 
     @classmethod
     def told(cls, event: Event) -> Spent:
-        """What the proposal used that an event of the kind SPENT tells of."""
+        """What the proposal recorded by an event of kind SPENT used."""
         usage, data = usage_of(event), event.data
         return cls._one(str(data["agent"]), usage, _number(data.get("thought")))
 
@@ -62,12 +62,12 @@ class Spent:
 
     @property
     def uncounted(self) -> int:
-        """Proposals of which the tokens are unknown."""
+        """Proposals whose tokens are unknown."""
         return self.proposals - self.counted
 
     @property
     def free(self) -> bool:
-        """Whether all is known to have cost nothing."""
+        """Whether all proposals are known to have cost nothing."""
         return not self.unpriced and not self.dollars
 
     @property
@@ -83,7 +83,7 @@ class Spent:
         return ", ".join([*words, format_duration(self.thought)])
 
     def document(self) -> dict[str, object]:
-        """What `--json` has of it. Null is what is unknown of every proposal."""
+        """The fields for `--json`. Null: unknown for every proposal."""
         return {
             "proposals": self.proposals,
             "cost": self.dollars if self.priced else None,
@@ -95,15 +95,15 @@ class Spent:
 
 
 def event_data(e: Experiment, usage: Usage, thought: float | None) -> dict[str, Value | None]:
-    """What an event of the kind SPENT holds: `usage` and `thought` seconds, where they are unknown
-    what was recorded of them with the experiment."""
+    """The data of an event of kind SPENT. Unknown `usage` and `thought` (seconds) are taken from
+    the experiment."""
     usage = e.usage if usage == Usage() else usage
     thought = e.thought if thought is None else thought
     return {"n": e.n, "agent": e.agent, "thought": thought, **vars(usage)}
 
 
 def usage_of(event: Event) -> Usage:
-    """What it says of tokens and dollars."""
+    """Tokens and dollars in the event."""
     known = {key: _number(event.data.get(key)) for key in vars(Usage())}
     dollars = known.pop("dollars")
     read, cached, written = (None if n is None else int(n) for n in known.values())
@@ -115,7 +115,7 @@ def _number(value: Value | None) -> float | None:
 
 
 def by_agent(accounts: Iterable[Spent]) -> list[Spent]:
-    """One account of each agent, by name."""
+    """The sum for each agent, ordered by name."""
     found: dict[str, list[Spent]] = {}
     for one in accounts:
         found.setdefault(one.agent, []).append(one)
@@ -123,7 +123,7 @@ def by_agent(accounts: Iterable[Spent]) -> list[Spent]:
 
 
 def together(accounts: Sequence[Spent]) -> Spent:
-    """What all of them have used."""
+    """The sum over all agents."""
     return Spent(
         proposals=sum(one.proposals for one in accounts),
         priced=sum(one.priced for one in accounts),

@@ -1,4 +1,4 @@
-"""What the doctor found, whole: run, printed, as a document."""
+"""Runs the doctor on an arena, and prints what it found or makes a document of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLOURS = {
 
 @dataclass(frozen=True)
 class Findings:
-    """Every attack in every sandbox, and the five traits."""
+    """The result of every attack in every sandbox, and the five traits."""
 
     rows: Sequence[AttackResult]
     traits: Sequence[Trait]
@@ -35,11 +35,11 @@ class Findings:
 
     @property
     def open(self) -> list[AttackResult]:
-        """What must be closed, or tried again, before the night."""
+        """What needs attention before the night: attacks that got through or could not be tried."""
         return [row for row in self.rows if row.verdict in ("through", "untried")]
 
     def document(self) -> dict[str, object]:
-        """For `--json`."""
+        """The document for `--json`."""
         return {
             "attacks": [asdict(row) for row in self.rows],
             "traits": [asdict(trait) for trait in self.traits],
@@ -50,7 +50,7 @@ class Findings:
 
 
 def run_doctor(root: Path, progress: Console | None) -> Findings:
-    """Examine the arena in this folder; `progress` is told what is under way."""
+    """Examine the arena in this folder; print progress to `progress`."""
     arena = Arena.load(root)
     workspace = Workspace.open(arena.root, arena.state)
     base = workspace.head()
@@ -67,7 +67,7 @@ def run_doctor(root: Path, progress: Console | None) -> Findings:
                     progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
                 rows.append(doctor.run(attack, sandbox))
         if progress:
-            progress.print("measuring the arena as it is …", style="dim")
+            progress.print("measuring the unchanged arena …", style="dim")
         traits = readiness(doctor, names[0], rows)
         said = _say(arena.uncharged([doctor.baseline(names[0], 0)]), progress)
         return Findings(rows, traits, [*warnings, *said])
@@ -81,7 +81,7 @@ def _say(warnings: list[str], progress: Console | None) -> list[str]:
 
 
 def print_findings(findings: Findings, out: Console) -> None:
-    """A row an attack, then the traits, then what to do."""
+    """Print one row per attack, then the traits, then what to do."""
     table = Table(box=None, pad_edge=False)
     for name in ("sandbox", "attack", "verdict", "what happened"):
         table.add_column(name, overflow="fold")

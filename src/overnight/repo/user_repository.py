@@ -1,4 +1,4 @@
-"""The person's repository, looked at with the person's own configuration."""
+"""The user's repository, read with the user's own configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from overnight.repo.git import OLDEST, failure_message, git, user_environment, v
 
 
 def is_in_repository(folder: Path) -> bool:
-    """Whether the folder, which need not exist yet, lies in a git working tree."""
+    """Whether the folder is in a git working tree. The folder need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     args = ["rev-parse", "--is-inside-work-tree"]
@@ -19,9 +19,10 @@ def is_in_repository(folder: Path) -> bool:
 
 
 def locate(root: Path) -> tuple[Path, Path, str]:
-    """The top of the working tree around a folder, its git directory, the name of its hash.
+    """The top of the working tree around a folder, its git directory, and its object format.
 
-    Raises WorkspaceError for no repository, a bare one, one of another user; each with what to do.
+    Raises WorkspaceError, which says what to do, if there is no repository, or it is bare or
+    belongs to another user.
     """
     if (have := version(root)) < OLDEST:
         old, needed = (".".join(map(str, numbers)) for numbers in (have, OLDEST))
@@ -33,12 +34,12 @@ def locate(root: Path) -> tuple[Path, Path, str]:
         raise WorkspaceError(_no_working_tree(args, root, done.stderr))
     hashing, *places = os.fsdecode(done.stdout).splitlines()
     if len(places) != 2:
-        raise WorkspaceError(f"{root}: a folder's name holds a line break; rename it")
+        raise WorkspaceError(f"{root}: the name of a folder contains a line break: rename it")
     return Path(places[0]), Path(places[1]), hashing
 
 
 def create_repository(folder: Path) -> None:
-    """Make this folder a repository of its own with everything in it as the first commit."""
+    """Make this folder a git repository; its first commit contains everything in it."""
     env = user_environment()
     identity: list[str] = []
     if not git(["config", "user.email"], folder.parent, env, accepted=(0, 1)).stdout.strip():
@@ -50,15 +51,15 @@ def create_repository(folder: Path) -> None:
 
 
 def _no_working_tree(args: list[str], root: Path, stderr: bytes) -> str:
-    """Why there is no repository to work with, and what to do."""
+    """Why there is no working tree, and what to do."""
     if b"not a git repository" in stderr:
         return (
-            f"{root} is in no git repository. Make it one: cd '{root}' && git init && "
+            f"{root} is not in a git repository. Create one: cd '{root}' && git init && "
             "git add --all && git commit -m 'An arena'"
         )
     if b"must be run in a work tree" in stderr:
         return (
-            f"{root} lies in a bare repository, which has no files to work with. "
+            f"{root} is in a bare repository, which has no files to work with. "
             f"Clone it (git clone '{root}' FOLDER) and run overnight in the clone"
         )
     return failure_message(args, root, stderr)

@@ -1,12 +1,10 @@
 """Checkouts and candidates: every tree that overnight makes.
 
-Trees are made in a private git directory below the state folder, which has no hooks, no filters
-and none of the person's configuration; its objects go straight into the person's repository,
-where refs/overnight/… keep them reachable. Of the person's repository only refs under
-refs/overnight/ and the branch overnight/<tag> are ever written.
+Trees are made in a private git directory without hooks, filters or the user's configuration. In
+the user's repository only objects, refs/overnight/… and the branch overnight/<tag> are written.
 
-What a checkout's own .git, .gitattributes or links say is never followed when a candidate is made
-from it. What an agent does outside its checkout is not this file's concern.
+When a candidate is made from a checkout, the checkout's own .git, .gitattributes and links are
+not obeyed. What an agent does outside its checkout is the sandbox's concern.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _GITLINK = "160000"
 
 
 class Stale(WorkspaceError):
-    """A change does not fit onto a commit any more; `words` are what git says of it."""
+    """A change does not apply to a commit. `words`: git's message."""
 
     def __init__(self, onto: str, words: str) -> None:
         super().__init__(f"the change conflicts with commit {onto[:10]}: {words}")
@@ -56,7 +54,7 @@ class Workspace:
         self.top = top
         self.prefix = "" if root == top else root.relative_to(top).as_posix() + "/"
         self.warnings: tuple[str, ...] = ()
-        """What the person should know of this repository."""
+        """What the user should know about this repository."""
         self.refs = Refs(top, hashing)
         self._state = state
         self._common = common
@@ -66,10 +64,10 @@ class Workspace:
 
     @classmethod
     def open(cls, root: Path, state: Path) -> Workspace:
-        """The repository around the arena at `root`; a detached HEAD is fine.
+        """Open the repository around the arena at `root`; HEAD may be detached.
 
-        Raises WorkspaceError for no repository, a bare one, one of another user, one without a
-        commit, one that cannot be written; each with what to do.
+        Raises WorkspaceError, which says what to do, if there is no repository, or it is bare,
+        belongs to another user, has no commit or cannot be written.
         """
         root = root.resolve()
         top, common, hashing = locate(root)
@@ -80,21 +78,21 @@ class Workspace:
     # -- reading
 
     def head(self) -> str:
-        """The commit that is checked out. Raises WorkspaceError on an unborn branch."""
+        """The commit that is checked out. Raises WorkspaceError if there is no commit yet."""
         args = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]
         done = git(args, self.root, user_environment(), accepted=(0, 1, 128))
         if done.returncode:
             raise WorkspaceError(
-                f"the repository at {self.top} has no commit yet; a campaign starts from one: "
+                f"the repository at {self.top} has no commit yet. A campaign starts from one: "
                 "git add --all && git commit -m 'An arena'"
             )
         return done.stdout.decode().strip()
 
     def uncommitted(self, matches: PathFilter) -> list[str]:
-        """Paths of the arena whose working copy differs from HEAD, ignored ones left out.
+        """Paths of the arena whose working copy differs from HEAD, without files git ignores.
 
-        Nothing is written and no filter runs: a file that a filter rewrites, and that was touched
-        since git last looked at it, counts as different.
+        Writes nothing and runs no filter: a file that has a filter and was touched since git last
+        read it counts as different.
         """
         args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
         args += ["--ignore-submodules=dirty", "--", "."]
@@ -104,17 +102,17 @@ class Workspace:
         return [path.removeprefix(self.prefix) for path in paths if in_arena(path)]
 
     def left_out(self, base: str) -> list[str]:
-        """A warning when the working copy has what this commit, the newest, has not."""
+        """A warning if the working copy has changes that are not in `base`, the newest commit."""
         dirty = self.uncommitted(lambda path: True)
         if not dirty:
             return []
-        shown = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
+        paths = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
         return [
-            f"uncommitted changes ({shown}) are not in the baseline, which is commit {base[:10]}"
+            f"uncommitted changes ({paths}) are not in the baseline, which is commit {base[:10]}"
         ]
 
     def read(self, commit: str, path: str) -> bytes | None:
-        """A file of the arena in a commit; None when it is not there."""
+        """Content of an arena's file in a commit; None if it is not there."""
         return self._blob(f"{commit}:{self.prefix}{path}")
 
     def files(self, commit: str, matches: PathFilter) -> dict[str, str]:
@@ -124,30 +122,30 @@ class Workspace:
         return {path.removeprefix(self.prefix): blob for path, _, blob in entries if in_arena(path)}
 
     def mentioning(self, commit: str, pattern: str) -> list[str]:
-        """The arena's text files in a commit that have a match of this extended regular
-        expression, whatever its case."""
+        """The arena's text files in a commit that match this extended regular expression; case is
+        ignored."""
         args = ["grep", "-lzIiE", "-e", pattern, commit, "--", self.prefix or "."]
         found = _records(self._git.run(*args, accepted=(0, 1)).stdout)
         return [name.removeprefix(f"{commit}:{self.prefix}") for name in found]
 
     def diff(self, old: str, new: str) -> str:
-        """The difference of two commits as a patch that `git apply` takes; bytes of text that are
-        not UTF-8 are replaced."""
+        """The difference between two commits as a patch for `git apply`. Bytes in text files that
+        are not UTF-8 are replaced."""
         args = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", old, new]
         return self._git.run(*args).stdout.decode(errors="replace")
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        """Whether `new` contains everything of `old`."""
+        """Whether `old` is `new` or one of its ancestors."""
         args = ["merge-base", "--is-ancestor", old, new]
         return self._git.run(*args, accepted=(0, 1)).returncode == 0
 
     # -- checkouts and candidates
 
     def checkout(self, commit: str, folder: Path, own_git: bool = False) -> Path:
-        """A commit's whole tree in a new folder; returns the arena's folder in it.
+        """Check out a commit's whole tree into a new folder. Returns the arena's folder in it.
 
-        With `own_git` it also gets a git directory of its own: an agent may commit, stash or
-        configure there, and reaches nothing of the person's.
+        With `own_git` it gets its own git directory, where an agent can commit, stash or configure
+        without reaching the user's repository.
         """
         folder.mkdir(parents=True)
         self._git.forget(folder)
@@ -167,11 +165,11 @@ class Workspace:
         message: str,
         find_secret: FindSecret = no_secrets,
     ) -> Collected:
-        """The parent's tree plus the editable changes in a checkout of it made with `own_git`.
+        """Commit the editable changes in `folder`, a checkout of `parent` made with `own_git`.
 
-        Refused are, at editable paths: links that are absolute or lead out of the arena, anything
-        behind a link, repositories, what is no regular file, cannot be read, holds a secret or is
-        larger than MOST_FILE_BYTES; and anywhere a FIFO, on which git would wait for ever.
+        Refuses at editable paths: links that are absolute or lead out of the arena, paths behind a
+        link, repositories, files that are not regular, unreadable, contain a secret or exceed
+        MOST_FILE_BYTES. Refuses a FIFO anywhere, because git would wait for it for ever.
         """
         if blocked := tuple(unreadable(folder)):
             return Collected(None, (), printable_names(blocked))
@@ -204,15 +202,16 @@ class Workspace:
         editable: PathFilter,
         find_secret: FindSecret = no_secrets,
     ) -> bool:
-        """Bring what differs from HEAD in the editable files of another checkout of this
-        repository (`caller`: the arena's folder there) into an `own_git` checkout of `parent`;
-        whether anything does.
+        """Copy the uncommitted editable changes of another checkout of this repository into
+        `folder`, an `own_git` checkout of `parent`. `caller`: the arena's folder in the other
+        checkout. Returns whether there were any.
 
-        Raises Stale when the two conflict, WorkspaceError when that is no such checkout.
+        Raises Stale if they conflict with `parent`, WorkspaceError if `caller` is not in such a
+        checkout or a change is refused.
         """
         theirs = Workspace.open(caller, self._state)
         if theirs._common.resolve() != self._common.resolve() or theirs.prefix != self.prefix:
-            raise WorkspaceError(f"{caller} is no checkout of the repository at {self.top}")
+            raise WorkspaceError(f"{caller} is not a checkout of the repository at {self.top}")
         paths = [self.prefix + path for path in theirs.uncommitted(editable)]
         head = theirs.head()
         if refused := list(
@@ -226,25 +225,25 @@ class Workspace:
             tree = self._carried_over(head, tree, parent, theirs.top)
         self._git.forget(theirs.top)
         top = _above(folder, self.prefix)
-        # The checkout's own index stays at the parent, so that `commit` sees what has changed.
-        aside = self._git.index(top).with_suffix(".aside")
-        shutil.copyfile(self._git.index(top), aside)
-        self._git.run("read-tree", "--reset", "-u", tree, at=top, index=aside)
-        aside.unlink()
+        # The checkout's own index stays at the parent, so that `commit` sees the changes.
+        copy = self._git.index(top).with_suffix(".copy")
+        shutil.copyfile(self._git.index(top), copy)
+        self._git.run("read-tree", "--reset", "-u", tree, at=top, index=copy)
+        copy.unlink()
         return bool(paths)
 
-    def without(self, commit: str, change: str, before: str, place: Path) -> str:
-        """A commit like `commit`, on top of it, less what leads from `before` to `change`; `place`
-        lends room for a checkout. Raises Stale when what came later stands on that."""
+    def without(self, commit: str, change: str, before: str, scratch: Path) -> str:
+        """A commit on top of `commit` that takes back the change from `before` to `change`.
+        `scratch`: a folder for a temporary checkout. Raises Stale if later changes conflict."""
         try:
-            self.checkout(commit, place / "tree")
-            tree = self._carried_over(change, self._tree(before), commit, place / "tree")
+            self.checkout(commit, scratch / "tree")
+            tree = self._carried_over(change, self._tree(before), commit, scratch / "tree")
             return self._commit(tree, commit, f"without {change}\n")
         finally:
-            self.remove(place)
+            self.remove(scratch)
 
     def reword(self, commit: str, message: str, parent: str | None = None) -> str:
-        """The same tree under another message, on the same parent or this one; doing it again
+        """The same tree with another message, and another parent if one is given. Repeating it
         gives the same commit."""
         header = self._git.run("cat-file", "commit", commit).stdout.partition(b"\n\n")[0]
         if parent is not None:
@@ -252,10 +251,8 @@ class Workspace:
         return self._stored(header, message)
 
     def remove(self, folder: Path) -> None:
-        """Delete a folder that `checkout` made, or a folder of such; links are never followed.
-
-        Raises WorkspaceError when that cannot be done.
-        """
+        """Delete a folder that `checkout` made, or one that contains such folders. Links are not
+        followed. Raises WorkspaceError if it cannot be deleted."""
         for checkout in (folder, folder / "tree"):
             self._git.forget(checkout)
         if folder.is_symlink():
@@ -266,7 +263,7 @@ class Workspace:
     # -- the private side
 
     def _of_arena(self, matches: PathFilter) -> PathFilter:
-        """The same question, asked of a path that is relative to the repository's top."""
+        """The filter for paths relative to the repository's top."""
         prefix = self.prefix
         return lambda path: path.startswith(prefix) and matches(path[len(prefix) :])
 
@@ -283,17 +280,17 @@ class Workspace:
         return added_secrets(find_secret, lambda path: self._blob(f"{parent}:{path}"))
 
     def _changes(self, folder: Path) -> list[str]:
-        """What differs from the index in a checkout, relative to its top."""
+        """Paths that differ from the index in a checkout, relative to its top."""
         args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
-        # To look into a submodule would mean to run git in a repository that the agent may have
-        # planted there, configuration and all.
+        # Looking into a submodule would run git in a repository, with its configuration, that the
+        # agent may have planted.
         output = self._git.run(*args, "--ignore-submodules=all", at=folder).stdout
-        # The second column is the folder against the index; the first compares with a HEAD that
+        # The second column compares the folder with the index; the first compares with HEAD, which
         # the private directory does not have.
         return [record[3:] for record in _records(output) if record[1] != " "]
 
     def _tree_with(self, folder: Path, paths: Iterable[str]) -> str:
-        """The index of a checkout with these paths as they are in its folder, as a tree."""
+        """Tree of a checkout's index, updated with these paths from its folder."""
         names = b"".join(os.fsencode(path) + b"\0" for path in paths)
         args = ["update-index", "--add", "--remove", "-z", "--stdin"]
         done = self._git.run(*args, at=folder, data=names, accepted=(0, 128))
@@ -322,17 +319,18 @@ class Workspace:
         return made.stdout.decode().strip()
 
     def _carried_over(self, base: str, tree: str, onto: str, folder: Path) -> str:
-        """The tree of `onto` with what leads from `base` to `tree`; the folder lends its index."""
+        """The tree of `onto` plus the change from `base` to `tree`; overwrites the index of
+        `folder`. Raises Stale if the change conflicts."""
         change = self._git.run("diff", "--binary", "--full-index", "--no-renames", base, tree)
         self._git.run("read-tree", onto, at=folder)
         args = ["apply", "--cached", "--3way", "-"]
         done = self._git.run(*args, at=folder, data=change.stdout, accepted=(0, 1, 128))
-        if done.returncode and change.stdout:  # an empty change is no valid patch, says git
+        if done.returncode and change.stdout:  # git refuses an empty patch
             raise Stale(onto, printable(done.stderr.strip()))
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _give_git(self, folder: Path, commit: str) -> None:
-        """A self-contained .git: written by hand, since `git init` would cost a process."""
+        """Make a self-contained .git by hand, which saves the process that `git init` takes."""
         own = folder / ".git"
         (own / "objects" / "info").mkdir(parents=True)
         (own / "refs").mkdir()
@@ -358,16 +356,16 @@ class Workspace:
             return None
         raise WorkspaceError(failure_message(args, self.top, done.stderr))
 
-    def _entries(self, commit: str, *places: str) -> Iterator[tuple[str, str, str]]:
-        """Path, mode and object of what lies at or below these paths, relative to the top."""
-        args = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, places)]
+    def _entries(self, commit: str, *paths: str) -> Iterator[tuple[str, str, str]]:
+        """Path, mode and object id of everything at or below these paths; relative to the top."""
+        args = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, paths)]
         for record in _records(self._git.run(*args).stdout):
             about, _, path = record.partition("\t")
             mode, _, blob = about.split(" ")
             yield path, mode, blob
 
     def _oddities(self, commit: str) -> Iterator[str]:
-        """What checkouts of this repository will lack, a sentence each."""
+        """What checkouts of this repository lack, one sentence each."""
         above = [f"{folder}/.gitattributes" for folder in PurePosixPath(self.prefix).parents]
         attributes = [path.removeprefix("./") for path in above] if self.prefix else []
         for path, mode, _ in self._entries(commit, self.prefix, *attributes):
@@ -376,10 +374,10 @@ class Workspace:
             elif path.split("/")[-1] == ".gitattributes":
                 text = (self._blob(f"{commit}:{path}") or b"").decode(errors="replace")
                 for name in sorted(set(re.findall(r"\sfilter=(\S+)", text))):
-                    kind = "pointers in place of" if name == "lfs" else "as git stores them,"
+                    kind = "LFS pointers instead of" if name == "lfs" else "the unfiltered"
                     yield (
-                        f"{printable(path)} has filter={name}: no filter runs for candidates, so "
-                        f"that checkouts hold {kind} the files"
+                        f"{printable(path)} has filter={name}: filters do not run for candidates, "
+                        f"so their checkouts contain {kind} files"
                     )
 
 
@@ -387,7 +385,7 @@ _OF_THE_MACHINE = re.compile(r"No space left|[Rr]ead-only file|[Pp]ermission|Inp
 
 
 class _Untakable(WorkspaceError):
-    """git will not take a path as it is: the candidate's fault, not the machine's."""
+    """git does not accept a path: the candidate's fault, not the machine's."""
 
 
 def _records(output: bytes) -> list[str]:
@@ -399,13 +397,13 @@ def _above(folder: Path, prefix: str) -> Path:
 
 
 def _erase(folder: Path) -> None:
-    """Delete a folder, whatever its permissions and however deep it is."""
+    """Delete a folder regardless of its permissions and depth."""
     try:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
-        # Both programs stay below the folder, follow no link and know no deepest level.
+        # Both programs stay below the folder, follow no links and work at any depth.
         for args in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
             done = subprocess.run([*args, "--", folder], capture_output=True, check=False)
         if folder.exists():
             said = done.stderr.decode(errors="replace").strip()
-            raise WorkspaceError(f"{folder} cannot be removed: {said}") from None
+            raise WorkspaceError(f"{folder} cannot be deleted: {said}") from None
