@@ -1,1 +1,1 @@
-"""What all rooms share: records, errors, quantities, text. Imports no other room."""
+"""What all rooms share: records, errors, quantities, text. It imports no other room."""

@@ -96,7 +96,7 @@ def refusals(
         if path.endswith("/"):
             wrong = "is a git repository of its own"
         if not wrong and (name := find_secret(path, _content(top / path))):
-            wrong = f"contains the value of {name}: read the variable, do not commit it"
+            wrong = f"holds the value of {name}: read the variable, do not commit it"
         if wrong:
             yield f"{path.removeprefix(prefix)} {wrong}"
         elif (top / path).is_file():
