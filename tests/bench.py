@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from overnight.repo.acceptance import Candidate
+from overnight.repo.acceptance import Collected
 from overnight.repo.workspace import Workspace
 from toy import git
 
@@ -45,7 +45,7 @@ class Bench:
         place = self.root / ".overnight" / "worktrees" / str(self._number)
         return place, self.workspace.checkout(commit or self.head, place, own_git=True)
 
-    def commit(self, place: Path, parent: str | None = None) -> Candidate:
+    def commit(self, place: Path, parent: str | None = None) -> Collected:
         return self.workspace.commit(parent or self.head, place, editable, "try")
 
     def changed(self, files: dict[str, str]) -> tuple[str, tuple[str, ...]]:

@@ -247,7 +247,7 @@ PROGRAM = [
     _kept("flood"),
     _refused("link", "a link that leads out", "a link that leads out"),
     _refused("fifo", "value.py is a FIFO", "is a FIFO"),
-    _refused("folder", "value.py is no regular file", "is no regular file"),
+    _refused("folder", "value.py is not a regular file", "is not a regular file"),
     Step(
         "crash", [deed("crash", broken)], INVALID, "RuntimeError: I have lost", "I have lost my way"
     ),

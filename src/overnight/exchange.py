@@ -1,8 +1,8 @@
 """Messages between a referee and a candidate's process over pipes: fields and arrays, no pickle.
 
 A message is a header of eight bytes (magic, length), that many bytes of JSON, and the raw buffers
-of the arrays it announces, little-endian and in C order. Whatever the other side sends, nothing
-is executed and nothing larger than agreed is read.
+of the announced arrays, little-endian and in C order. Whatever the other side sends, nothing is
+executed and nothing above the size limit is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 Field = bool | int | float | str | None
 Array = NDArray[np.generic]
 MOST_BYTES = 1 << 30
-"""Of one message."""
+"""Default limit of one message."""
 _HEADER = struct.Struct("<4sI")
 _MAGIC = b"ovn1"
 _MOST_HEADER = 1 << 20
@@ -37,7 +37,7 @@ _F_SETPIPE_SZ = 1031
 
 
 class ExchangeError(Exception):
-    """The other side ended, was too slow, or sent what is no message."""
+    """The other side ended, was too slow, or sent something that is not a message."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Message:
     arrays: Mapping[str, Array] = field(default_factory=dict)
 
     def array(self, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
-        """The array of this name. Raises ExchangeError unless it is there and of this kind."""
+        """The array of this name. Raises ExchangeError if it is missing or of another kind."""
         found = self.arrays.get(name)
         if found is None:
             raise ExchangeError(f"the answer has no array {name!r}; it has {sorted(self.arrays)}")
@@ -60,7 +60,7 @@ class Message:
 
 
 class Channel:
-    """Sends and receives messages; owns both descriptors."""
+    """Sends and receives messages over two descriptors, which it owns."""
 
     def __init__(self, reader: int, writer: int, most_bytes: int = MOST_BYTES) -> None:
         self._reader, self._writer = reader, writer
@@ -70,14 +70,14 @@ class Channel:
             enlarge(fd)
 
     def close(self) -> None:
-        """Close both ends: the other side reads the end of the stream."""
+        """Close both descriptors; the other side then reads the end of the stream."""
         for fd in (self._reader, self._writer):
             if fd >= 0:
                 os.close(fd)
         self._reader = self._writer = -1
 
     def send(self, message: Message, timeout: float | None = None) -> None:
-        """Send; `timeout` is in seconds for the whole of it. Raises ExchangeError."""
+        """Send a message within `timeout` seconds. Raises ExchangeError."""
         arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
         kinds = [[name, array.dtype.name, array.shape] for name, array in arrays.items()]
         header = json.dumps([dict(message.fields), kinds]).encode()
@@ -95,7 +95,7 @@ class Channel:
             return None
         magic, length = _HEADER.unpack(head)
         if magic != _MAGIC or length > _MOST_HEADER:
-            raise ExchangeError(f"what came is no message: it begins with {bytes(head)!r}")
+            raise ExchangeError(f"what arrived is not a message: it begins with {bytes(head)!r}")
         text = bytearray(length)
         self._read(memoryview(text), deadline)
         fields, kinds = _announced(bytes(text), self._most_bytes)
@@ -134,10 +134,10 @@ class Channel:
 
 
 def serve(prepare: Callable[[], Callable[[Message], Message]]) -> None:
-    """For a candidate's process: answer each message until the referee hangs up.
+    """For a candidate's process: answer each message until the referee closes the pipes.
 
-    `prepare` loads what is needed and returns the answering function. What either of them prints
-    goes to standard error, never between the messages; standard input is empty for them.
+    `prepare` loads what is needed and returns the function that answers. What either prints goes
+    to standard error, never between messages; their standard input is empty.
     """
     channel = Channel(os.dup(0), os.dup(1))
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -148,7 +148,7 @@ def serve(prepare: Callable[[], Callable[[Message], Message]]) -> None:
         while (message := channel.receive()) is not None:
             channel.send(answer(message))
     except ExchangeError:
-        pass  # the referee knows why it hung up
+        pass  # the referee closed the pipes
     finally:
         channel.close()
 
@@ -158,11 +158,11 @@ def _bytes_of(array: Array) -> memoryview:
 
 
 def enlarge(pipe: int) -> None:
-    """Let a pipe hold a megabyte, where that is possible."""
+    """Let a pipe hold a megabyte, if possible."""
     try:
         fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
-        return  # the usual size works too
+        return  # the default size works too
 
 
 def _deadline(timeout: float | None) -> float:
@@ -180,11 +180,11 @@ def _wait(fd: int, event: int, deadline: float) -> None:
 def _announced(
     text: bytes, most_bytes: int
 ) -> tuple[dict[str, Field], list[tuple[str, str, tuple[int, ...]]]]:
-    """The fields, and name, dtype and shape of each array, all of them checked."""
+    """The fields, and the name, dtype and shape of each array, all checked."""
     try:
         header = json.loads(text)
     except (ValueError, RecursionError):
-        raise ExchangeError(f"what came is no message: its header is {text[:50]!r}") from None
+        raise ExchangeError(f"what arrived is not a message: its header is {text[:50]!r}") from None
     match header:
         case [dict() as fields, list() as kinds]:
             pass

@@ -1,4 +1,4 @@
-"""For people who write a referee: execute a candidate's code without trusting it.
+"""For writing a referee: run a candidate's code without trusting it.
 
     from overnight.referee import Candidate, Invalid, report
 
@@ -9,9 +9,9 @@
 
     report(score)
 
-A candidate's process is confined anew for every `Candidate`: it sees the candidate's files, what
-the run left, the declared data and its own private folders; neither hidden data nor the referee.
-Never import or unpickle anything of a candidate in the referee's own process.
+Each `Candidate` is a process in a new sandbox. It sees the candidate's files, what the run left,
+the declared data and its own private folders, but neither hidden data nor the referee.
+Never import or unpickle anything from a candidate in the referee's own process.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from overnight.stage.stage import StageResult, StageSpec, run_stage
 
 T = TypeVar("T")
 _LONGEST_SECONDS = 24 * 3600.0
-"""Of one candidate's process; the score stage's own timeout ends it earlier."""
+"""Limit of a candidate's process; the score stage's timeout ends it earlier."""
 
 
 class Invalid(Exception):
-    """The candidate broke a rule of the arena: no score, verdict *invalid*, with this reason."""
+    """The candidate broke a rule of the arena: it gets no score and the verdict *invalid*."""
 
 
 class Candidate:
-    """A candidate's command in a sandbox of its own, to be asked over pipes.
+    """A candidate's command in its own sandbox, which answers over pipes.
 
-    `command` is run in the candidate's arena folder; it answers through `overnight.exchange.serve`.
-    `timeout` is in seconds for each answer, `memory` in bytes for all of its processes. Ask from
-    one thread at a time. Raises Invalid where the candidate is at fault.
+    `command` runs in the candidate's arena folder and answers through `overnight.exchange.serve`.
+    `timeout`: seconds for each answer. `memory`: bytes for all of its processes. Use it from one
+    thread at a time. Its methods raise Invalid when the candidate is at fault.
     """
 
     def __init__(
@@ -81,24 +81,24 @@ class Candidate:
     def _spec(
         self, command: str, memory: int | None, env: Mapping[str, str], pipes: tuple[int, int]
     ) -> StageSpec:
-        arena, folder = _arena(), _place("CANDIDATE", ".")
+        arena, folder = _arena(), _contract_folder("CANDIDATE", ".")
         for name in ("tmp", "home"):
             (self._folder / name).mkdir()
-        out = str(_place("OUT", "out"))
-        whole = stage_environment(arena, self._folder / "tmp", arena.run.env, OUT=out)
-        whole[GPUS] = os.environ.get(GPUS, "")
+        out = str(_contract_folder("OUT", "out"))
+        environment = stage_environment(arena, self._folder / "tmp", arena.run.env, OUT=out)
+        environment[GPUS] = os.environ.get(GPUS, "")
         confinement, sandbox = None, sandbox_named(os.environ.get("OVERNIGHT_SANDBOX"))
         home = make_home(sandbox, self._folder / "home", expanded(arena.data, arena.root))
-        whole |= {"HOME": str(home), **env}
+        environment |= {"HOME": str(home), **env}
         if sandbox:
-            own = [_place("TREE", str(folder)), _place("OUT", "out")]
+            own = [_contract_folder("TREE", str(folder)), _contract_folder("OUT", "out")]
             confinement = candidate_confinement(
-                sandbox, arena, self._folder, folder, own, whole, visible(whole[GPUS])
+                sandbox, arena, self._folder, folder, own, environment, visible(environment[GPUS])
             )
         return StageSpec(
             command,
             folder,
-            whole,
+            environment,
             self._log,
             self._log,
             _LONGEST_SECONDS,
@@ -108,19 +108,19 @@ class Candidate:
             disk_bytes=arena.run.disk,
             confinement=confinement,
             pipes=pipes,
-            blotted=Secrets.of(arena.run.env).in_bytes,
+            redactions=Secrets.of(arena.run.env).redactions,
             family=os.environ.get("OVERNIGHT_STAGE", "overnight:").rpartition(":")[0],
         )
 
     def send(self, fields: Mapping[str, Field] | None = None, **arrays: Array) -> None:
-        """Send a message without waiting for its answer."""
+        """Send a message without waiting for the answer."""
         self._do(lambda: self._channel.send(Message(fields or {}, arrays), self._timeout))
 
     def receive(self) -> Message:
         """The next answer."""
         message = self._do(lambda: self._channel.receive(self._timeout))
         if message is None:
-            raise Invalid(f"no answer from the candidate: {self._ending()}")
+            raise Invalid(f"no answer from the candidate: {self._how_it_ended()}")
         return message
 
     def ask(self, fields: Mapping[str, Field] | None = None, **arrays: Array) -> Message:
@@ -129,7 +129,7 @@ class Candidate:
         return self.receive()
 
     def close(self) -> StageResult:
-        """Hang up, end the process and everything it started; returns what it used."""
+        """Close the pipes, end the process and everything it started. Returns what it used."""
         self._channel.close()
         self._stopping.set()
         result = self._result.result()
@@ -151,9 +151,9 @@ class Candidate:
         try:
             return act()
         except ExchangeError as error:
-            raise Invalid(f"the candidate's answer: {error}; {self._ending()}") from error
+            raise Invalid(f"the candidate's answer: {error}; {self._how_it_ended()}") from error
 
-    def _ending(self) -> str:
+    def _how_it_ended(self) -> str:
         self._stopping.set()
         result = self._result.result()
         words = tail(self._log, 20)
@@ -162,7 +162,8 @@ class Candidate:
 
 
 def report(score: Callable[[], Mapping[str, float]]) -> None:
-    """Print what `score` returns as the referee's last line; Invalid becomes that verdict."""
+    """Print what `score` returns as the referee's last line. If it raises Invalid, the verdict is
+    *invalid*."""
     try:
         print(json.dumps(dict(score())))
     except (Invalid, ExchangeError) as reason:
@@ -170,10 +171,10 @@ def report(score: Callable[[], Mapping[str, float]]) -> None:
 
 
 def _arena() -> Arena:
-    root = _place("ARENA", ".")
+    root = _contract_folder("ARENA", ".")
     return Arena.parse(Path(FILE).read_text(encoding="utf-8"), root)
 
 
-def _place(name: str, by_hand: str) -> Path:
-    """One of the contract's folders, or what it is when a person runs the referee by hand."""
-    return Path(os.environ.get(f"OVERNIGHT_{name}", by_hand)).resolve()
+def _contract_folder(name: str, default: str) -> Path:
+    """The folder in OVERNIGHT_<name>; `default` when the referee is run by hand."""
+    return Path(os.environ.get(f"OVERNIGHT_{name}", default)).resolve()

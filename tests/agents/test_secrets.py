@@ -117,7 +117,7 @@ data = ["{tmp_path}/rogue.sh"]
     done = overnight(toy, *words, env=GIVEN)
     told = json.loads(overnight(toy, "log", "--json", env=GIVEN).stdout)[1:]
     assert [e["verdict"] for e in told] == [verdict for _, verdict in DEEDS.values()], told
-    assert sum("which belongs into no commit" in e["reason"] for e in told) == 5
+    assert sum("do not commit it" in e["reason"] for e in told) == 5
     everything = written(toy) + (done.stdout + done.stderr).encode()
     forms = [KEY, KEY[:20], quote(KEY, safe=""), KEY.replace("/", r"\/"), LOGIN, PIN]
     forms.append(base64.b64encode(KEY.encode()).decode().rstrip("="))
@@ -195,7 +195,7 @@ def test_a_secret_is_found_whatever_it_looks_like(
 ) -> None:
     monkeypatch.setenv("ACME_SECRET", value)
     secrets = Secrets.of()
-    assert "[ACME_SECRET]" in secrets.blotted(f"it is {told}, and no more")
+    assert "[ACME_SECRET]" in secrets.redacted(f"it is {told}, and no more")
     assert secrets.found_in(os.fsencode(f"x = {told}")) == "ACME_SECRET"
 
 
@@ -217,7 +217,7 @@ def test_an_ordinary_environment_has_no_secrets(
 ) -> None:
     monkeypatch.setenv(name, value)
     text = f"a {value} b /home/x/y https://api.acme.example/"
-    assert Secrets.of().blotted(text) == text
+    assert Secrets.of().redacted(text) == text
 
 
 def test_a_key_that_a_run_was_given_is_in_no_log_and_no_reason(tmp_path: Path) -> None:

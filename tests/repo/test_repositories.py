@@ -138,7 +138,7 @@ def test_an_arena_in_a_subfolder_sees_and_changes_its_own_folder_only(tmp_path: 
 def test_repositories_that_cannot_be_used_are_a_sentence_each(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    with pytest.raises(WorkspaceError, match=r"in no git repository.*git init"):
+    with pytest.raises(WorkspaceError, match=r"not in a git repository.*git init"):
         Bench(outside)
     git(tmp_path, "init", "--quiet", "unborn")
     with pytest.raises(WorkspaceError, match="no commit yet"):

@@ -320,7 +320,7 @@ def test_reading_tomorrow_pays_only_where_the_owner_left_it_open(
     doctor = Doctor(arena, Workspace.open(place, arena.state))
     doctor.prepare()
     attack = next(attack for attack in attacks(arena) if attack.name == "read tomorrow")
-    row = doctor.examine(attack, "landlock")
+    row = doctor.run(attack, "landlock")
     assert row.verdict == ("blocked" if closed else "through"), row
 
 

@@ -109,9 +109,9 @@ def _end_lost(
         folder = places(arena, tag) / "agent" / "tree" / workspace.prefix
         newest = ledger.experiments(tag, last=1)
         who = note_writer(tag, newest[-1].n + 1 if newest else 0, proposal.agent)
-        take_note(folder, arena.state / NAME, who, secrets.blotted)
+        take_note(folder, arena.state / NAME, who, secrets.redacted)
     for log in logs.glob("agent*.log"):
-        secrets.blot_out(log)
+        secrets.redact_file(log)
     ledger.end_proposal(tag, replace(proposal, outcome="lost", thought=thought))
 
 

@@ -26,7 +26,7 @@ from overnight.measure.reach import PRIVATE
 from overnight.record.book import Book
 from overnight.record.lock import family_of
 from overnight.record.notes import NAME, note_writer, take_note
-from overnight.repo.acceptance import Candidate
+from overnight.repo.acceptance import Collected
 from overnight.repo.commit_message import candidate_message, change_in_words
 from overnight.repo.workspace import Workspace
 from overnight.search.portfolio import Ask
@@ -175,9 +175,9 @@ class Proposers:
 
     def _take_notes(self, agent: Agent, bench: Workbench, secrets: Secrets) -> None:
         who = note_writer(self._book.tag, bench.n, agent.name)
-        take_note(bench.folder, self._book.arena.state / NAME, who, secrets.blotted)
+        take_note(bench.folder, self._book.arena.state / NAME, who, secrets.redacted)
         for log in bench.transcript.parent.glob("agent*.log"):
-            secrets.blot_out(log)
+            secrets.redact_file(log)
 
     def _became(
         self,
@@ -190,7 +190,7 @@ class Proposers:
     ) -> Answer:
         """What comes of it."""
         if error:
-            error.args = (secrets.blotted(str(error)),)
+            error.args = (secrets.redacted(str(error)),)
         if self.stopping.is_set():
             return Answer(ask, replace(ended, outcome="stopped"))
         if error and error.trouble.passes and (error.usage or UNKNOWN) == UNKNOWN:
@@ -217,25 +217,25 @@ class Proposers:
         parent, untitled = ask.against.candidate or "", not e.description
         e = replace(e, parent=parent, description=e.description or f"experiment {bench.n}")
         made = self._taken(parent, bench.place, self._message(e, bench.n), secrets)
-        e = replace(e, dropped=tuple(map(secrets.blotted, made.dropped)))
+        e = replace(e, dropped=tuple(map(secrets.redacted, made.dropped)))
         if made.refused:
-            return _refused(e, secrets.blotted("; ".join(made.refused)))
+            return _refused(e, secrets.redacted("; ".join(made.refused)))
         if made.commit is None:
-            return _refused(e, secrets.blotted(self._unchanged(ask, bench)))
+            return _refused(e, secrets.redacted(self._unchanged(ask, bench)))
         diff, commit = self._workspace.diff(parent, made.commit), made.commit
         if wrong := self._chosen_luck(diff):
-            return _refused(e, secrets.blotted(wrong))
+            return _refused(e, secrets.redacted(wrong))
         if untitled:
-            e = replace(e, description=secrets.blotted(change_in_words(diff)))
+            e = replace(e, description=secrets.redacted(change_in_words(diff)))
             commit = self._workspace.reword(commit, self._message(e, bench.n))
         program = self._programs.digest(commit)
         if again := self._programs.refusal(program, ask.against):
-            return _refused(e, secrets.blotted(again))
+            return _refused(e, secrets.redacted(again))
         e = replace(e, candidate=commit, program=program)
         simplifies = self._book.arena.judge.simplify and self._simplicity.gained(e)
         return replace(e, simplifies=simplifies)
 
-    def _taken(self, parent: str, place: Path, message: str, secrets: Secrets) -> Candidate:
+    def _taken(self, parent: str, place: Path, message: str, secrets: Secrets) -> Collected:
         """What may be taken of a checkout, as it stands."""
         editable = self._book.arena.is_editable
         return self._workspace.commit(parent, place / "tree", editable, message, secrets.found_in)
@@ -316,8 +316,8 @@ def _described(e: Experiment, idea: Idea, secrets: Secrets) -> Experiment:
     """With what its agent says about it, without a key that the agent has seen."""
     return replace(
         e,
-        description=secrets.blotted(idea.title),
-        hypothesis=secrets.blotted(idea.hypothesis),
+        description=secrets.redacted(idea.title),
+        hypothesis=secrets.redacted(idea.hypothesis),
         parameters=idea.parameters,
         expected=idea.expected,
     )

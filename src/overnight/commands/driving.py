@@ -185,14 +185,14 @@ def doctor(folder: Folder = HERE, as_json: AsJson = False) -> None:
     Dishonest candidates try it in every sandbox, and five traits are measured.
     Exit code: 1 when an attack gets through or cannot be tried.
     """
-    from overnight.doctor.printout import examine, print_examination
+    from overnight.doctor.printout import print_findings, run_doctor
 
-    examination = examine(arena_folder(folder), None if as_json else err)
+    findings = run_doctor(arena_folder(folder), None if as_json else err)
     if as_json:
-        print_json(examination.document())
+        print_json(findings.document())
     else:
-        print_examination(examination, out)
-    raise typer.Exit(1 if examination.open else 0)
+        print_findings(findings, out)
+    raise typer.Exit(1 if findings.open else 0)
 
 
 @app.command(epilog="Example: overnight demo my-demo --experiments 20")

@@ -45,7 +45,7 @@ def steer(
     from overnight.stage.secrets import Secrets
 
     with record_of(folder, tag) as record:
-        record.ledger.add_event(record.tag, "steer", words=Secrets.of().blotted(words))
+        record.ledger.add_event(record.tag, "steer", words=Secrets.of().redacted(words))
         out.print("The next brief says so.")
 
 
@@ -60,6 +60,6 @@ def note(
     from overnight.stage.secrets import Secrets
 
     written = add_note(
-        Arena.load(arena_folder(folder)).state / "notes.md", Secrets.of().blotted(words), "person"
+        Arena.load(arena_folder(folder)).state / "notes.md", Secrets.of().redacted(words), "person"
     )
     out.print(written, markup=False, soft_wrap=True)

@@ -270,7 +270,7 @@ class WriteNote(Tool):
     def answer(self, place: Place, call: Call) -> Answer:
         arena = Arena.load(place.root)
         return {
-            "note": add_note(arena.state / "notes.md", Secrets.of().blotted(self.words), call.who)
+            "note": add_note(arena.state / "notes.md", Secrets.of().redacted(self.words), call.who)
         }
 
 

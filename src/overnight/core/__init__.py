@@ -1,1 +1,1 @@
-"""The words that all rooms use: records, errors, quantities, text. It imports no other room."""
+"""What all rooms share: records, errors, quantities, text. It imports no other room."""

@@ -1,17 +1,18 @@
 """Every error that overnight raises on purpose.
 
 OvernightError
-├── UsageError                 what the person asked for cannot be done as asked
-│   ├── ArenaError             arena.toml or the arena's files are wrong
-│   ├── NoCampaign             there is no such campaign (yet)
-│   └── WorkspaceError         the git repository is not in a state to work with
-├── CampaignBusy               another process is driving this campaign
-├── LedgerError                the record cannot be read or written
-├── MeasurementImpossible      nothing can be measured here (setup or baseline failed)
-└── AgentError                 an agent failed to propose anything
+├── UsageError                 the request cannot be carried out as given
+│   ├── ArenaError             arena.toml or a file of the arena is wrong
+│   ├── NoCampaign             there is no such campaign yet
+│   └── WorkspaceError         the git repository cannot be used as it is
+├── CampaignBusy               another process drives this campaign
+├── LedgerError                the ledger cannot be opened, read or written
+├── MeasurementImpossible      nothing can be measured (setup or baseline failed)
+├── AgentError                 an agent failed to propose a change
+└── Interrupted                Ctrl-C or SIGTERM
 
-Each message names the thing, what was found, what was expected and the next step;
-the command line prints it without a traceback. Anything else that escapes is a bug.
+Each message says what is wrong, what was found and expected, and the next step; the command line
+prints it without a traceback. Any other exception that escapes is a bug.
 """
 
 from __future__ import annotations
@@ -26,63 +27,63 @@ if TYPE_CHECKING:
 
 
 class Trouble(StrEnum):
-    """What kept an agent from proposing anything."""
+    """Why an agent did not propose a change."""
 
     NO_CHANGE = "no change"
-    """It ended without an edit of an editable file, or with one that cannot be used."""
+    """It ended without changing an editable file, or its change cannot be used."""
     RATE = "rate limit"
     OVERLOAD = "overload"
     NETWORK = "network"
     SIGN_IN = "sign-in"
-    """Its key or its sign-in was refused: nothing but a person helps."""
+    """Its key or sign-in was refused; only the user can fix that."""
     CREDIT = "credit"
-    """Its account is used up: nothing but a person helps."""
+    """Its account has no credit left; only the user can fix that."""
     HUNG = "hung"
-    """It did nothing until its time was over."""
+    """It had no result when its time was up."""
     LIMIT = "limit"
-    """Its share of tokens, dollars or turns was used up."""
+    """It used up its limit of tokens, dollars or turns."""
     SPENT = "spent"
-    """What the campaign's caps leave is not enough for a proposal of it."""
+    """The campaign's caps leave too little for one of its proposals."""
     BROKEN = "broken"
-    """Its program is missing, crashed, or spoke what nobody understands."""
+    """Its program is missing, crashed, or gave an answer that cannot be read."""
 
     @property
     def passes(self) -> bool:
-        """Whether it may help to wait and ask again."""
+        """Whether waiting and asking again may help."""
         return self in (Trouble.RATE, Trouble.OVERLOAD, Trouble.NETWORK)
 
     @property
     def stays(self) -> bool:
-        """Whether nothing but a person helps."""
+        """Whether only the user can fix it."""
         return self in (Trouble.SIGN_IN, Trouble.CREDIT)
 
 
 class OvernightError(Exception):
-    """Base of the family. `exit_code` is what the command line ends with."""
+    """Base class. `exit_code`: exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(OvernightError):
-    """What the person asked for cannot be done as asked."""
+    """The request cannot be carried out as given."""
 
     exit_code = 2
 
 
 class ArenaError(UsageError):
-    """arena.toml, or the files it speaks of, are wrong."""
+    """arena.toml, or a file that it names, is wrong."""
 
 
 class NoCampaign(UsageError):
-    """The arena has no campaign yet, or none of that name."""
+    """The arena has no campaign yet, or none with that tag."""
 
 
 class WorkspaceError(UsageError):
-    """The git repository is not in a state that overnight can work with."""
+    """The git repository cannot be used as it is."""
 
 
 class CampaignBusy(OvernightError):
-    """Another living process drives this campaign."""
+    """Another process drives this campaign."""
 
 
 class LedgerError(OvernightError):
@@ -90,13 +91,13 @@ class LedgerError(OvernightError):
 
 
 class MeasurementImpossible(OvernightError):
-    """Not even the baseline can be measured."""
+    """Nothing can be measured: the setup or the baseline failed."""
 
     exit_code = 4
 
 
 class AgentError(OvernightError):
-    """An agent failed; its experiment is recorded as invalid and the campaign goes on."""
+    """An agent failed. Its experiment is recorded as invalid and the campaign goes on."""
 
     def __init__(
         self,
@@ -105,8 +106,8 @@ class AgentError(OvernightError):
         usage: Usage | None = None,
         wait: float = 0.0,
     ) -> None:
-        """`usage`: what was used all the same. `wait`: seconds that its server asks to be left
-        alone for, where it says so."""
+        """`usage`: what was used nevertheless. `wait`: seconds that the server asks to wait before
+        the next request; 0 if it does not say."""
         super().__init__(message)
         self.trouble = trouble
         self.usage = usage
@@ -114,6 +115,6 @@ class AgentError(OvernightError):
 
 
 class Interrupted(OvernightError):
-    """Ctrl-C, or SIGTERM, where there is nothing to go on from."""
+    """Ctrl-C or SIGTERM, and there is nothing to resume."""
 
     exit_code = EXIT_CODE

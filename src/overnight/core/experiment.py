@@ -1,4 +1,4 @@
-"""The record types: what was tried, what was measured, what was decided. All frozen."""
+"""The record types: what was tried, measured and decided. All are frozen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from overnight.core.usage import UNKNOWN, Usage
 
 Number = int | float
 FORESEEN = "foreseen_gain"
-"""Among the numbers of a run that was ended early: see Experiment.foreseen."""
+"""Key in the numbers of a run that was ended early; see Experiment.foreseen."""
 Value = bool | int | float | str
 
 
@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
     KEEP = "keep"
     PROVISIONAL = "provisional"
-    """Good enough to search on from, not yet confirmed: on no branch, never merged."""
+    """Looks better, not yet confirmed: the search continues from it, but it is on no branch."""
     DISCARD = "discard"
     CRASH = "crash"
     TIMEOUT = "timeout"
@@ -39,13 +39,13 @@ class Outcome(StrEnum):
     NO_METRIC = "no metric"
     NOT_FINITE = "metric not finite"
     REFUSED = "refused"
-    """By the referee, or by overnight before it: a rule of the arena was broken."""
+    """The referee, or overnight before it, found that a rule of the arena was broken."""
     PRUNED = "pruned"
-    """Ended early, since it was lost by what it reported on its way."""
+    """Ended early, because by its own progress reports it could no longer win."""
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict that a measurement with this outcome forces; None: the judge decides."""
+        """The verdict that follows from this outcome; None: the judge decides."""
         if self is Outcome.FINISHED:
             return None
         forced = {
@@ -58,16 +58,16 @@ class Outcome(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a measurement was taken for."""
+    """Why a measurement was taken."""
 
     JUDGE = "judge"
-    """To decide about its candidate, or about another beside it."""
+    """To decide about its candidate, or about another one in comparison."""
     HOLDOUT = "holdout"
-    """The final exam: read by people, by no agent and no decision."""
+    """The final exam: for people only; no agent and no decision uses it."""
     REPLAY = "replay"
-    """Because a person asked; decides nothing."""
+    """The user asked for it; it decides nothing."""
     ABLATION = "ablation"
-    """To see what the final program is without one of its wins."""
+    """To score the final program without one of its wins."""
     CHECK = "check"
     """The arena's checks, before a keep. Finished, without a score, when all pass; refused when one
     fails."""
@@ -84,7 +84,7 @@ class Idea:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     """Named values of the candidate, for agents that search a space (`train.py:DEPTH` → 4)."""
     expected: float | None = None
-    """The gain that the agent expects, positive is better, in units of the metric."""
+    """The gain that the agent expects, in units of the metric; positive is better."""
     usage: Usage = UNKNOWN
 
 
@@ -100,22 +100,22 @@ class Measurement:
     score: float | None = None
     """The metric; None unless the outcome is finished."""
     numbers: Mapping[str, float] = field(default_factory=dict)
-    """What the referee printed beside the metric, and overnight's own meters."""
+    """What the referee printed besides the metric, and overnight's meters."""
     reported: Mapping[str, float] = field(default_factory=dict)
-    """`key: value` lines that the run printed: shown, never trusted."""
+    """`key: value` lines that the run printed. Shown, never trusted."""
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall seconds of each stage: setup of the folder, run, score."""
+    """Wall seconds of each stage: prepare (the folder), run, score."""
     detail: str = ""
-    """For a failure: what happened, in a sentence, with the last lines of output."""
+    """Of a failure: what happened, in one sentence, and the last lines of output."""
     log: str = ""
     """Folder of the logs, relative to the state folder."""
     device: str = ""
     self_reported: bool = False
-    """True when the run printed its own score, because the arena has no referee."""
+    """Whether the run printed its own score, because the arena has no referee."""
     sandbox: str = ""
-    """The back end that confined the run; "none" when nothing did."""
+    """The back end that confined the run, or "none"."""
     referee: str = ""
-    """Digest of the protected files that it was measured by, 16 hexadecimal digits."""
+    """Digest of the protected files at the measurement, 16 hexadecimal digits."""
     purpose: Purpose = Purpose.JUDGE
     curve: tuple[tuple[float, float], ...] = ()
     """What the run reported on its way: (fraction of the budget, metric). Never trusted."""
@@ -225,21 +225,21 @@ class Experiment:
     verdict: Verdict | None = None
     """None while the experiment is under way."""
     reason: str = ""
-    """Why this verdict, in a sentence."""
+    """Why this verdict, in one sentence."""
     score: float | None = None
     """The judge's estimate of the metric from all measurements."""
     gain: float | None = None
-    """Improvement over the parent, positive is better, in units of the metric. In a stack that was
-    confirmed as a whole, the share that is believed to be its own: pages do not claim it."""
+    """Improvement over the parent, in units of the metric; positive is better. In a stack that was
+    confirmed as a whole: the estimated share of this experiment, which no page claims as a gain."""
     interval: tuple[float, float] | None = None
-    """Confidence interval of the gain, where the judge's rule gives one."""
+    """Confidence interval of the gain, if the judge's rule gives one."""
     simpler: bool = False
-    """Whether a keep, confirmed or not, was kept for being simpler rather than better."""
+    """Whether it was kept, confirmed or not, because it is simpler rather than better."""
     within: int | None = None
-    """Of a keep that was confirmed in a stack of several: the number of its tip, to which the gain
-    of the whole belongs. By itself it is not shown to add anything."""
+    """Of a keep that was confirmed in a stack of several: the number of the stack's tip, which
+    carries the gain of the whole. The keep alone is not shown to add anything."""
     whole: float | None = None
-    """Of such a tip: the confirmed gain of the whole stack; the interval is that of it too."""
+    """Of the tip of such a stack: the confirmed gain of the whole; `interval` belongs to it."""
     description: str = ""
     hypothesis: str = ""
     parameters: Mapping[str, Value] = field(default_factory=dict)
@@ -253,7 +253,7 @@ class Experiment:
     simplifies: bool = False
     """Whether the candidate has less code than its parent, where the judge wants to know."""
     dropped: tuple[str, ...] = ()
-    """Paths the agent changed that are not editable: not in the candidate."""
+    """Paths that the agent changed but that are not editable: not in the candidate."""
     ended: datetime | None = None
     measurements: tuple[Measurement, ...] = ()
     """Those that decide about it. Final exams and replays are not among them, so that they reach no
@@ -278,24 +278,24 @@ class Experiment:
 
     @property
     def scores(self) -> tuple[float, ...]:
-        """The metric of every finished measurement that judges it, in the order they were taken."""
+        """The metric of each finished measurement in `judged`, in order."""
         return tuple(m.score for m in self.judged if m.score is not None)
 
     @property
     def judged(self) -> tuple[Measurement, ...]:
-        """The measurements that were taken to decide, in the order they were taken."""
+        """The measurements taken to decide, in order."""
         return tuple(m for m in self.measurements if m.purpose is Purpose.JUDGE)
 
     @property
     def foreseen(self) -> float | None:
-        """Of an experiment whose run was ended early: the gain that it seemed to come to, positive
-        is better. A guess, from what that run said of itself."""
+        """The predicted gain of an experiment whose run was ended early, positive is better: a
+        guess from the run's own reports."""
         first = next(iter(self.judged), None)
         return first.numbers.get(FORESEEN) if first and self.score is None else None
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What every page says beside its scores: "self-reported", "no sandbox", "simpler",
+        """What every page shows next to its scores: "self-reported", "no sandbox", "simpler",
         "confirmed with #7"."""
         own_word = any(m.self_reported for m in self.measurements)
         loose = any(m.sandbox == "none" for m in self.measurements)
@@ -308,25 +308,25 @@ class Experiment:
 
     @property
     def kept(self) -> bool:
-        """True for the baseline and what was confirmed: the commits of the branch."""
+        """Whether it is a commit of the branch: the baseline, or a confirmed keep."""
         return self.verdict is Verdict.KEEP
 
     @property
     def is_member(self) -> bool:
-        """Whether it lies below the tip of a stack that was confirmed as a whole."""
+        """Whether it is in a stack that was confirmed as a whole, below its tip."""
         return self.within not in (None, self.n)
 
     @property
     def claim(self) -> float | None:
-        """The gain that pages show: of a confirmed stack that of the whole, on its tip; none of its
-        members, and none of what was kept for being simpler."""
+        """The gain that pages show. On the tip of a confirmed stack: that of the whole. None for
+        its other members, and for what was kept for being simpler."""
         if self.within is not None:
             return self.whole
         return None if self.simpler else self.gain
 
     @property
     def won(self) -> bool:
-        """Whether it is a win: a keep, after the baseline, with a gain to claim."""
+        """Whether it is a win: a keep other than the baseline, with a gain to claim."""
         return self.kept and self.n > 0 and self.claim is not None
 
 
@@ -340,14 +340,14 @@ class Closing:
     gain: float | None = None
     interval: tuple[float, float] | None = None
     candidate: str | None = None
-    """The commit that takes the measured one's place (same tree, final message), if any."""
+    """The commit that replaces the measured one (same tree, final message), if any."""
     simpler: bool = False
     within: int | None = None
     whole: float | None = None
 
     @property
     def values(self) -> dict[str, object]:
-        """The columns that it fills."""
+        """Its values by column of the ledger."""
         low, high = self.interval or (None, None)
         values = vars(self) | {"interval_low": low, "interval_high": high}
         return {
@@ -355,7 +355,7 @@ class Closing:
         }
 
     def of(self, experiment: Experiment) -> Experiment:
-        """The experiment as it will be."""
+        """The experiment with these values."""
         return replace(experiment, **{k: v for k, v in vars(self).items() if k != "candidate"})
 
     def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
@@ -364,8 +364,8 @@ class Closing:
 
 
 def confirmed_gain(keeps: Iterable[Experiment]) -> float:
-    """What all these keeps are better by together: the gains of the wins, less what
-    simplifications seem to have lost."""
+    """Total gain of these keeps: the gains of the wins, minus what simplifications seem to have
+    lost."""
     return sum(
         min(keep.gain or 0.0, 0.0) if keep.simpler and keep.within is None else keep.claim or 0.0
         for keep in keeps
@@ -381,13 +381,13 @@ class CampaignRecord:
     """The arena's name."""
     branch: str
     base: str
-    """The commit the campaign started from: the source of every protected file."""
+    """The commit that the campaign started from: the source of all protected files."""
     started: datetime
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a campaign beside its experiments."""
+    """Something that happened in a campaign besides its experiments."""
 
     id: int
     kind: str
@@ -397,8 +397,8 @@ class Event:
 
 
 def estimate(experiment: Experiment) -> float:
-    """The score that stands for a candidate: the median of its measurements. It was chosen for its
-    first ones, so they do not count once there are others from after it had its verdict."""
+    """The score of a candidate: the median of its measurements. Once some were taken after its
+    verdict, only those count, because it was chosen for its first ones."""
     chosen = experiment.ended if experiment.n else None
     scored = [m for m in experiment.judged if m.score is not None]
     later = [m for m in scored if chosen and m.started > chosen] or scored
@@ -406,4 +406,5 @@ def estimate(experiment: Experiment) -> float:
 
 
 SEED = "seed"
-"""The kind of event that tells by which place a campaign may be measured by one draw alone."""
+"""Kind of the event that records where a program fixes its seed: then all measurements may be one
+draw."""

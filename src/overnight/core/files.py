@@ -1,4 +1,4 @@
-"""Files that an agent left beside its change: read as text, or taken away."""
+"""Files that an agent left beside its change: read as text, or removed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import stat
 from pathlib import Path
 
 
-def plain_text(place: Path, most: int) -> str | None:
-    """The first `most` bytes of a file that an agent left beside its change, as text; None when
-    there is no plain file that can be read. A link is not followed."""
+def plain_text(path: Path, most: int) -> str | None:
+    """The first `most` bytes of a file, as text; None if it is not a readable regular file. Links
+    are not followed."""
     try:
-        if not stat.S_ISREG(place.lstat().st_mode):
+        if not stat.S_ISREG(path.lstat().st_mode):
             return None
-        with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
             return file.read(most).decode("utf-8", "replace")
     except OSError:
-        return None  # what cannot be read was not said
+        return None  # treated as if the agent had left nothing
 
 
-def take_away(place: Path) -> None:
-    """Remove such a file, whatever it is, so that it is in no candidate; a folder stays."""
-    if place.is_symlink() or (place.exists() and not place.is_dir()):
-        place.unlink()
+def take_away(path: Path) -> None:
+    """Remove a file of any kind, so that no candidate contains it. Folders stay."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        path.unlink()

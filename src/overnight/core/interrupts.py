@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM: at any instant one sentence and exit code 130, never a traceback.
+"""Ctrl-C and SIGTERM: always one sentence and exit code 130, never a traceback.
 
-A command that works is unwound by KeyboardInterrupt. Before, afterwards and while modules load the
-process ends at once: nothing is under way that the next start would not take up, and libraries
-that load may swallow an exception that is not theirs. cli.py loads this file before all others, so
-it imports nothing that takes time (`_signal`: `signal` loads `enum`).
+While a command works, KeyboardInterrupt unwinds it. Before, after and during imports the process
+exits at once: the next start resumes everything, and a library that is being imported may swallow
+the exception. cli.py imports this file first, so it imports only what loads fast (`_signal`,
+because `signal` loads `enum`).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _working = False
 
 
 def listen() -> None:
-    """Hear them from now on, where whoever started this process does not have them ignored."""
+    """Handle both signals from now on, unless the parent process has them ignored."""
     for number in (_signal.SIGINT, _signal.SIGTERM):
         if _signal.getsignal(number) is not _signal.SIG_IGN:
             _signal.signal(number, _heard)
-            # The last of all exits, as the first that is registered: what follows is Python's own
-            # end, which would let the signal kill the process without a word.
+            # Registered first, so called last: while Python shuts down, the default action would
+            # kill the process without a message.
             atexit.register(_signal.signal, number, _signal.SIG_IGN)
 
 
 def working(now: bool) -> None:
-    """Say whether a command is at work, and is to be unwound."""
+    """Set whether a command is at work, which an interrupt then unwinds."""
     global _working
     _working = now
 
@@ -46,7 +46,7 @@ def _heard(number: int, frame: FrameType | None) -> None:
 
 
 def leave() -> None:
-    """End the process at once, with the sentence."""
+    """Print the sentence and exit at once."""
     os.write(2, f"overnight: {WORDS}\n".encode())
     os._exit(EXIT_CODE)
 

@@ -1,4 +1,4 @@
-"""Durations, sizes and sums as people write them: `5m`, `1h30m`, `8GB`, `$3.20`."""
+"""Durations, sizes and amounts as people write them: `5m`, `1h30m`, `8GB`, `$3.20`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)")
 
 
 def parse_duration(text: object) -> float:
-    """Seconds of `90s`, `5m`, `1h30m`, `250ms`. ValueError for anything else, and for zero."""
+    """Seconds of `90s`, `5m`, `1h30m`, `250ms`. ValueError for anything else and for zero."""
     expected = 'expected a duration with its unit, such as "90s", "5m" or "1h30m"'
     if not isinstance(text, str) or not (parts := _PART.findall(text)):
         raise ValueError(expected)
@@ -33,7 +33,7 @@ def parse_duration(text: object) -> float:
 
 
 def parse_size(text: object) -> int:
-    """Bytes of `8GB` (10⁹), `512MiB` (2²⁰). ValueError for anything else, and for zero."""
+    """Bytes of `8GB` (10⁹), `512MiB` (2²⁰). ValueError for anything else and for zero."""
     match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
     if not match:
         raise ValueError('expected a size with its unit, such as "8GB" or "512MiB"')
@@ -44,7 +44,7 @@ def parse_size(text: object) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """`0.4 s`, `42 s`, `3 min 05 s`, `7 h 12 min`: short enough for a line of output."""
+    """`0.4 s`, `42 s`, `3 min 05 s`, `7 h 12 min`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 100:
@@ -65,7 +65,7 @@ def format_dollars(amount: float) -> str:
 
 
 def format_count(count: int) -> str:
-    """`3,200`, `120k`, `1.2M`, `34.5G`: three digits of what is large."""
+    """`3,200`, `120k`, `1.2M`, `34.5G`: three digits from 100,000 on."""
     if count < 100_000:
         return f"{count:,}"
     rounded = float(f"{count:.3g}")

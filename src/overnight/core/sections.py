@@ -1,8 +1,7 @@
-"""A text of sections within a number of tokens, whatever each of them would like to say.
+"""Fits a text of several sections into a number of tokens.
 
-Every section has a share that no other can take. What the short ones leave goes to the long ones,
-the first ones first. The sizes of the parts are estimated; the whole is counted by the tokenizer
-of whoever reads it.
+Every section has a guaranteed share. What short sections do not need goes to longer ones, in
+order. The sizes of the parts are estimated; the whole is counted by the reader's tokenizer.
 """
 
 from __future__ import annotations
@@ -11,42 +10,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 Count = Callable[[str], int]
-"""How many tokens a text has."""
+"""Counts the tokens of a text."""
 _HEADING = 30
-"""Tokens that a section spends on its heading, its fence, and on saying what it leaves out."""
+"""Tokens of a section's heading, fence, and note of what it leaves out."""
 _ROUNDS = 6
 _FULL = 0.95
-"""Of the limit, from which on nothing is gained by another round."""
+"""Share of the limit above which another round gains nothing."""
 FENCE = "```"
 
 
 def estimated_tokens(text: str) -> int:
-    """Four characters a token for English and code, up to one or two for other scripts: on the
-    safe side for today's tokenizers."""
+    """Estimate: 4 characters a token for English and code, 1 to 2 for other scripts. Rather too
+    many than too few for today's tokenizers."""
     return round(len(text) / 4 + (len(text.encode(errors="replace")) - len(text)) / 2)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what it has to say."""
+    """A heading and its items."""
 
     title: str
     items: Sequence[str]
-    """In the order in which they are shown; each a line, or a few."""
+    """In the order in which they are shown; one or a few lines each."""
     share: float
-    """Of the whole text, that is its own."""
+    """Its guaranteed share of the whole text, 0 to 1."""
     ranks: Sequence[int] | None = None
-    """Places of the items, the one to keep longest first; None: in their own order."""
+    """Indices of the items, most important first; None: in their own order."""
     data: bool = False
-    """Whether it quotes what runs and agents wrote: it is fenced then, and marked."""
+    """Whether it quotes text by runs or agents; it is then fenced and marked as data."""
 
     @property
     def size(self) -> float:
-        """Estimated tokens of everything."""
+        """Estimated tokens of all items."""
         return sum(_size(item) for item in self.items)
 
     def text(self, most: float) -> str:
-        """Its heading and as many items as fit into so many tokens, the last of them cut."""
+        """The heading and as many items as fit into `most` tokens; the last one may be cut."""
         kept: dict[int, str] = {}
         for place in self.ranks if self.ranks is not None else range(len(self.items)):
             if most < 1:
@@ -62,7 +61,7 @@ class Section:
 
 
 def fitted(sections: Sequence[Section], most: int, count: Count = estimated_tokens) -> str:
-    """The sections that have something to say, within `most` tokens by this count."""
+    """The sections that have items, within `most` tokens by this count."""
     spoken = [section for section in sections if section.items]
     limit, best = float(most), ""
     for _ in range(_ROUNDS):
@@ -72,7 +71,7 @@ def fitted(sections: Sequence[Section], most: int, count: Count = estimated_toke
             best = max(best, text, key=len)
             if tokens >= _FULL * most or limit >= sum(s.size + _HEADING for s in spoken):
                 break
-        # A little less than the rule of three says: it must not stop just above.
+        # A little less than proportional, so that it does not end just above the limit.
         limit *= 0.98 * most / max(tokens, 1)
     return best or _shortest(text, most, count)
 
@@ -90,7 +89,7 @@ def _laid_out(sections: Sequence[Section], most: float) -> str:
 
 
 def _shortest(text: str, most: int, count: Count) -> str:
-    """For a count that has nothing to do with the estimate: the beginning, halved until it fits."""
+    """The beginning of the text, halved until it fits: for counts far from the estimate."""
     while text and count(text) > most:
         text = text[: len(text) // 2]
     return text
@@ -101,7 +100,7 @@ def _size(item: str) -> float:
 
 
 def _cut(item: str, most: float) -> str:
-    """As much of the item as fits, with a sign that there was more."""
+    """As much of the item as fits; an ellipsis marks that it was cut."""
     if _size(item) <= most:
         return item
     characters = int(len(item) * most / _size(item))

@@ -11,21 +11,21 @@ from overnight.core.quantity import format_dollars, format_duration
 
 @dataclass(frozen=True)
 class Spent:
-    """What one agent's proposals of a campaign have used together, or those of several."""
+    """What the proposals of one agent, or of several, used together."""
 
     agent: str = ""
     proposals: int = 0
-    """How often it was asked, whatever came of it."""
+    """How often an agent was asked, with or without a result."""
     priced: int = 0
-    """Of those, how many have a cost that is known."""
+    """Proposals whose cost is known."""
     dollars: float = 0.0
-    """What these cost, in US dollars."""
+    """Their cost in US dollars."""
     counted: int = 0
-    """Of the proposals, how many have tokens that are known."""
+    """Proposals whose tokens are known."""
     tokens: int = 0
-    """Read and written."""
+    """Tokens read and written by those."""
     thought: float = 0.0
-    """Wall seconds that the agent took."""
+    """Wall seconds that agents took."""
 
     @classmethod
     def of(cls, one: Experiment | Proposal) -> Spent:
@@ -49,12 +49,12 @@ class Spent:
 
     @property
     def uncounted(self) -> int:
-        """Proposals of which the tokens are unknown."""
+        """Proposals whose tokens are unknown."""
         return self.proposals - self.counted
 
     @property
     def free(self) -> bool:
-        """Whether all is known to have cost nothing."""
+        """Whether all proposals are known to have cost nothing."""
         return not self.unpriced and not self.dollars
 
     @property
@@ -70,7 +70,7 @@ class Spent:
         return ", ".join([*words, format_duration(self.thought)])
 
     def document(self) -> dict[str, object]:
-        """What `--json` has of it. Null is what is unknown of every proposal."""
+        """The fields for `--json`. Null: unknown for every proposal."""
         return {
             "proposals": self.proposals,
             "cost": self.dollars if self.priced else None,
@@ -82,7 +82,7 @@ class Spent:
 
 
 def by_agent(accounts: Iterable[Spent]) -> list[Spent]:
-    """One account of each agent, by name."""
+    """The sum for each agent, ordered by name."""
     found: dict[str, list[Spent]] = {}
     for one in accounts:
         found.setdefault(one.agent, []).append(one)
@@ -90,7 +90,7 @@ def by_agent(accounts: Iterable[Spent]) -> list[Spent]:
 
 
 def together(accounts: Sequence[Spent]) -> Spent:
-    """What all of them have used."""
+    """The sum over all agents."""
     return Spent(
         proposals=sum(one.proposals for one in accounts),
         priced=sum(one.priced for one in accounts),

@@ -1,4 +1,4 @@
-"""What a stage printed, read so that it can be shown: its last lines, its last exception."""
+"""Text that can be shown safely: the last lines of a log, its last exception, one line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def tail(path: Path, lines: int, max_bytes: int = 65536) -> str:
-    """The last lines of a log, at most `max_bytes` of them, safe to print on a terminal.
+    """The last lines of a log, at most `max_bytes`, safe to print on a terminal.
 
-    Control characters and invalid UTF-8 are replaced; of a line that was overwritten with
-    carriage returns the last state is given. A log that does not exist is empty.
+    Control characters and invalid UTF-8 are replaced. Of a line that was overwritten with
+    carriage returns, the last state is returned. A missing log counts as empty.
     """
     try:
         with path.open("rb") as file:
@@ -32,7 +32,7 @@ def _printable(line: str) -> str:
 
 
 def exception_line(text: str) -> str | None:
-    """The line of the last Python traceback that names the exception; None without one."""
+    """The line that names the exception in the last Python traceback; None without one."""
     found = None
     inside = False
     for line in text.splitlines():
@@ -44,7 +44,7 @@ def exception_line(text: str) -> str | None:
 
 
 _ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*"
-"""Whole sequences that a terminal obeys: what is left of one without its ESC is litter."""
+"""Whole terminal escape sequences: without its ESC, the rest of one would remain as garbage."""
 
 
 _CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"

@@ -1,4 +1,4 @@
-"""What a proposal used, and what it may use at most: tokens, dollars, seconds."""
+"""What a proposal used, and its limits: tokens, dollars, seconds."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ N = TypeVar("N", int, float)
 
 
 _MOST_USED = 1e12
-"""Tokens, or dollars, of one proposal that nobody believes."""
+"""Tokens or dollars of one proposal from which on a report is not believed."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a proposal used, by the agent's own report. None: unknown."""
+    """What a proposal used, as the agent reports it. None: unknown."""
 
     tokens_in: int | None = None
-    """Read by the model, those from its cache included."""
+    """Tokens read by the model, including those from its cache."""
     tokens_cached: int | None = None
-    """Of those, read from its cache."""
+    """Tokens of those that came from its cache."""
     tokens_out: int | None = None
     dollars: float | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        """Both together; what is unknown of one counts as nothing, of both as unknown."""
+        """The sum. Unknown in one counts as 0; unknown in both stays unknown."""
         mine, theirs = vars(self).values(), vars(other).values()
         return Usage(
             *(
@@ -35,7 +35,7 @@ class Usage:
 
     @property
     def believable(self) -> Usage:
-        """Without what cannot be true, which is unknown then: an agent's report is its own word."""
+        """With implausible values replaced by None, since agents report their own usage."""
         return Usage(
             *(
                 value if value is not None and 0 <= value < _MOST_USED else None
@@ -46,31 +46,31 @@ class Usage:
 
 UNKNOWN = Usage()
 FREE = Usage(0, 0, 0, 0.0)
-"""What a proposal uses in which no model has a part."""
+"""Usage of a proposal without a model."""
 
 
 LEAST_DOLLARS = 0.001
-"""US dollars: less is nothing. Sums of prices miss a limit by a hair, and a program that is told to
-spend a hair fails."""
+"""US dollars. Less counts as zero: sums of floats can miss a cap, and a program started with a tiny
+budget fails."""
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a proposal may use at most. None: no limit."""
+    """Limits of a proposal. None: no limit."""
 
     dollars: float | None = None
     tokens: int | None = None
-    """Read and written."""
+    """Tokens read and written."""
     seconds: float | None = None
-    """Wall clock."""
+    """Wall seconds."""
 
     @property
     def penniless(self) -> bool:
-        """Whether there is a limit of dollars, and nothing left of it."""
+        """Whether there is a limit of dollars and none is left."""
         return self.dollars is not None and self.dollars < LEAST_DOLLARS
 
     def within(self, other: Allowance) -> Allowance:
-        """What both allow."""
+        """The smaller of both limits."""
         return Allowance(
             _smaller(self.dollars, other.dollars),
             _smaller(self.tokens, other.tokens),

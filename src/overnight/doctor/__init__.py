@@ -1,1 +1,1 @@
-"""Red-teams an arena before the night. It may import campaign and what lies below it."""
+"""Red-teams an arena before the night. May import campaign and the rooms below it."""

@@ -14,12 +14,12 @@ from overnight.arena.arena import Arena
 _FOLDER = Path(__file__).parent / "attacks"
 _KINDS = ("score", "late", "again", "network", "before", "after")
 _PRELUDE = """DOCTOR = {facts!r}
-def through(words): print("got through:", words, flush=True)
-def refused(words): print("refused:", words, flush=True)
+def through(what): print("got through:", what, flush=True)
+def refused(what): print("refused:", what, flush=True)
 """
 
 Facts = Mapping[str, object]
-"""What an attack may know: where everything is, what to forge."""
+"""What an attack knows: where everything is, and what to forge."""
 
 
 @dataclass(frozen=True)
@@ -27,36 +27,36 @@ class Attack:
     """A dishonest candidate."""
 
     name: str
-    tries: str
     kind: str
     """"score", "late", "again", "network", "before", "after" or "close"; `attacks/__init__.py`
-    says how each is told to have worked."""
+    says how the doctor tells whether each kind worked."""
     close: str
+    """How to close the hole."""
     source: str
 
     @classmethod
     def read(cls, path: Path) -> Attack:
-        """The attack in a file; its docstring says the rest."""
+        """Read an attack from a file; the last paragraph of its docstring gives kind and close."""
         source = path.read_text(encoding="utf-8")
-        words = ast.get_docstring(ast.parse(source)) or f"{path.stem}."
-        tries, _, last = words.partition("\n\n")
-        kind, _, close = last.replace("\n", " ").partition(": ")
-        name = path.stem.replace("_", " ")
+        docstring = ast.get_docstring(ast.parse(source)) or f"{path.stem}."
+        last = docstring.partition("\n\n")[2].replace("\n", " ")
+        kind, _, close = last.partition(": ")
         if kind not in _KINDS:
-            kind, close = "close", last.replace("\n", " ")
-        return cls(name, tries, kind, close, source)
+            kind, close = "close", last
+        return cls(path.stem.replace("_", " "), kind, close, source)
 
     def command(self, facts: Facts) -> str:
-        """A shell line that runs it as a program of its own."""
+        """A shell line that runs it as a separate program."""
         return f"{shlex.quote(sys.executable)} -c {shlex.quote(self._program(facts))}"
 
     def put_into(self, source: str, facts: Facts) -> str:
-        """Python source with the attack before or after its own code. Raises SyntaxError."""
+        """Python source with the attack inserted before or after its own code. Raises SyntaxError
+        if `source` is not Python."""
         body = ast.parse(source).body
         program = self._program(facts)
         if self.kind == "after":
             return f"{source}\n\n{program}"
-        first = next((n for n in range(len(body)) if not _must_be_first(body, n)), len(body))
+        first = next((n for n in range(len(body)) if not _must_stay_first(body, n)), len(body))
         at = body[first - 1].end_lineno or 0 if first else 0
         lines = source.splitlines(keepends=True)
         return "".join([*lines[:at], "\n", program, "\n", *lines[at:]])
@@ -66,13 +66,13 @@ class Attack:
 
 
 def attacks(arena: Arena) -> list[Attack]:
-    """overnight's own, and those in the arena's folder `attacks`."""
+    """overnight's attacks, and those in the arena's folder `attacks`."""
     files = [*sorted(_FOLDER.glob("[a-z]*.py")), *sorted((arena.root / "attacks").glob("*.py"))]
     return [Attack.read(path) for path in files]
 
 
-def _must_be_first(body: list[ast.stmt], n: int) -> bool:
-    """Whether the n-th statement of a module is its docstring or an import from __future__."""
+def _must_stay_first(body: list[ast.stmt], n: int) -> bool:
+    """Whether the n-th statement is the module's docstring or an import from __future__."""
     statement = body[n]
     if isinstance(statement, ast.ImportFrom):
         return statement.module == "__future__"

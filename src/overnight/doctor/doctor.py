@@ -1,6 +1,6 @@
-"""Red-teams an arena: runs dishonest candidates in it and tells what each of them could do.
+"""Red-teams an arena: runs dishonest candidates in it and reports what each could do.
 
-What it shows is that these attacks fail here, in these sandboxes; not that no other would work.
+It shows that these attacks fail in these sandboxes, not that no other attack would work.
 """
 
 from __future__ import annotations
@@ -37,44 +37,41 @@ from overnight.sandbox.named import NONE, all_sandboxes
 from overnight.stage.stage import StageEnd, StageResult, end_strays, run_stage
 
 _SECONDS = 6.0
-"""Budget of an attack that needs no more than its own program."""
+"""Budget of an attack that runs without the arena's own program."""
 _LATE_SECONDS = 10.0
-"""On top of the budget: polite waiting, and the end of thousands of processes."""
-
-
-_BUSY = "process {owner} examines this arena already: wait for its end"
+"""Allowed on top of the budget, to end thousands of processes."""
+_BUSY = "process {owner} is already examining this arena: wait until it ends"
 _MEASURED = ("score", "before", "after")
-_MEND = (
-    "declare what it misses there under `data` or run.env, or name the sandbox that it is to use "
-    "as run.sandbox"
+_UNTRIED = (
+    "declare what the run needs under `data` or run.env, or choose another sandbox with run.sandbox"
 )
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one attack came to in one sandbox."""
+class AttackResult:
+    """The outcome of one attack in one sandbox."""
 
     attack: str
     sandbox: str
     verdict: str
-    """"blocked", "through", "allowed": the arena grants it, or "untried": there was no score."""
+    """"blocked", "through", "allowed" (the arena grants it), or "untried" (no score without it)."""
     happened: str
     close: str
 
 
 def sandboxes() -> list[str]:
-    """The back ends that work here; "none" when there is no other."""
+    """Names of the back ends that work on this machine; "none" if there is none."""
     return [box.name for box in all_sandboxes() if box.problem() is None] or [NONE]
 
 
 class _Unscored(Exception):
-    """Internal: a measurement of a duel ended without a score, in words."""
+    """Internal: a measurement for the judge has no score; the message says why."""
 
 
 class Doctor:
-    """One examination of an arena, in checkouts of its newest commit; to be used in a `with`.
+    """Examines an arena in checkouts of its newest commit. Use it as a context manager.
 
-    Raises CampaignBusy when another one examines this arena.
+    Raises CampaignBusy if another doctor is examining this arena.
     """
 
     def __init__(self, arena: Arena, workspace: Workspace) -> None:
@@ -82,7 +79,7 @@ class Doctor:
         self.base = workspace.head()
         self._workspace = workspace
         self._lock = CampaignLock(lock_path(arena, DOCTOR), _BUSY)
-        self._places = places(arena, DOCTOR)
+        self._checkouts = places(arena, DOCTOR)
         self._never = threading.Event()
         """Nothing stops a stage of the doctor's."""
         self._mark = f"doctor-{uuid.uuid4().hex[:12]}"
@@ -96,16 +93,16 @@ class Doctor:
         self._lock.release()
 
     def prepare(self) -> None:
-        """End what a killed one has left, then the arena's setup.
+        """Remove what a killed doctor has left, then run the arena's setup.
 
-        Raises MeasurementImpossible when it fails.
+        Raises MeasurementImpossible if the setup fails.
         """
         end_strays(family_of(self.arena, DOCTOR))
-        self._workspace.remove(self._places)
+        self._workspace.remove(self._checkouts)
         run_setup(self.arena, self._workspace, self._job(NONE), self._never)
 
     def baseline(self, sandbox: str, n: int) -> Measurement:
-        """The n-th measurement of the arena as it is, from 0; taken when it is first asked for."""
+        """The n-th measurement of the unchanged arena, from 0; taken on first use."""
         taken = self._baselines.setdefault(sandbox, [])
         while len(taken) <= n:
             taken.append(self.measured(sandbox))
@@ -114,54 +111,55 @@ class Doctor:
     def measured(
         self, sandbox: str, arena: Arena | None = None, commit: str | None = None
     ) -> Measurement:
-        """One measurement of the arena as it is, or of a changed one."""
+        """Measure the arena, or a changed one, at its newest commit or at `commit`."""
         return self._measured(self._job(sandbox, commit), arena)
 
     def with_run(self, **changes: object) -> Arena:
-        """The arena with other values in its table `[run]`."""
+        """The arena with these values in its table `[run]`."""
         run = self.arena.run.model_copy(update=changes)
         return self.arena.model_copy(update={"run": run})
 
     def changed(self, edit: Callable[[bytes], bytes], why: str) -> str | None:
-        """A commit in which every editable file went through `edit`; None when none changed."""
-        place = self._job(NONE).place(self.arena)
+        """A commit with `edit` applied to every editable file; None if that changes nothing."""
+        scratch = self._job(NONE).place(self.arena)
         try:
-            folder = self._workspace.checkout(self.base, place / "tree", own_git=True)
+            folder = self._workspace.checkout(self.base, scratch / "tree", own_git=True)
             for path in self._workspace.files(self.base, self.arena.is_editable):
                 (folder / path).write_bytes(edit((folder / path).read_bytes()))
             made = self._workspace.commit(
-                self.base, place / "tree", self.arena.is_editable, f"{why} by the doctor"
+                self.base, scratch / "tree", self.arena.is_editable, f"{why} by the doctor"
             )
         finally:
-            self._workspace.remove(place)
+            self._workspace.remove(scratch)
         return made.commit
 
     def fixed_seed(self) -> str | None:
-        """The place by which all measurements may be one draw (see seeds.py), or None."""
+        """Where the program fixes its seed, so that all measurements may be one draw (see
+        change/seeds.py); None if nowhere."""
         return fixed_seed(self.arena, self._workspace, self.base)
 
-    def examine(self, attack: Attack, sandbox: str) -> Row:
+    def run(self, attack: Attack, sandbox: str) -> AttackResult:
         """Run one attack in one sandbox."""
         if attack.kind in _MEASURED and (here := self.baseline(sandbox, 0)).score is None:
-            happened = f"the arena as it is has no score here: {_ending(here)}"
-            return Row(attack.name, sandbox, "untried", happened, _MEND)
+            happened = f"the unchanged arena has no score here: {_why_unscored(here)}"
+            return AttackResult(attack.name, sandbox, "untried", happened, _UNTRIED)
         with self._bait() as facts:
             if attack.kind == "score":
-                verdict, happened = self._forge(attack, sandbox, facts)
+                verdict, happened = self._run_and_score(attack, sandbox, facts)
             elif attack.kind in ("before", "after"):
-                verdict, happened = self._edit(attack, sandbox, facts)
+                verdict, happened = self._run_edited(attack, sandbox, facts)
             else:
-                verdict, happened = self._attempt(attack, sandbox, facts)
+                verdict, happened = self._run_alone(attack, sandbox, facts)
         if verdict == "through" and attack.kind == "network" and self.arena.run.network:
             verdict, happened = "allowed", "run.network = true"
-        return Row(attack.name, sandbox, verdict, happened, attack.close)
+        return AttackResult(attack.name, sandbox, verdict, happened, attack.close)
 
-    def _attempt(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
+    def _run_alone(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         for _ in range(2 if attack.kind == "again" else 1):
             began = monotonic()
             result, log = self._run(attack, sandbox, facts)
             seconds = monotonic() - began
-        if won := _won(log):
+        if won := _breakthrough(log):
             return "through", won
         if attack.kind == "late":
             late = seconds > _SECONDS + _LATE_SECONDS or result.survivors
@@ -170,8 +168,8 @@ class Doctor:
         count = sum(line.startswith("refused: ") for line in tail(log, 400).splitlines())
         if result.end is not StageEnd.EXITED or (result.exit_code and not count):
             return "blocked", f"ended: {result.end}, exit code {result.exit_code}"
-        nothing = "nothing of it was left" if attack.kind == "again" else "found nothing to try"
-        return "blocked", f"{count} attempts refused" if count else nothing
+        left = "the first run left nothing" if attack.kind == "again" else "nothing to try"
+        return "blocked", f"{count} attempts refused" if count else left
 
     def _run(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[StageResult, Path]:
         job = self._job(sandbox)
@@ -185,14 +183,14 @@ class Doctor:
         finally:
             self._workspace.remove(place)
 
-    def _forge(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
-        command = f"{self.arena.run.command}\n{attack.command(facts)}"  # the last word is its own
+    def _run_and_score(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
+        command = f"{self.arena.run.command}\n{attack.command(facts)}"  # the attack prints last
         found = self.measured(sandbox, self.with_run(command=command))
-        if ended := self._ended(found, facts):
+        if ended := self._forged_or_unscored(found, facts):
             return ended
-        return "blocked", f"the score stayed what the referee measured ({found.score:g})"
+        return "blocked", f"the score is the one that the referee measured ({found.score:g})"
 
-    def _edit(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
+    def _run_edited(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         def edit(source: bytes) -> bytes:
             try:
                 return attack.put_into(source.decode(), facts).encode()
@@ -203,23 +201,23 @@ class Doctor:
             return "blocked", "no editable file is Python"
         job = self._job(sandbox, commit)
         found = self._measured(job)
-        if won := _won(job.logs(self.arena) / "run.log"):
+        if won := _breakthrough(job.logs(self.arena) / "run.log"):
             return "through", won
-        return self._ended(found, facts) or self._judged(commit, found, sandbox)
+        return self._forged_or_unscored(found, facts) or self._judged(commit, found, sandbox)
 
-    def _ended(self, found: Measurement, facts: Facts) -> tuple[str, str] | None:
-        """The end of an attack whose score is the forged one, or none."""
+    def _forged_or_unscored(self, found: Measurement, facts: Facts) -> tuple[str, str] | None:
+        """The result of an attack whose score is forged or missing; None for any other score."""
         if found.score == facts["forged"]:
-            words = f"the forged {self.arena.metric.name} was taken as the score"
+            happened = f"the forged {self.arena.metric.name} was taken as the score"
             if self.arena.score is None:
-                words += ": there is no referee, a run's own word counts"
-            return "through", words
+                happened += ": there is no referee, so the run's own output counts"
+            return "through", happened
         if found.score is None:
-            return "blocked", _ending(found)
+            return "blocked", _why_unscored(found)
         return None
 
     def _judged(self, commit: str, found: Measurement, sandbox: str) -> tuple[str, str]:
-        """What the arena's own judge makes of a candidate that has a score."""
+        """What the arena's judge decides about a candidate that has a score."""
         ready, known = [found], count()
 
         def take(side: Side, seed: int) -> float:
@@ -228,16 +226,16 @@ class Doctor:
             else:
                 taken = ready.pop() if ready else self.measured(sandbox, commit=commit)
             if taken.score is None:
-                raise _Unscored(_ending(taken))
+                raise _Unscored(_why_unscored(taken))
             return self.arena.worth(taken)
 
         try:
-            word = duel(judge_for(self.arena), take)
+            decision = duel(judge_for(self.arena), take)
         except _Unscored as ending:
             return "blocked", str(ending)
-        if word.keep:
-            return "through", f"the judge would keep it: {word.reason}"
-        return "blocked", f"the judge would discard it: {word.reason}"
+        if decision.keep:
+            return "through", f"the judge would keep it: {decision.reason}"
+        return "blocked", f"the judge would discard it: {decision.reason}"
 
     def _measured(self, job: Job, arena: Arena | None = None) -> Measurement:
         measurement = measure(arena or self.arena, self._workspace, job, self._never)
@@ -246,9 +244,10 @@ class Doctor:
 
     @contextmanager
     def _bait(self) -> Iterator[Facts]:
-        """What the attacks look for: a key, a file at home, servers; and where everything is."""
+        """Set out what attacks look for (a key, a file in the home folder, servers), and yield what
+        they may know."""
         key = f"OVERNIGHT_{self._mark}".replace("-", "_")
-        # One name per arena: what a killed doctor leaves there, the next one takes away.
+        # One name per arena, so that the next doctor removes what a killed one left.
         digest = hashlib.sha256(bytes(self.arena.root)).hexdigest()
         canary = Path.home() / f".overnight-doctor-{digest[:12]}"
         metric = self.arena.metric
@@ -296,14 +295,14 @@ class Doctor:
         )
 
 
-def _ending(found: Measurement) -> str:
-    """Why it has no score, in a line."""
+def _why_unscored(found: Measurement) -> str:
+    """Why a measurement has no score, in one line."""
     detail = one_line(found.detail.partition("\n")[0])
     return detail if found.outcome is Outcome.REFUSED else f"{found.outcome}: {detail}"
 
 
-def _won(log: Path) -> str:
-    """What an attack says that it could do; empty when it could do nothing."""
+def _breakthrough(log: Path) -> str:
+    """What an attack reports that it could do; empty if nothing."""
     lines = tail(log, 400).splitlines()
     won = [line.partition(": ")[2] for line in lines if line.startswith("got through: ")]
     return won[0] + (f" (and {len(won) - 1} more)" if len(won) > 1 else "") if won else ""

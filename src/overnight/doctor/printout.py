@@ -1,4 +1,4 @@
-"""What the doctor found, whole: run, printed, as a document."""
+"""Runs the doctor on an arena, and prints what it found or makes a document of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from overnight.arena.arena import Arena
 from overnight.doctor.attack import attacks
-from overnight.doctor.doctor import Doctor, Row, sandboxes
+from overnight.doctor.doctor import AttackResult, Doctor, sandboxes
 from overnight.doctor.readiness import Trait, readiness
 from overnight.measure.reach import unhidden
 from overnight.repo.base_arena import base_arena
@@ -26,20 +26,20 @@ _COLOURS = {
 
 
 @dataclass(frozen=True)
-class Examination:
-    """Every attack in every sandbox, and the five traits."""
+class Findings:
+    """The result of every attack in every sandbox, and the five traits."""
 
-    rows: Sequence[Row]
+    rows: Sequence[AttackResult]
     traits: Sequence[Trait]
     warnings: Sequence[str]
 
     @property
-    def open(self) -> list[Row]:
-        """What must be closed, or tried again, before the night."""
+    def open(self) -> list[AttackResult]:
+        """What needs attention before the night: attacks that got through or could not be tried."""
         return [row for row in self.rows if row.verdict in ("through", "untried")]
 
     def document(self) -> dict[str, object]:
-        """For `--json`."""
+        """The document for `--json`."""
         return {
             "attacks": [asdict(row) for row in self.rows],
             "traits": [asdict(trait) for trait in self.traits],
@@ -49,8 +49,8 @@ class Examination:
         }
 
 
-def examine(root: Path, progress: Console | None) -> Examination:
-    """Examine the arena in this folder; `progress` is told what is under way."""
+def run_doctor(root: Path, progress: Console | None) -> Findings:
+    """Examine the arena in this folder; print progress to `progress`."""
     arena = Arena.load(root)
     workspace = Workspace.open(arena.root, arena.state)
     base = workspace.head()
@@ -65,12 +65,12 @@ def examine(root: Path, progress: Console | None) -> Examination:
             for attack in attacks(arena):
                 if progress:
                     progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
-                rows.append(doctor.examine(attack, sandbox))
+                rows.append(doctor.run(attack, sandbox))
         if progress:
-            progress.print("measuring the arena as it is …", style="dim")
+            progress.print("measuring the unchanged arena …", style="dim")
         traits = readiness(doctor, names[0], rows)
         said = _say(arena.uncharged([doctor.baseline(names[0], 0)]), progress)
-        return Examination(rows, traits, [*warnings, *said])
+        return Findings(rows, traits, [*warnings, *said])
 
 
 def _say(warnings: list[str], progress: Console | None) -> list[str]:
@@ -80,28 +80,28 @@ def _say(warnings: list[str], progress: Console | None) -> list[str]:
     return warnings
 
 
-def print_examination(examination: Examination, out: Console) -> None:
-    """A row an attack, then the traits, then what to do."""
+def print_findings(findings: Findings, out: Console) -> None:
+    """Print one row per attack, then the traits, then what to do."""
     table = Table(box=None, pad_edge=False)
     for name in ("sandbox", "attack", "verdict", "what happened"):
         table.add_column(name, overflow="fold")
-    for row in examination.rows:
+    for row in findings.rows:
         colour = _COLOURS[row.verdict]
         table.add_row(row.sandbox, row.attack, f"[{colour}]{row.verdict}[/]", escape(row.happened))
     out.print(table)
     out.print()
     traits = Table(box=None, pad_edge=False, show_header=False)
-    for trait in examination.traits:
+    for trait in findings.traits:
         colour = _COLOURS[trait.grade]
         traits.add_row(trait.name, f"[{colour}]{trait.grade}[/]", escape(trait.found))
     out.print(traits)
     out.print()
-    for close, rows in groupby(sorted(examination.open, key=_close), key=_close):
+    for close, rows in groupby(sorted(findings.open, key=_close), key=_close):
         names = dict.fromkeys(f"{row.attack} ({row.sandbox})" for row in rows)
         out.print(f"{', '.join(names)}: {close}", style="red", markup=False)
-    if not examination.open:
+    if not findings.open:
         out.print("Nothing got through.", style="green")
 
 
-def _close(row: Row) -> str:
+def _close(row: AttackResult) -> str:
     return row.close

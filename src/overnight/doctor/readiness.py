@@ -1,4 +1,4 @@
-"""Whether an arena is ready for a night: five traits that decide it, each measured."""
+"""Whether an arena is ready for a night: five traits, each measured."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 from overnight.core.experiment import Measurement, Outcome
 from overnight.core.quantity import format_duration
-from overnight.doctor.doctor import Doctor, Row
+from overnight.doctor.doctor import AttackResult, Doctor
 
 BASELINES = 3
-"""Measurements of the arena as it is; their spread is the noise."""
+"""Measurements of the unchanged arena; their spread is the noise."""
 _OVERHEAD = 0.2
 _NIGHT_HOURS = 8
 _NONSENSE = b"}{ this is no program\n"
 _FULL = 0.9
-"""Part of the budget from which a run is taken to fill whatever it gets."""
-_EASY = 2.0
-"""Noise sigmas: a smaller gain takes many measurements to tell from luck."""
+"""Share of the budget above which a run is taken to use all the time it gets."""
+_VISIBLE_SIGMAS = 2.0
+"""In standard deviations of the noise; a smaller gain takes many measurements to show."""
 
 
 @dataclass(frozen=True)
 class Trait:
-    """One of the five."""
+    """One of the five traits."""
 
     name: str
     grade: str
@@ -32,62 +32,62 @@ class Trait:
     found: str
 
 
-def readiness(doctor: Doctor, sandbox: str, rows: Sequence[Row]) -> list[Trait]:
-    """Measure the arena as it is, with its editable files broken, and with another budget."""
+def readiness(doctor: Doctor, sandbox: str, rows: Sequence[AttackResult]) -> list[Trait]:
+    """Measure the arena unchanged, with broken editable files, and with another budget."""
     baselines = [doctor.baseline(sandbox, n) for n in range(BASELINES)]
     failed = next((m for m in baselines if m.score is None), None)
     if failed is not None:
-        words = f"the arena as it is has no score: {failed.outcome}: {failed.detail}"
+        words = f"the unchanged arena has no score: {failed.outcome}: {failed.detail}"
         if failed.outcome is Outcome.TIMEOUT:
-            words += _longer(doctor, sandbox)
+            words += _with_longer_budget(doctor, sandbox)
         return [Trait("an objective score", "poor", words)]
     return [
-        _score(doctor, sandbox, baselines),
-        _speed(doctor, sandbox, baselines),
-        _bounds(rows),
-        _cost(doctor, sandbox),
-        _traces(baselines[0]),
+        _score_trait(doctor, sandbox, baselines),
+        _speed_trait(doctor, sandbox, baselines),
+        _bounds_trait(rows),
+        _cost_trait(doctor, sandbox),
+        _traces_trait(baselines[0]),
     ]
 
 
-def _score(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Trait:
+def _score_trait(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Trait:
     arena, name, grade = doctor.arena, "an objective score", "good"
     scores, noise = _scores(baselines)
     words = f"{arena.metric.name} {statistics.mean(scores):.6g}, "
     if noise:
-        least = _EASY * noise / math.sqrt(_night(baselines) / 2)
+        least = _VISIBLE_SIGMAS * noise / math.sqrt(_measurements_a_night(baselines) / 2)
         words += (
-            f"noise {noise:.2g} from {len(scores)} measurements: a gain of {_EASY * noise:.2g} "
+            f"noise {noise:.2g} from {len(scores)} measurements: a gain of "
+            f"{_VISIBLE_SIGMAS * noise:.2g} shows in one, a gain of {least:.2g} in a night of them"
         )
-        words += f"shows in one, a gain of {least:.2g} in a night of them"
     elif place := doctor.fixed_seed():
         grade = "fair"
         words += (
             f"no noise in {len(scores)} measurements, but {place} and nothing reads "
-            "OVERNIGHT_SEED: the luck of one draw may count as gain; let it take OVERNIGHT_SEED"
+            "OVERNIGHT_SEED: a lucky draw may count as a gain; set the seed from OVERNIGHT_SEED"
         )
     else:
         words += f"no noise in {len(scores)} measurements: any gain shows"
-    if _unmoved(doctor, sandbox, baselines, _NONSENSE, "filled with nonsense"):
+    if _score_unchanged(doctor, sandbox, baselines, _NONSENSE, "filled with nonsense"):
         words = (
-            "the score is the same with nonsense in the editable files: something else is "
-            "measured (a stale build, an installed copy, another file)"
+            "the score is the same with nonsense in the editable files: the run measures something "
+            "else (a stale build, an installed copy, another file)"
         )
         return Trait(name, "poor", words)
-    if _unmoved(doctor, sandbox, baselines, b"", "emptied"):
-        words = "the score is the same with the editable files emptied: nothing can be learnt here"
+    if _score_unchanged(doctor, sandbox, baselines, b"", "emptied"):
+        words = "the score is the same with empty editable files: no change can improve it"
         return Trait(name, "poor", words)
     if arena.score is None:
-        return Trait(name, "poor", f"{words}; self-reported: the run says what it is worth")
+        return Trait(name, "poor", f"{words}; self-reported: the run prints its own score")
     return Trait(name, grade, words)
 
 
-def _unmoved(
+def _score_unchanged(
     doctor: Doctor, sandbox: str, baselines: Sequence[Measurement], content: bytes, what: str
 ) -> bool:
-    """Whether the score stays where it is with this in every editable file."""
+    """Whether the score is the same with `content` in every editable file."""
     commit = doctor.changed(lambda _: content, what)
-    if commit is None:  # they were like this before
+    if commit is None:  # they already have this content
         return False
     found = doctor.measured(sandbox, commit=commit)
     scores, noise = _scores(baselines)
@@ -95,72 +95,72 @@ def _unmoved(
 
 
 def _scores(baselines: Sequence[Measurement]) -> tuple[list[float], float]:
-    """The scores and their standard deviation."""
+    """The scores, and their standard deviation."""
     scores = [m.score for m in baselines if m.score is not None]
     return scores, statistics.stdev(scores)
 
 
-def _speed(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Trait:
+def _speed_trait(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Trait:
     total = statistics.mean(sum(m.stage_seconds.values()) for m in baselines)
     run = statistics.mean(m.stage_seconds["run"] for m in baselines)
     share = 1 - run / total if total else 0.0
-    night = _night(baselines)
+    night = _measurements_a_night(baselines)
     words = (
         f"{night / _NIGHT_HOURS:,.0f} measurements an hour ({format_duration(total)} each), "
         f"{night:,.0f} a night; {share:.0%} of the time is not the run"
     )
     grade = "good" if night >= 100 and share < _OVERHEAD else "fair"
-    if warning := _shorter(doctor, sandbox, baselines):
+    if warning := _with_half_budget(doctor, sandbox, baselines):
         return Trait("fast, cheap iterations", "poor", f"{words}; {warning}")
     return Trait("fast, cheap iterations", grade, words)
 
 
-def _night(baselines: Sequence[Measurement]) -> float:
-    """How many measurements fit into a night."""
+def _measurements_a_night(baselines: Sequence[Measurement]) -> float:
+    """Number of measurements that fit into a night."""
     total = statistics.mean(sum(m.stage_seconds.values()) for m in baselines)
     return _NIGHT_HOURS * 3600 / max(total, 0.001)
 
 
-def _longer(doctor: Doctor, sandbox: str) -> str:
-    """What four times the budget would change, for an arena that is out of time as it is."""
+def _with_longer_budget(doctor: Doctor, sandbox: str) -> str:
+    """What four times the budget changes, for an arena that exceeds its budget."""
     budget = 4 * doctor.arena.run.budget
     found = doctor.measured(sandbox, doctor.with_run(budget=budget))
     if found.score is None:
-        return f"; nor with four times the budget: {found.outcome}"
+        return f"; with four times the budget neither: {found.outcome}"
     needed = format_duration(found.numbers["wall_seconds"])
     return f"; with four times the budget it needs {needed}: raise run.budget"
 
 
-def _shorter(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> str:
-    """Whether start-up eats the budget of a run that takes all of it; empty if it does not."""
+def _with_half_budget(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> str:
+    """A warning if start-up takes most of the budget of a run that uses all of it, or empty."""
     budget, clock = doctor.arena.run.budget, f"{doctor.arena.run.clock}_seconds"
     if min(m.numbers.get(clock, 0.0) for m in baselines) < _FULL * budget:
         return ""
     half = doctor.measured(sandbox, doctor.with_run(budget=budget / 2))
     if half.score is None:
-        return f"half of the budget gives no score ({half.outcome}): start-up eats most of it"
+        return f"half of the budget gives no score ({half.outcome}): start-up takes most of it"
     return ""
 
 
-def _bounds(rows: Sequence[Row]) -> Trait:
+def _bounds_trait(rows: Sequence[AttackResult]) -> Trait:
     open_ = [row for row in rows if row.verdict == "through"]
     words = f"{len(rows) - len(open_)} of {len(rows)} attacks blocked"
     return Trait("a bounded environment", "poor" if open_ else "good", words)
 
 
-def _cost(doctor: Doctor, sandbox: str) -> Trait:
+def _cost_trait(doctor: Doctor, sandbox: str) -> Trait:
     if sandbox == "none":
-        words = "no sandbox: a candidate could touch whatever you can"
+        words = "no sandbox: a candidate has your rights"
         return Trait("low cost of failure", "poor", words)
-    words = f"in {sandbox} a candidate can write to its own folders, for the time of its run"
+    words = f"in {sandbox} a candidate can write to its own folders during its run"
     if doctor.arena.run.network:
         words += ", and reach the network"
     return Trait("low cost of failure", "fair" if doctor.arena.run.network else "good", words)
 
 
-def _traces(baseline: Measurement) -> Trait:
+def _traces_trait(baseline: Measurement) -> Trait:
     words = (
-        f"every candidate as a commit, logs, seeds, the referee's digest {baseline.referee}, "
-        f"{len(baseline.numbers)} numbers a measurement"
+        f"every candidate is a commit; logs, seeds, the referee's digest {baseline.referee} and "
+        f"{len(baseline.numbers)} numbers are recorded per measurement"
     )
     return Trait("traces", "good", words)

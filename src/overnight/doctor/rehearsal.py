@@ -1,4 +1,4 @@
-"""One proposal by an agent in a small arena of its own: does it work, unattended and confined?"""
+"""One proposal by an agent in a small test arena: does the agent work unattended and confined?"""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _LINES, _CHARACTERS = 10, 300
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What came of it."""
+    """The result of a rehearsal."""
 
     experiment: Experiment | None
     """The proposal, if there was one."""
     words: str
-    """Why there was none, in a sentence; empty when an editable file was changed."""
+    """Why there is no candidate, in one sentence; empty if there is one."""
     transcript: str = ""
-    """The last of what the agent printed, where it failed."""
+    """The last lines the agent printed, if it failed."""
 
 
 def rehearse(agent: Agent) -> Rehearsal:
-    """Ask once. Uses the agent's model, for one change of one line."""
+    """Ask the agent once to change one line. Uses the agent's model."""
     folder = Path(tempfile.mkdtemp(prefix="overnight-rehearsal-"))
     try:
         for name, text in (("arena.toml", ARENA), ("program.md", _PROGRAM), ("answer.py", _ANSWER)):
@@ -65,7 +65,7 @@ def _asked(agent: Agent, folder: Path) -> Rehearsal:
     with Campaign.open(folder, "rehearsal") as campaign:
         try:
             experiment = campaign.try_(agent)
-            words = "it has nothing to propose" if experiment is None else experiment.reason
+            words = "the agent has nothing to propose" if experiment is None else experiment.reason
         except AgentError as error:
             words = str(error)
     if experiment and experiment.candidate:

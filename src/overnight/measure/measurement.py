@@ -175,7 +175,7 @@ class _Measuring:
             disk_folders=[place / "referee-tmp"],
             disk_bytes=arena.run.disk,
             family=job.family(arena),
-            blotted=Secrets.of(arena.run.env).in_bytes,
+            redactions=Secrets.of(arena.run.env).redactions,
         )
         result = self._timed("score", spec)
         if result.end is StageEnd.STOPPED:

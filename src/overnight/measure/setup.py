@@ -32,8 +32,8 @@ def run_setup(arena: Arena, workspace: Workspace, job: Job, stopping: threading.
         folder = open_place(arena, workspace, place, job.base)
         env = stage_environment(arena, place / "tmp", arena.run.env)
         command, timeout = arena.setup.command, arena.setup.timeout
-        known, family = Secrets.of(arena.run.env).in_bytes, job.family(arena)
-        spec = StageSpec(command, folder, env, log, log, timeout, family=family, blotted=known)
+        known, family = Secrets.of(arena.run.env).redactions, job.family(arena)
+        spec = StageSpec(command, folder, env, log, log, timeout, family=family, redactions=known)
         result = run_stage(spec, stopping)
     finally:
         workspace.remove(place)

@@ -86,7 +86,7 @@ def candidate_stage(
         disk_bytes=run.disk,
         confinement=confinement,
         family=job.family(arena),
-        blotted=Secrets.of(run.env).in_bytes,
+        redactions=Secrets.of(run.env).redactions,
     )
 
 

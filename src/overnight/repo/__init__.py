@@ -1,1 +1,1 @@
-"""Git: worktrees, candidates, refs, the branch. It may import sandbox and what lies below it."""
+"""Git: checkouts, candidates, refs, the branch. May import sandbox and the rooms below it."""

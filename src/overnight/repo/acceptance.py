@@ -1,4 +1,4 @@
-"""What of a checkout may become a candidate, and why the rest may not."""
+"""Which changes in a checkout may become a candidate, and why others are refused."""
 
 from __future__ import annotations
 
@@ -8,64 +8,65 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from overnight.repo.git import shown
+from overnight.repo.git import printable
 
 MOST_FILE_BYTES = 50_000_000
-"""A larger file is refused in a candidate, and so are changed files that have more together: they
-would stay in the repository for ever."""
-MOST_NAMED = 100
-"""So many dropped or refused paths are named; of the rest, only how many there are."""
-Predicate = Callable[[str], bool]
-Search = Callable[[bytes], str | None]
-"""What of a person's stands there and belongs into no commit, by name; None: nothing."""
-SearchAt = Callable[[str, bytes], str | None]
-"""The same for a path and its content."""
+"""Limit of each changed file and of all together: they stay in the repository for ever."""
+MOST_LISTED = 100
+"""Most dropped or refused paths that are listed; the rest is only counted."""
+PathFilter = Callable[[str], bool]
+FindSecret = Callable[[bytes], str | None]
+"""Name of the first secret in `content`, or None."""
+FindAddedSecret = Callable[[str, bytes], str | None]
+"""Name of the first secret that a change adds to a path or its content, or None."""
 
 
-def nothing(content: bytes) -> str | None:
-    """Where there are no secrets to be found."""
+def no_secrets(content: bytes) -> str | None:
+    """A FindSecret that finds none."""
     return None
 
 
-def newly(secret: Search, before: Callable[[str], bytes | None]) -> SearchAt:
-    """The search for what was not there already, by the content that a path had before."""
+def added_secrets(
+    find_secret: FindSecret, before: Callable[[str], bytes | None]
+) -> FindAddedSecret:
+    """Find secrets that a path did not already contain. `before`: its content before the change."""
 
     def found(path: str, content: bytes) -> str | None:
-        name = secret(os.fsencode(path)) or secret(content)
-        there = before(path) if name else None
-        return None if there and secret(there) == name else name
+        name = find_secret(os.fsencode(path)) or find_secret(content)
+        old = before(path) if name else None
+        return None if old and find_secret(old) == name else name
 
     return found
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """What became of an agent's changes."""
+class Collected:
+    """What was collected of an agent's changes."""
 
     commit: str | None
-    """None: nothing editable was changed, or something was refused."""
+    """The candidate. None: no editable file was changed, or a change was refused."""
     dropped: tuple[str, ...] = ()
-    """Changed paths that are not editable, relative to the arena; ignored files are not named."""
+    """Changed paths that are not editable, relative to the arena; without files git ignores."""
     refused: tuple[str, ...] = ()
-    """Why the changes cannot be taken as they are, a sentence each."""
+    """Why the changes cannot be a candidate, one sentence each."""
 
 
-def named(names: Iterable[str]) -> tuple[str, ...]:
-    """At most MOST_NAMED of the names, as text that can be printed."""
-    every = [shown(name) for name in names]
-    more = len(every) - MOST_NAMED
-    return (*every[:MOST_NAMED], f"and {more} more") if more > 0 else tuple(every)
+def printable_names(names: Iterable[str]) -> tuple[str, ...]:
+    """At most MOST_LISTED of the names as printable text, and how many more there are."""
+    every = [printable(name) for name in names]
+    more = len(every) - MOST_LISTED
+    return (*every[:MOST_LISTED], f"and {more} more") if more > 0 else tuple(every)
 
 
 def unreadable(top: Path) -> Iterator[str]:
-    """What would stop git from reading a checkout: FIFOs, and folders that cannot be listed."""
+    """What git cannot read in a checkout: FIFOs, and folders that cannot be listed."""
     waiting = [top]
     while waiting:
-        place = waiting.pop()
+        folder = waiting.pop()
         try:
-            entries = list(os.scandir(place))
+            entries = list(os.scandir(folder))
         except OSError as error:
-            yield f"{os.path.relpath(place, top)[:200]} cannot be read: {error.strerror}"
+            yield f"{os.path.relpath(folder, top)[:200]} cannot be read: {error.strerror}"
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -75,24 +76,27 @@ def unreadable(top: Path) -> Iterator[str]:
                 yield f"{os.path.relpath(entry.path, top)} is a FIFO"
 
 
-def holds(top: Path, path: str, mine: Predicate) -> bool:
-    """Whether the path is a nested repository (git says so by a last slash) with such files."""
+def has_matching_files(top: Path, path: str, matches: PathFilter) -> bool:
+    """Whether the path is a nested repository (git marks it with a final slash) that contains
+    matching files."""
     if not path.endswith("/"):
         return False
-    places = (Path(place, name) for place, _, names in os.walk(top / path) for name in names)
-    return any(mine(place.relative_to(top).as_posix()) for place in places)
+    files = (Path(folder, name) for folder, _, names in os.walk(top / path) for name in names)
+    return any(matches(file.relative_to(top).as_posix()) for file in files)
 
 
-def refusals(top: Path, prefix: str, paths: Iterable[str], secret: SearchAt) -> Iterator[str]:
-    """Why paths of a checkout cannot be taken as they are."""
+def refusals(
+    top: Path, prefix: str, paths: Iterable[str], find_secret: FindAddedSecret
+) -> Iterator[str]:
+    """Why these paths of a checkout cannot be in a candidate, one sentence per problem."""
     arena, size = os.path.realpath(top / prefix), 0
     for path in paths:
         links = [above for above in PurePosixPath(path).parents if (top / above).is_symlink()]
         wrong = f"lies behind the link {links[-1]}" if links else _wrong_with(top / path, arena)
         if path.endswith("/"):
             wrong = "is a git repository of its own"
-        if not wrong and (name := secret(path, _content(top / path))):
-            wrong = f"holds the value of {name}, which belongs into no commit: read the variable"
+        if not wrong and (name := find_secret(path, _content(top / path))):
+            wrong = f"holds the value of {name}: read the variable, do not commit it"
         if wrong:
             yield f"{path.removeprefix(prefix)} {wrong}"
         elif (top / path).is_file():
@@ -101,27 +105,27 @@ def refusals(top: Path, prefix: str, paths: Iterable[str], secret: SearchAt) -> 
         yield f"the changed files have {size:,} bytes together, more than {MOST_FILE_BYTES:,}"
 
 
-def _content(place: Path) -> bytes:
-    """What a commit would hold of a path that can be taken; nothing of one that was removed."""
-    if place.is_symlink():
-        return os.fsencode(os.readlink(place))
-    return place.read_bytes() if place.is_file() else b""
+def _content(path: Path) -> bytes:
+    """What a commit would contain for a path; empty for one that was removed."""
+    if path.is_symlink():
+        return os.fsencode(os.readlink(path))
+    return path.read_bytes() if path.is_file() else b""
 
 
-def _wrong_with(place: Path, arena: str) -> str | None:
+def _wrong_with(path: Path, arena: str) -> str | None:
     try:
-        found = place.lstat()
+        found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return None  # removed, which is a change like any other
+        return None  # removing a file is a change like any other
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if stat.S_ISLNK(found.st_mode):
-        # An absolute link would lead into this very checkout, which is soon gone.
-        inside = Path(os.path.realpath(place)).is_relative_to(arena)
-        outward = not inside or os.path.isabs(os.readlink(place))
+        # An absolute link would point into this checkout, which is deleted soon.
+        inside = Path(os.path.realpath(path)).is_relative_to(arena)
+        outward = not inside or os.path.isabs(os.readlink(path))
         return "is a link that leads out of the arena" if outward else None
     if not stat.S_ISREG(found.st_mode):
-        return "is no regular file"
+        return "is not a regular file"
     if found.st_size > MOST_FILE_BYTES:
         return f"has {found.st_size:,} bytes, more than {MOST_FILE_BYTES:,}"
-    return None if os.access(place, os.R_OK) else "cannot be read"
+    return None if os.access(path, os.R_OK) else "cannot be read"

@@ -1,4 +1,4 @@
-"""The contract of a campaign: arena.toml as the campaign's base commit has it."""
+"""The contract of a campaign: arena.toml in the campaign's base commit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from overnight.repo.workspace import Workspace
 
 
 def base_arena(arena: Arena, workspace: Workspace, base: str) -> Arena:
-    """The contract as the base commit has it: what counts for a whole campaign. Who proposes, and
-    what that may cost, is no part of it: scores compare whoever made the change."""
+    """The arena as the base commit has it, for the whole campaign. Agents and portfolio are taken
+    from the current arena.toml: scores compare regardless of which agent made the change.
+
+    Raises ArenaError if the commit has no arena.toml.
+    """
     text = workspace.read(base, FILE)
     if text is None:
-        raise ArenaError(f"{FILE} is not in the commit {base[:10]}: commit it first")
+        raise ArenaError(f"{FILE} is not in commit {base[:10]}: commit it first")
     begun = Arena.parse(text.decode("utf-8", "replace"), arena.root)
     return begun.model_copy(update={"agents": arena.agents, "portfolio": arena.portfolio})

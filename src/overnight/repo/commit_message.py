@@ -1,4 +1,4 @@
-"""The commit messages of candidates. What an agent wrote is untrusted text: bounded and cleaned."""
+"""Commit messages of candidates. An agent's text is untrusted: it is cut and cleaned."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from overnight.core.experiment import Experiment, Idea
 from overnight.core.text import one_line
 
 _NAMED = 3
-"""Files that a change in words names."""
+"""Most files that `change_in_words` names."""
 _MOST_OF_A_LINE = 80
 
 
 def change_in_words(diff: str) -> str:
-    """A patch in one line: `train.py: LR = 0.1 → LR = 0.2`, or how many lines of which files."""
+    """A patch in one line: `train.py: LR = 0.1 → LR = 0.2`, or the number of changed lines."""
     files: dict[str, list[str]] = {}
     changed: list[str] = []
     for line in diff.splitlines():
@@ -32,12 +32,12 @@ def change_in_words(diff: str) -> str:
 
 
 def candidate_message(tag: str, n: int, idea: Idea) -> str:
-    """The message of a candidate that has not been measured yet."""
+    """Message of a candidate that has not been measured yet."""
     return _message(idea.title, idea.hypothesis, {"Experiment": f"{tag}/{n}"})
 
 
 def kept_message(tag: str, kept: Experiment, metric: Metric) -> str:
-    """The message of a keep: the metric, the gain and the hypothesis as git trailers."""
+    """Message of a keep: the metric, the gain and the hypothesis as git trailers."""
     trailers = {
         "Experiment": f"{tag}/{kept.n}",
         "Metric": one_line(f"{metric.name} {kept.score:.6g} {metric.unit}"),

@@ -1,4 +1,4 @@
-"""The git program, run so that nobody's hooks, filters or configuration act on a candidate."""
+"""Runs the git program without hooks, filters or anybody's configuration."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ _QUIET = {
 _NO_PROGRAMS = ("-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false")
 
 
-def person_environment() -> dict[str, str]:
-    """The environment in which git sees the person's own configuration, but no caller's GIT_*."""
+def user_environment() -> dict[str, str]:
+    """Environment in which git reads the user's configuration, but no GIT_* variables."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     return kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
 
 
 def quiet_environment(**variables: str) -> dict[str, str]:
-    """The environment in which git sees nothing of anybody's configuration."""
-    # Without a home there are no ~/.config/git/attributes and ignore either, which git reads
-    # whatever GIT_CONFIG_GLOBAL says.
-    kept = {k: v for k, v in person_environment().items() if k not in ("HOME", "XDG_CONFIG_HOME")}
+    """Environment in which git reads nobody's configuration."""
+    # No HOME: git reads ~/.config/git/attributes and ignore in spite of GIT_CONFIG_GLOBAL.
+    kept = {k: v for k, v in user_environment().items() if k not in ("HOME", "XDG_CONFIG_HOME")}
     return kept | _QUIET | variables
 
 
 def git(
-    words: Sequence[str],
+    args: Sequence[str],
     folder: Path,
     env: Mapping[str, str],
     data: bytes | None = None,
     accepted: tuple[int, ...] = (0,),
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a folder. Raises WorkspaceError with git's last words when it fails."""
-    command = ["git", *_NO_PROGRAMS, *words]
+    """Run git in a folder. `data` goes to its standard input. Raises WorkspaceError with git's
+    message if its exit code is not in `accepted`."""
+    command = ["git", *_NO_PROGRAMS, *args]
     try:
         done = subprocess.run(
             command,
@@ -61,33 +61,34 @@ def git(
             check=False,
         )
     except FileNotFoundError as error:
-        missing = "git" if folder.exists() else str(folder)
-        raise WorkspaceError(f"{missing} is not there; overnight needs git ≥ 2.34") from error
+        if not folder.exists():
+            raise WorkspaceError(f"the folder {folder} does not exist") from error
+        raise WorkspaceError("git is not on PATH: overnight needs git ≥ 2.34") from error
     if done.returncode not in accepted:
-        raise WorkspaceError(failure(words, folder, done.stderr))
+        raise WorkspaceError(failure_message(args, folder, done.stderr))
     return done
 
 
-def failure(words: Sequence[str], folder: Path, stderr: bytes) -> str:
-    """What git tried, where, its own last words, and the next step where one is known."""
-    said = shown(stderr.strip())
+def failure_message(args: Sequence[str], folder: Path, stderr: bytes) -> str:
+    """What failed, in which folder, git's own message, and the next step if one is known."""
+    said = printable(stderr.strip())
     if "dubious ownership" in said:
         owned = re.search(r"repository at '(.*)'", said)
-        place = owned[1] if owned else folder
+        repository = owned[1] if owned else folder
         return (
-            f"{place} belongs to another user, and git refuses to work in it. If you trust it: "
-            f"git config --global --add safe.directory '{place}'"
+            f"{repository} belongs to another user, and git refuses to work in it. If you trust "
+            f"it: git config --global --add safe.directory '{repository}'"
         )
     hint = ""
     if "No space left" in said:
-        hint = " The disk is full: free some space, then give the same command again."
+        hint = " The disk is full: free some space, then run the same command again."
     elif re.search(r"[Rr]ead-only file system|[Pp]ermission", said):
         hint = " The repository cannot be written: check its permissions."
-    return f"git {words[0]} failed in {folder}: {said or 'without a word'}.{hint}"
+    return f"git {args[0]} failed in {folder}: {said or 'without a message'}.{hint}"
 
 
-def shown(name: str | bytes) -> str:
-    """A path or git's words as text that can be printed and stored, whatever its bytes."""
+def printable(name: str | bytes) -> str:
+    """A path, or git's output, as text that can be printed and stored, whatever its bytes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -99,19 +100,19 @@ def version(folder: Path) -> tuple[int, ...]:
 
 
 def apply_patch(folder: Path, patch: bytes) -> None:
-    """Apply a diff to a fresh checkout; `folder` is the arena's folder in it, and the diff's paths
-    are relative to it or to the repository's top. Raises WorkspaceError when it does not fit."""
-    words = ["apply", "--whitespace=nowarn", "-"]
+    """Apply a diff to a fresh checkout. `folder` is the arena's folder in it; the diff's paths are
+    relative to that folder or to the repository's top. Raises WorkspaceError if it does not fit."""
+    args = ["apply", "--whitespace=nowarn", "-"]
     try:
-        # In no repository, paths are relative to the folder; within one, others are left out
-        # without a word.
-        git(words, folder, quiet_environment(GIT_CEILING_DIRECTORIES=str(folder.parent)), patch)
+        # Outside a repository, paths are relative to the folder; inside one, git silently skips
+        # paths outside the folder.
+        git(args, folder, quiet_environment(GIT_CEILING_DIRECTORIES=str(folder.parent)), patch)
     except WorkspaceError as error:
         tops = (above for above in folder.parents if (above / ".git").exists())
         top = None if (folder / ".git").exists() else next(tops, None)
         if top is None:
             raise
         try:
-            git(words, top, quiet_environment(), patch)
+            git(args, top, quiet_environment(), patch)
         except WorkspaceError as again:
             raise WorkspaceError(f"{error} {again}") from again

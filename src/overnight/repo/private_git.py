@@ -1,4 +1,4 @@
-"""The private git directory in which every tree is made: nobody's hooks, filters, configuration."""
+"""The private git directory in which overnight makes every tree."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from pathlib import Path
 from overnight.core.errors import WorkspaceError
 from overnight.repo.git import git, quiet_environment
 
-# What a tree's own attributes may not do: run a program, or make bytes depend on more than eol.
+# Overrides attributes in a tree that run programs or change bytes (line endings excepted).
 _ATTRIBUTES = "* -filter -ident -export-subst !working-tree-encoding\n"
 
 
-class PrivateDirectory:
-    """A git directory of overnight's own: no hooks, no filters, nobody's configuration.
+class PrivateGit:
+    """overnight's own git directory in the state folder: no hooks, no filters, no configuration.
 
-    It lies in the state folder. Its objects go straight into the person's repository (`common` is
-    that one's git directory), which is otherwise not touched: indexes are kept here, one for each
-    checkout.
+    Objects are written to the user's repository (`common` is its git directory), which is
+    otherwise untouched. The index of each checkout is kept here.
     """
 
     def __init__(self, state: Path, common: Path, hashing: str) -> None:
@@ -35,42 +34,43 @@ class PrivateDirectory:
         except OSError as error:
             raise WorkspaceError(
                 f"{error.filename or path} cannot be written: {error.strerror}. overnight keeps "
-                "its state beside arena.toml: check the folder's permissions and free space."
+                "its state next to arena.toml: check the folder's permissions and free space."
             ) from error
 
     def run(
         self,
-        *words: str,
+        *args: str,
         at: Path | None = None,
         data: bytes | None = None,
         accepted: tuple[int, ...] = (0,),
         index: Path | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run git here; `at` is the checkout it works on, whose index is used unless one is given.
+        """Run git on the checkout `at`, with that checkout's index unless `index` is given.
 
-        Raises WorkspaceError when it fails.
+        Raises WorkspaceError if it fails.
         """
         env = quiet_environment(GIT_DIR=str(self._path), GIT_OBJECT_DIRECTORY=str(self.objects))
         if at is not None:
             env["GIT_WORK_TREE"] = str(at)
             env["GIT_INDEX_FILE"] = str(index or self.index(at))
-        return git(words, at or self._path, env, data, accepted)
+        return git(args, at or self._path, env, data, accepted)
 
     def index(self, folder: Path) -> Path:
-        """The index of the checkout in this folder; nothing in the folder is trusted with it."""
+        """Path of the index of the checkout in this folder; outside it, so that nobody there can
+        change it."""
         name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]
         return self._path / "indexes" / name
 
     def forget(self, folder: Path) -> None:
-        """Drop the folder's index, and the lock that a killed git may have left beside it."""
+        """Delete the folder's index, and the lock that a killed git may have left."""
         index = self.index(folder)
         index.unlink(missing_ok=True)
         index.with_name(index.name + ".lock").unlink(missing_ok=True)
 
     def _make(self, hashing: str) -> None:
         made = Path(tempfile.mkdtemp(prefix="git-", dir=self._path.parent))
-        words = ["init", "--quiet", "--bare", "--template=", f"--object-format={hashing}"]
-        git([*words, str(made)], made, quiet_environment())
+        args = ["init", "--quiet", "--bare", "--template=", f"--object-format={hashing}"]
+        git([*args, str(made)], made, quiet_environment())
         for name in ("info", "indexes"):
             (made / name).mkdir(exist_ok=True)
         (made / "info" / "attributes").write_text(_ATTRIBUTES)
@@ -78,11 +78,12 @@ class PrivateDirectory:
             made.rename(self._path)
         except OSError:
             shutil.rmtree(made)
-            if not self._path.exists():  # else another process was faster, and made the same
+            if not self._path.exists():  # else another process made it first
                 raise
 
     def _link_shallow(self, shallow: Path) -> None:
-        """Where a shallow clone ends: a link, so that deepening it is seen; it may lead nowhere."""
+        """Link to the file that says where a shallow clone ends, so that deepening it is noticed.
+        The file need not exist."""
         link = self._path / "shallow"
         if not (link.is_symlink() and link.readlink() == shallow):
             fresh = Path(tempfile.mkdtemp(dir=self._path)) / "shallow"
@@ -92,7 +93,7 @@ class PrivateDirectory:
 
 
 def _ignore(state: Path) -> None:
-    """The state folder ignores itself from the start, so that no `git add --all` takes it."""
+    """Make the state folder with a .gitignore, so that `git add --all` never adds it."""
     state.mkdir(parents=True, exist_ok=True)
     ignore = state / ".gitignore"
     if not ignore.exists():

@@ -1,4 +1,4 @@
-"""The person's repository, looked at with the person's own configuration."""
+"""The user's repository, read with the user's own configuration."""
 
 from __future__ import annotations
 
@@ -6,59 +6,60 @@ import os
 from pathlib import Path
 
 from overnight.core.errors import WorkspaceError
-from overnight.repo.git import OLDEST, failure, git, person_environment, version
+from overnight.repo.git import OLDEST, failure_message, git, user_environment, version
 
 
 def is_in_repository(folder: Path) -> bool:
-    """Whether the folder, which need not exist yet, lies in a git working tree."""
+    """Whether the folder is in a git working tree. The folder need not exist yet."""
     while not folder.exists():
         folder = folder.parent
-    words = ["rev-parse", "--is-inside-work-tree"]
-    done = git(words, folder, person_environment(), accepted=(0, 128))
+    args = ["rev-parse", "--is-inside-work-tree"]
+    done = git(args, folder, user_environment(), accepted=(0, 128))
     return done.stdout.strip() == b"true" or b"dubious" in done.stderr
 
 
 def locate(root: Path) -> tuple[Path, Path, str]:
-    """The top of the working tree around a folder, its git directory, the name of its hash.
+    """The top of the working tree around a folder, its git directory, and its object format.
 
-    Raises WorkspaceError for no repository, a bare one, one of another user; each with what to do.
+    Raises WorkspaceError, which says what to do, if there is no repository, or it is bare or
+    belongs to another user.
     """
     if (have := version(root)) < OLDEST:
         old, needed = (".".join(map(str, numbers)) for numbers in (have, OLDEST))
         raise WorkspaceError(f"git {old} is too old: overnight needs {needed} or newer")
-    words = ["rev-parse", "--path-format=absolute", "--show-object-format"]
-    words += ["--show-toplevel", "--git-common-dir"]
-    done = git(words, root, person_environment(), accepted=(0, 128))
+    args = ["rev-parse", "--path-format=absolute", "--show-object-format"]
+    args += ["--show-toplevel", "--git-common-dir"]
+    done = git(args, root, user_environment(), accepted=(0, 128))
     if done.returncode:
-        raise WorkspaceError(_no_working_tree(words, root, done.stderr))
+        raise WorkspaceError(_no_working_tree(args, root, done.stderr))
     hashing, *places = os.fsdecode(done.stdout).splitlines()
     if len(places) != 2:
-        raise WorkspaceError(f"{root}: a folder's name holds a line break; rename it")
+        raise WorkspaceError(f"{root}: the name of a folder contains a line break: rename it")
     return Path(places[0]), Path(places[1]), hashing
 
 
 def create_repository(folder: Path) -> None:
-    """Make this folder a repository of its own with everything in it as the first commit."""
-    env = person_environment()
+    """Make this folder a git repository; its first commit contains everything in it."""
+    env = user_environment()
     identity: list[str] = []
     if not git(["config", "user.email"], folder.parent, env, accepted=(0, 1)).stdout.strip():
         identity = ["-c", "user.name=overnight", "-c", "user.email=overnight@localhost"]
     git(["init", "--quiet", "--initial-branch=main"], folder, env)
     git(["add", "--all"], folder, env)
-    words = ["-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "An arena"]
-    git([*identity, *words], folder, env)
+    args = ["-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "An arena"]
+    git([*identity, *args], folder, env)
 
 
-def _no_working_tree(words: list[str], root: Path, stderr: bytes) -> str:
-    """Why there is no repository to work with, and what to do."""
+def _no_working_tree(args: list[str], root: Path, stderr: bytes) -> str:
+    """Why there is no working tree, and what to do."""
     if b"not a git repository" in stderr:
         return (
-            f"{root} is in no git repository. Make it one: cd '{root}' && git init && "
+            f"{root} is not in a git repository. Create one: cd '{root}' && git init && "
             "git add --all && git commit -m 'An arena'"
         )
     if b"must be run in a work tree" in stderr:
         return (
-            f"{root} lies in a bare repository, which has no files to work with. "
+            f"{root} is in a bare repository, which has no files to work with. "
             f"Clone it (git clone '{root}' FOLDER) and run overnight in the clone"
         )
-    return failure(words, root, stderr)
+    return failure_message(args, root, stderr)

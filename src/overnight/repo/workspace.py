@@ -1,12 +1,10 @@
 """Checkouts and candidates: every tree that overnight makes.
 
-Trees are made in a private git directory below the state folder, which has no hooks, no filters
-and none of the person's configuration; its objects go straight into the person's repository,
-where refs/overnight/… keep them reachable. Of the person's repository only refs under
-refs/overnight/ and the branch overnight/<tag> are ever written.
+Trees are made in a private git directory without hooks, filters or the user's configuration. In
+the user's repository only objects, refs/overnight/… and the branch overnight/<tag> are written.
 
-What a checkout's own .git, .gitattributes or links say is never followed when a candidate is made
-from it. What an agent does outside its checkout is not this file's concern.
+When a candidate is made from a checkout, the checkout's own .git, .gitattributes and links are
+not obeyed. What an agent does outside its checkout is the sandbox's concern.
 """
 
 from __future__ import annotations
@@ -21,19 +19,19 @@ from pathlib import Path, PurePosixPath
 
 from overnight.core.errors import WorkspaceError
 from overnight.repo.acceptance import (
-    Candidate,
-    Predicate,
-    Search,
-    SearchAt,
-    holds,
-    named,
-    newly,
-    nothing,
+    Collected,
+    FindAddedSecret,
+    FindSecret,
+    PathFilter,
+    added_secrets,
+    has_matching_files,
+    no_secrets,
+    printable_names,
     refusals,
     unreadable,
 )
-from overnight.repo.git import failure, git, person_environment, shown
-from overnight.repo.private_git import PrivateDirectory
+from overnight.repo.git import failure_message, git, printable, user_environment
+from overnight.repo.private_git import PrivateGit
 from overnight.repo.refs import Refs
 from overnight.repo.user_repository import locate
 
@@ -41,7 +39,7 @@ _GITLINK = "160000"
 
 
 class Stale(WorkspaceError):
-    """A change does not fit onto a commit any more; `words` are what git says of it."""
+    """A change does not apply to a commit. `words`: git's message."""
 
     def __init__(self, onto: str, words: str) -> None:
         super().__init__(f"the change conflicts with commit {onto[:10]}: {words}")
@@ -56,20 +54,20 @@ class Workspace:
         self.top = top
         self.prefix = "" if root == top else root.relative_to(top).as_posix() + "/"
         self.warnings: tuple[str, ...] = ()
-        """What the person should know of this repository."""
+        """What the user should know about this repository."""
         self.refs = Refs(top, hashing)
         self._state = state
         self._common = common
         self._hashing = hashing
-        self._git = PrivateDirectory(state, common, hashing)
+        self._git = PrivateGit(state, common, hashing)
         self._trees: dict[str, str] = {}
 
     @classmethod
     def open(cls, root: Path, state: Path) -> Workspace:
-        """The repository around the arena at `root`; a detached HEAD is fine.
+        """Open the repository around the arena at `root`; HEAD may be detached.
 
-        Raises WorkspaceError for no repository, a bare one, one of another user, one without a
-        commit, one that cannot be written; each with what to do.
+        Raises WorkspaceError, which says what to do, if there is no repository, or it is bare,
+        belongs to another user, has no commit or cannot be written.
         """
         root = root.resolve()
         top, common, hashing = locate(root)
@@ -80,74 +78,74 @@ class Workspace:
     # -- reading
 
     def head(self) -> str:
-        """The commit that is checked out. Raises WorkspaceError on an unborn branch."""
-        words = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]
-        done = git(words, self.root, person_environment(), accepted=(0, 1, 128))
+        """The commit that is checked out. Raises WorkspaceError if there is no commit yet."""
+        args = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]
+        done = git(args, self.root, user_environment(), accepted=(0, 1, 128))
         if done.returncode:
             raise WorkspaceError(
-                f"the repository at {self.top} has no commit yet; a campaign starts from one: "
+                f"the repository at {self.top} has no commit yet. A campaign starts from one: "
                 "git add --all && git commit -m 'An arena'"
             )
         return done.stdout.decode().strip()
 
-    def uncommitted(self, wanted: Predicate) -> list[str]:
-        """Paths of the arena whose working copy differs from HEAD, ignored ones left out.
+    def uncommitted(self, matches: PathFilter) -> list[str]:
+        """Paths of the arena whose working copy differs from HEAD, without files git ignores.
 
-        Nothing is written and no filter runs: a file that a filter rewrites, and that was touched
-        since git last looked at it, counts as different.
+        Writes nothing and runs no filter: a file that has a filter and was touched since git last
+        read it counts as different.
         """
-        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
-        words += ["--ignore-submodules=dirty", "--", "."]
-        output = git(words, self.root, self._person_without_filters()).stdout
-        mine = self._of_arena(wanted)
+        args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        args += ["--ignore-submodules=dirty", "--", "."]
+        output = git(args, self.root, self._user_environment_without_filters()).stdout
+        in_arena = self._of_arena(matches)
         paths = dict.fromkeys(record[3:] for record in _records(output))
-        return [path.removeprefix(self.prefix) for path in paths if mine(path)]
+        return [path.removeprefix(self.prefix) for path in paths if in_arena(path)]
 
     def left_out(self, base: str) -> list[str]:
-        """A warning when the working copy has what this commit, the newest, has not."""
+        """A warning if the working copy has changes that are not in `base`, the newest commit."""
         dirty = self.uncommitted(lambda path: True)
         if not dirty:
             return []
-        shown = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
+        paths = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
         return [
-            f"uncommitted changes ({shown}) are not in the baseline, which is commit {base[:10]}"
+            f"uncommitted changes ({paths}) are not in the baseline, which is commit {base[:10]}"
         ]
 
     def read(self, commit: str, path: str) -> bytes | None:
-        """A file of the arena in a commit; None when it is not there."""
+        """Content of an arena's file in a commit; None if it is not there."""
         return self._blob(f"{commit}:{self.prefix}{path}")
 
-    def files(self, commit: str, wanted: Predicate) -> dict[str, str]:
+    def files(self, commit: str, matches: PathFilter) -> dict[str, str]:
         """Path → blob of the arena's files in a commit."""
-        mine = self._of_arena(wanted)
+        in_arena = self._of_arena(matches)
         entries = self._entries(commit, self.prefix)
-        return {path.removeprefix(self.prefix): blob for path, _, blob in entries if mine(path)}
+        return {path.removeprefix(self.prefix): blob for path, _, blob in entries if in_arena(path)}
 
     def mentioning(self, commit: str, pattern: str) -> list[str]:
-        """The arena's text files in a commit that have a match of this extended regular
-        expression, whatever its case."""
-        words = ["grep", "-lzIiE", "-e", pattern, commit, "--", self.prefix or "."]
-        found = _records(self._git.run(*words, accepted=(0, 1)).stdout)
+        """The arena's text files in a commit that match this extended regular expression; case is
+        ignored."""
+        args = ["grep", "-lzIiE", "-e", pattern, commit, "--", self.prefix or "."]
+        found = _records(self._git.run(*args, accepted=(0, 1)).stdout)
         return [name.removeprefix(f"{commit}:{self.prefix}") for name in found]
 
     def diff(self, old: str, new: str) -> str:
-        """The difference of two commits as a patch that `git apply` takes; bytes of text that are
-        not UTF-8 are replaced."""
-        words = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", old, new]
-        return self._git.run(*words).stdout.decode(errors="replace")
+        """The difference between two commits as a patch for `git apply`. Bytes in text files that
+        are not UTF-8 are replaced."""
+        args = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", old, new]
+        return self._git.run(*args).stdout.decode(errors="replace")
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        """Whether `new` contains everything of `old`."""
-        words = ["merge-base", "--is-ancestor", old, new]
-        return self._git.run(*words, accepted=(0, 1)).returncode == 0
+        """Whether `old` is `new` or one of its ancestors."""
+        args = ["merge-base", "--is-ancestor", old, new]
+        return self._git.run(*args, accepted=(0, 1)).returncode == 0
 
     # -- checkouts and candidates
 
     def checkout(self, commit: str, folder: Path, own_git: bool = False) -> Path:
-        """A commit's whole tree in a new folder; returns the arena's folder in it.
+        """Check out a commit's whole tree into a new folder. Returns the arena's folder in it.
 
-        With `own_git` it also gets a git directory of its own: an agent may commit, stash or
-        configure there, and reaches nothing of the person's.
+        With `own_git` it gets its own git directory, where an agent can commit, stash or configure
+        without reaching the user's repository.
         """
         folder.mkdir(parents=True)
         self._git.forget(folder)
@@ -160,56 +158,75 @@ class Workspace:
         return folder / self.prefix
 
     def commit(
-        self, parent: str, folder: Path, editable: Predicate, message: str, secret: Search = nothing
-    ) -> Candidate:
-        """The parent's tree plus the editable changes in a checkout of it made with `own_git`.
+        self,
+        parent: str,
+        folder: Path,
+        editable: PathFilter,
+        message: str,
+        find_secret: FindSecret = no_secrets,
+    ) -> Collected:
+        """Commit the editable changes in `folder`, a checkout of `parent` made with `own_git`.
 
-        Refused are, at editable paths: links that are absolute or lead out of the arena, anything
-        behind a link, repositories, what is no regular file, cannot be read, holds a secret or is
-        larger than MOST_FILE_BYTES; and anywhere a FIFO, on which git would wait for ever.
+        Refuses at editable paths: links that are absolute or lead out of the arena, paths behind a
+        link, repositories, files that are not regular, unreadable, contain a secret or exceed
+        MOST_FILE_BYTES. Refuses a FIFO anywhere, because git would wait for it for ever.
         """
         if blocked := tuple(unreadable(folder)):
-            return Candidate(None, (), named(blocked))
-        mine = self._of_arena(editable)
+            return Collected(None, (), printable_names(blocked))
+        matches = self._of_arena(editable)
         changed = self._changes(folder)
-        taken = [path for path in changed if mine(path) or holds(folder, path, mine)]
+        taken = [
+            path for path in changed if matches(path) or has_matching_files(folder, path, matches)
+        ]
         others = sorted(set(changed).difference(taken))
-        dropped = named(os.path.relpath(path, self.prefix or ".") for path in others)
-        if refused := tuple(refusals(folder, self.prefix, taken, self._newly(parent, secret))):
-            return Candidate(None, dropped, named(refused))
+        dropped = printable_names(os.path.relpath(path, self.prefix or ".") for path in others)
+        if refused := tuple(
+            refusals(folder, self.prefix, taken, self._added_secrets(parent, find_secret))
+        ):
+            return Collected(None, dropped, printable_names(refused))
         try:
             tree = self._tree_with(folder, taken)
         except _Untakable as error:
-            return Candidate(None, dropped, (str(error),))
+            return Collected(None, dropped, (str(error),))
         if tree == self._tree(parent):
-            return Candidate(None, dropped)
+            return Collected(None, dropped)
         commit = self._commit(tree, parent, message)
         self._trees = {parent: self._tree(parent), commit: tree}
-        return Candidate(commit, dropped)
+        return Collected(commit, dropped)
 
-    def has_changes(self, folder: Path, editable: Predicate) -> bool:
+    def has_changes(self, folder: Path, editable: PathFilter) -> bool:
         """Whether `commit` would take or refuse anything of this checkout, which was made with
         `own_git`. Writes nothing."""
         if any(unreadable(folder)):
             return True
         mine = self._of_arena(editable)
-        return any(mine(path) or holds(folder, path, mine) for path in self._changes(folder))
+        return any(
+            mine(path) or has_matching_files(folder, path, mine) for path in self._changes(folder)
+        )
 
     def adopt(
-        self, caller: Path, folder: Path, parent: str, editable: Predicate, secret: Search = nothing
+        self,
+        caller: Path,
+        folder: Path,
+        parent: str,
+        editable: PathFilter,
+        find_secret: FindSecret = no_secrets,
     ) -> bool:
-        """Bring what differs from HEAD in the editable files of another checkout of this
-        repository (`caller`: the arena's folder there) into an `own_git` checkout of `parent`;
-        whether anything does.
+        """Copy the uncommitted editable changes of another checkout of this repository into
+        `folder`, an `own_git` checkout of `parent`. `caller`: the arena's folder in the other
+        checkout. Returns whether there were any.
 
-        Raises Stale when the two conflict, WorkspaceError when that is no such checkout.
+        Raises Stale if they conflict with `parent`, WorkspaceError if `caller` is not in such a
+        checkout or a change is refused.
         """
         theirs = Workspace.open(caller, self._state)
         if theirs._common.resolve() != self._common.resolve() or theirs.prefix != self.prefix:
-            raise WorkspaceError(f"{caller} is no checkout of the repository at {self.top}")
+            raise WorkspaceError(f"{caller} is not a checkout of the repository at {self.top}")
         paths = [self.prefix + path for path in theirs.uncommitted(editable)]
         head = theirs.head()
-        if refused := list(refusals(theirs.top, self.prefix, paths, self._newly(head, secret))):
+        if refused := list(
+            refusals(theirs.top, self.prefix, paths, self._added_secrets(head, find_secret))
+        ):
             raise WorkspaceError("; ".join(refused))
         self._git.forget(theirs.top)
         self._git.run("read-tree", head, at=theirs.top)
@@ -218,25 +235,25 @@ class Workspace:
             tree = self._carried_over(head, tree, parent, theirs.top)
         self._git.forget(theirs.top)
         top = _above(folder, self.prefix)
-        # The checkout's own index stays at the parent, so that `commit` sees what has changed.
-        aside = self._git.index(top).with_suffix(".aside")
-        shutil.copyfile(self._git.index(top), aside)
-        self._git.run("read-tree", "--reset", "-u", tree, at=top, index=aside)
-        aside.unlink()
+        # The checkout's own index stays at the parent, so that `commit` sees the changes.
+        copy = self._git.index(top).with_suffix(".copy")
+        shutil.copyfile(self._git.index(top), copy)
+        self._git.run("read-tree", "--reset", "-u", tree, at=top, index=copy)
+        copy.unlink()
         return bool(paths)
 
-    def without(self, commit: str, change: str, before: str, place: Path) -> str:
-        """A commit like `commit`, on top of it, less what leads from `before` to `change`; `place`
-        lends room for a checkout. Raises Stale when what came later stands on that."""
+    def without(self, commit: str, change: str, before: str, scratch: Path) -> str:
+        """A commit on top of `commit` that takes back the change from `before` to `change`.
+        `scratch`: a folder for a temporary checkout. Raises Stale if later changes conflict."""
         try:
-            self.checkout(commit, place / "tree")
-            tree = self._carried_over(change, self._tree(before), commit, place / "tree")
+            self.checkout(commit, scratch / "tree")
+            tree = self._carried_over(change, self._tree(before), commit, scratch / "tree")
             return self._commit(tree, commit, f"without {change}\n")
         finally:
-            self.remove(place)
+            self.remove(scratch)
 
     def reword(self, commit: str, message: str, parent: str | None = None) -> str:
-        """The same tree under another message, on the same parent or this one; doing it again
+        """The same tree with another message, and another parent if one is given. Repeating it
         gives the same commit."""
         header = self._git.run("cat-file", "commit", commit).stdout.partition(b"\n\n")[0]
         if parent is not None:
@@ -244,10 +261,8 @@ class Workspace:
         return self._stored(header, message)
 
     def remove(self, folder: Path) -> None:
-        """Delete a folder that `checkout` made, or a folder of such; links are never followed.
-
-        Raises WorkspaceError when that cannot be done.
-        """
+        """Delete a folder that `checkout` made, or one that contains such folders. Links are not
+        followed. Raises WorkspaceError if it cannot be deleted."""
         for checkout in (folder, folder / "tree"):
             self._git.forget(checkout)
         if folder.is_symlink():
@@ -257,43 +272,43 @@ class Workspace:
 
     # -- the private side
 
-    def _of_arena(self, wanted: Predicate) -> Predicate:
-        """The same question, asked of a path that is relative to the repository's top."""
+    def _of_arena(self, matches: PathFilter) -> PathFilter:
+        """The filter for paths relative to the repository's top."""
         prefix = self.prefix
-        return lambda path: path.startswith(prefix) and wanted(path[len(prefix) :])
+        return lambda path: path.startswith(prefix) and matches(path[len(prefix) :])
 
-    def _person_without_filters(self) -> dict[str, str]:
-        env = person_environment()
-        words = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."]
-        keys = _records(git(words, self.root, env, accepted=(0, 1)).stdout)
+    def _user_environment_without_filters(self) -> dict[str, str]:
+        env = user_environment()
+        args = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."]
+        keys = _records(git(args, self.root, env, accepted=(0, 1)).stdout)
         for n, key in enumerate(keys):
             env[f"GIT_CONFIG_KEY_{n}"] = key
             env[f"GIT_CONFIG_VALUE_{n}"] = "false" if key.endswith(".required") else ""
         return env | {"GIT_CONFIG_COUNT": str(len(keys))}
 
-    def _newly(self, parent: str, secret: Search) -> SearchAt:
-        return newly(secret, lambda path: self._blob(f"{parent}:{path}"))
+    def _added_secrets(self, parent: str, find_secret: FindSecret) -> FindAddedSecret:
+        return added_secrets(find_secret, lambda path: self._blob(f"{parent}:{path}"))
 
     def _changes(self, folder: Path) -> list[str]:
-        """What differs from the index in a checkout, relative to its top."""
-        words = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
-        # To look into a submodule would mean to run git in a repository that the agent may have
-        # planted there, configuration and all.
-        output = self._git.run(*words, "--ignore-submodules=all", at=folder).stdout
-        # The second column is the folder against the index; the first compares with a HEAD that
+        """Paths that differ from the index in a checkout, relative to its top."""
+        args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        # Looking into a submodule would run git in a repository, with its configuration, that the
+        # agent may have planted.
+        output = self._git.run(*args, "--ignore-submodules=all", at=folder).stdout
+        # The second column compares the folder with the index; the first compares with HEAD, which
         # the private directory does not have.
         return [record[3:] for record in _records(output) if record[1] != " "]
 
     def _tree_with(self, folder: Path, paths: Iterable[str]) -> str:
-        """The index of a checkout with these paths as they are in its folder, as a tree."""
+        """Tree of a checkout's index, updated with these paths from its folder."""
         names = b"".join(os.fsencode(path) + b"\0" for path in paths)
-        words = ["update-index", "--add", "--remove", "-z", "--stdin"]
-        done = self._git.run(*words, at=folder, data=names, accepted=(0, 128))
+        args = ["update-index", "--add", "--remove", "-z", "--stdin"]
+        done = self._git.run(*args, at=folder, data=names, accepted=(0, 128))
         if done.returncode:
-            words_of_git = failure(words, folder, done.stderr)
-            if _OF_THE_MACHINE.search(words_of_git):
-                raise WorkspaceError(words_of_git)
-            raise _Untakable(words_of_git)
+            problem = failure_message(args, folder, done.stderr)
+            if _OF_THE_MACHINE.search(problem):
+                raise WorkspaceError(problem)
+            raise _Untakable(problem)
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _tree(self, commit: str) -> str:
@@ -307,24 +322,25 @@ class Workspace:
         return self._stored(header.encode(), message)
 
     def _stored(self, header: bytes, message: str) -> str:
-        words = message.replace("\0", "").encode(errors="replace")
+        body = message.replace("\0", "").encode(errors="replace")
         made = self._git.run(
-            "hash-object", "-t", "commit", "-w", "--stdin", data=header + b"\n\n" + words
+            "hash-object", "-t", "commit", "-w", "--stdin", data=header + b"\n\n" + body
         )
         return made.stdout.decode().strip()
 
     def _carried_over(self, base: str, tree: str, onto: str, folder: Path) -> str:
-        """The tree of `onto` with what leads from `base` to `tree`; the folder lends its index."""
+        """The tree of `onto` plus the change from `base` to `tree`; overwrites the index of
+        `folder`. Raises Stale if the change conflicts."""
         change = self._git.run("diff", "--binary", "--full-index", "--no-renames", base, tree)
         self._git.run("read-tree", onto, at=folder)
-        words = ["apply", "--cached", "--3way", "-"]
-        done = self._git.run(*words, at=folder, data=change.stdout, accepted=(0, 1, 128))
-        if done.returncode and change.stdout:  # an empty change is no valid patch, says git
-            raise Stale(onto, shown(done.stderr.strip()))
+        args = ["apply", "--cached", "--3way", "-"]
+        done = self._git.run(*args, at=folder, data=change.stdout, accepted=(0, 1, 128))
+        if done.returncode and change.stdout:  # git refuses an empty patch
+            raise Stale(onto, printable(done.stderr.strip()))
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _give_git(self, folder: Path, commit: str) -> None:
-        """A self-contained .git: written by hand, since `git init` would cost a process."""
+        """Make a self-contained .git by hand, which saves the process that `git init` takes."""
         own = folder / ".git"
         (own / "objects" / "info").mkdir(parents=True)
         (own / "refs").mkdir()
@@ -342,36 +358,36 @@ class Workspace:
             shutil.copyfile(self._common / "shallow", own / "shallow")
 
     def _blob(self, name: str) -> bytes | None:
-        words = ["cat-file", "blob", name]
-        done = self._git.run(*words, accepted=(0, 128))
+        args = ["cat-file", "blob", name]
+        done = self._git.run(*args, accepted=(0, 128))
         if done.returncode == 0:
             return done.stdout
         if b"does not exist in" in done.stderr or b"exists on disk, but not in" in done.stderr:
             return None
-        raise WorkspaceError(failure(words, self.top, done.stderr))
+        raise WorkspaceError(failure_message(args, self.top, done.stderr))
 
-    def _entries(self, commit: str, *places: str) -> Iterator[tuple[str, str, str]]:
-        """Path, mode and object of what lies at or below these paths, relative to the top."""
-        words = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, places)]
-        for record in _records(self._git.run(*words).stdout):
+    def _entries(self, commit: str, *paths: str) -> Iterator[tuple[str, str, str]]:
+        """Path, mode and object id of everything at or below these paths; relative to the top."""
+        args = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, paths)]
+        for record in _records(self._git.run(*args).stdout):
             about, _, path = record.partition("\t")
             mode, _, blob = about.split(" ")
             yield path, mode, blob
 
     def _oddities(self, commit: str) -> Iterator[str]:
-        """What checkouts of this repository will lack, a sentence each."""
-        above = [f"{place}/.gitattributes" for place in PurePosixPath(self.prefix).parents]
-        wanted = [place.removeprefix("./") for place in above] if self.prefix else []
-        for path, mode, _ in self._entries(commit, self.prefix, *wanted):
+        """What checkouts of this repository lack, one sentence each."""
+        above = [f"{folder}/.gitattributes" for folder in PurePosixPath(self.prefix).parents]
+        attributes = [path.removeprefix("./") for path in above] if self.prefix else []
+        for path, mode, _ in self._entries(commit, self.prefix, *attributes):
             if mode == _GITLINK:
-                yield f"{shown(path)} is a submodule: its folder is empty in every checkout"
+                yield f"{printable(path)} is a submodule: its folder is empty in every checkout"
             elif path.split("/")[-1] == ".gitattributes":
                 text = (self._blob(f"{commit}:{path}") or b"").decode(errors="replace")
                 for name in sorted(set(re.findall(r"\sfilter=(\S+)", text))):
-                    kind = "pointers in place of" if name == "lfs" else "as git stores them,"
+                    kind = "LFS pointers instead of" if name == "lfs" else "the unfiltered"
                     yield (
-                        f"{shown(path)} has filter={name}: no filter runs for candidates, so that "
-                        f"checkouts hold {kind} the files"
+                        f"{printable(path)} has filter={name}: filters do not run for candidates, "
+                        f"so their checkouts contain {kind} files"
                     )
 
 
@@ -379,7 +395,7 @@ _OF_THE_MACHINE = re.compile(r"No space left|[Rr]ead-only file|[Pp]ermission|Inp
 
 
 class _Untakable(WorkspaceError):
-    """git will not take a path as it is: the candidate's fault, not the machine's."""
+    """git does not accept a path: the candidate's fault, not the machine's."""
 
 
 def _records(output: bytes) -> list[str]:
@@ -391,13 +407,13 @@ def _above(folder: Path, prefix: str) -> Path:
 
 
 def _erase(folder: Path) -> None:
-    """Delete a folder, whatever its permissions and however deep it is."""
+    """Delete a folder regardless of its permissions and depth."""
     try:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
-        # Both programs stay below the folder, follow no link and know no deepest level.
-        for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
-            done = subprocess.run([*words, "--", folder], capture_output=True, check=False)
+        # Both programs stay below the folder, follow no links and work at any depth.
+        for args in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+            done = subprocess.run([*args, "--", folder], capture_output=True, check=False)
         if folder.exists():
             said = done.stderr.decode(errors="replace").strip()
-            raise WorkspaceError(f"{folder} cannot be removed: {said}") from None
+            raise WorkspaceError(f"{folder} cannot be deleted: {said}") from None

@@ -1,1 +1,1 @@
-"""Confines a process, one back end a file. It may import core and arena."""
+"""Confines a process; one file per back end. May import core and arena."""

@@ -1,8 +1,8 @@
-"""Confining a process: what it may reach, and the back end that sees to it.
+"""What a confined process may reach, and the interface of the back ends that enforce it.
 
-What is covered: files, the network, other processes, shared memory and kernel features. What is
-not: the clock, the memory, the number of processes and the disk, which stage.py watches; what the
-kernel itself lets through by a bug; what a run learns from timing.
+Covered: files, the network, other processes, shared memory and kernel features.
+Not covered: time, memory, number of processes and disk space (the supervisor in stage/ limits
+them), bugs of the kernel, and what a run can learn from timing.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Policy:
-    """What a confined process may reach. Anything else does not exist for it."""
+    """What a confined process may reach; everything else is out of reach."""
 
     cwd: Path
     temporary: Path
-    """Its private folder for temporary files; where the back end can, it is /tmp as well."""
+    """Private folder for temporary files. Where the back end can, it is also mounted as /tmp."""
     home: Path
-    """A private folder that stands in the place of the home folder."""
+    """Private folder that replaces the home folder."""
     own: Sequence[Path] = ()
-    """What is read-only and its own, such as its checkout: found even below a hidden folder."""
+    """Read-only paths of the process, such as its checkout; visible even below a hidden folder."""
     readable: Sequence[Path] = ()
-    """The runtime, and data."""
+    """Read-only paths: the language runtime and declared data."""
     writable: Sequence[Path] = ()
-    """Existing folders beside the private ones."""
+    """Existing folders that it may write, in addition to the private ones."""
     protected: Sequence[Path] = ()
-    """Read-only although they lie below something writable, where the back end can."""
+    """Read-only paths below a writable folder. Not every back end can enforce it."""
     hidden: Sequence[Path] = ()
-    """Taken out of what is readable, and out of its own."""
+    """Paths that cannot be read although they lie below `readable` or `own`."""
     network: bool = False
     gpus: Sequence[int] = ()
     open_files: int = 4096
@@ -40,33 +40,33 @@ class Policy:
 
 
 class Sandbox(Protocol):
-    """A way to confine processes."""
+    """A back end that confines processes."""
 
     name: str
-    """How arena.toml, the ledger and the doctor call it."""
+    """Its name in arena.toml, the ledger and the doctor's output."""
     replaces_home: bool
-    """Whether the private home is found where the person's own would be."""
+    """Whether the private home is mounted at the path of the user's home folder."""
     layers: int
-    """Processes of its own between the one that starts it and the command."""
+    """Number of its own processes between the supervisor and the command."""
     install: str
-    """The command that makes it available."""
+    """How to make it available on this machine."""
 
     def problem(self) -> str | None:
-        """Why it cannot be used on this machine; None when it can."""
+        """Why it does not work on this machine; None when it works."""
         ...
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
-        """The command line that runs the command confined, once `order` was followed."""
+        """The command line that runs `command` confined; apply `restrictions` first."""
         ...
 
-    def order(self, policy: Policy) -> dict[str, object]:
-        """What a process must do to itself before it becomes the command: fields of
-        stage/confine.py's Order. Empty where the command line does all."""
+    def restrictions(self, policy: Policy) -> dict[str, object]:
+        """What the process must apply to itself before it executes `argv`: the fields of
+        Restrictions in stage/confine.py. Empty when `argv` alone is enough."""
         ...
 
 
 def devices(gpus: Sequence[int]) -> list[str]:
-    """The device files that every program may use, and those of these graphics cards."""
+    """Device files that every program may use, plus those of these GPUs."""
     names = ["null", "zero", "full", "random", "urandom"]
     if gpus:
         names += ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"]

@@ -1,4 +1,4 @@
-"""bubblewrap: namespaces of its own for files, processes, network, users and shared memory."""
+"""bubblewrap: private namespaces for files, processes, network, users and shared memory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from overnight.sandbox.filter import known_machine, seccomp_program
 _PROGRAM = "bwrap"
 _PREFIX = "overnight-sandbox-"
 _YOUNG_SECONDS = 60.0
-"""A folder may be younger than its lock."""
+"""Grace period: a folder exists for a moment before its owner has locked it."""
 _SETTINGS = "/etc"
 _SHARED_MEMORY_BYTES = 2 << 30
 _FILTER_FD = 9
-# The limits and the filter's descriptor are set by the shell, which bubblewrap then replaces.
+# The shell sets the limits, opens the filter on its descriptor, and then becomes bubblewrap.
 _START = (
     'ulimit -c 0; ulimit -n "$2"; ulimit -f "$3"; filter=$1; shift 3; '
     f'exec "$@" {_FILTER_FD}<"$filter"'
@@ -34,7 +34,7 @@ _BLOCK = 512
 
 
 class BubblewrapSandbox:
-    """A process that sees a file system, a process table and a network made for it alone."""
+    """The process sees a file system, a process table and a network made for it alone."""
 
     name = "bubblewrap"
     replaces_home = Path.home() != Path("/")
@@ -46,13 +46,13 @@ class BubblewrapSandbox:
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
         limits = [str(policy.open_files), str(-(-policy.file_bytes // _BLOCK))]
-        words = ["/bin/sh", "-c", _START, "sandbox", _filter_file(bool(policy.gpus)), *limits]
-        words += [_PROGRAM, *_NAMESPACES, "--seccomp", str(_FILTER_FD)]
+        args = ["/bin/sh", "-c", _START, "sandbox", _filter_file(bool(policy.gpus)), *limits]
+        args += [_PROGRAM, *_NAMESPACES, "--seccomp", str(_FILTER_FD)]
         if policy.network:
-            words.append("--share-net")
-        return [*words, *_view(policy), "--chdir", str(policy.cwd), "--", *command]
+            args.append("--share-net")
+        return [*args, *_view(policy), "--chdir", str(policy.cwd), "--", *command]
 
-    def order(self, policy: Policy) -> dict[str, object]:
+    def restrictions(self, policy: Policy) -> dict[str, object]:
         return {}
 
 
@@ -63,18 +63,18 @@ _NAMESPACES = (
 
 
 def _view(policy: Policy) -> list[str]:
-    """The file system as the command sees it: later mounts cover earlier ones."""
-    words = ["--proc", "/proc", "--dev", "/dev"]
-    words += ["--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]
-    for device in set(devices(policy.gpus)).difference(devices(())):  # the others --dev brings
-        words += ["--dev-bind-try", device, device]
-    for place in ("/tmp", "/var/tmp"):
-        words += ["--bind", str(policy.temporary), place]
+    """Arguments that build the file system the command sees; later mounts cover earlier ones."""
+    args = ["--proc", "/proc", "--dev", "/dev"]
+    args += ["--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"]
+    for device in set(devices(policy.gpus)).difference(devices(())):  # --dev provides the rest
+        args += ["--dev-bind-try", device, device]
+    for folder in ("/tmp", "/var/tmp"):
+        args += ["--bind", str(policy.temporary), folder]
     if BubblewrapSandbox.replaces_home:
-        words += ["--bind", str(policy.home), str(Path.home())]
+        args += ["--bind", str(policy.home), str(Path.home())]
     settings = [path for path in policy.readable if path.is_relative_to(_SETTINGS)]
-    words += ["--ro-bind", _settings_folder(settings), _SETTINGS]
-    mounts = _Mounts(words)
+    args += ["--ro-bind", _settings_folder(settings), _SETTINGS]
+    mounts = _Mounts(args)
     for path in _outer_first([path for path in policy.readable if path not in settings]):
         mounts.add("--ro-bind", path)
     hidden = _outer_first(policy.hidden)
@@ -86,12 +86,12 @@ def _view(policy: Policy) -> list[str]:
     for path in _outer_first(policy.protected):
         mounts.add("--ro-bind", path, again=True)
     within = [*policy.own, *policy.writable]
-    inner = [path for path in hidden if any(path.is_relative_to(place) for place in within)]
+    inner = [path for path in hidden if any(path.is_relative_to(other) for other in within)]
     masks += [path for path in inner if mounts.mask(path)]
-    # The kernel lets root write settings below /proc/sys, even a root without capabilities.
+    # The kernel lets root write /proc/sys even without capabilities, so mount it read-only.
     for covered in (*masks, "/proc", "/dev", "/"):
-        words += ["--remount-ro", str(covered)]
-    return words
+        args += ["--remount-ro", str(covered)]
+    return args
 
 
 def _outer_first(paths: Sequence[Path]) -> list[Path]:
@@ -99,42 +99,42 @@ def _outer_first(paths: Sequence[Path]) -> list[Path]:
 
 
 class _Mounts:
-    """Words for bubblewrap; a path whose folder is mounted already needs none."""
+    """Collects mount arguments; a path below one that is already mounted needs none."""
 
-    def __init__(self, words: list[str]) -> None:
-        self._words = words
+    def __init__(self, args: list[str]) -> None:
+        self._args = args
         self._seen: set[Path] = set()
 
     def add(self, how: str, path: Path, again: bool = False) -> None:
-        """Mount what a path leads to where it is, and keep the path leading there."""
+        """Mount the resolved path at its own location; a path with links becomes a link to it."""
         real = Path(os.path.realpath(path))
         if not real.exists():
             return
         if again or not self._sees(real):
-            self._words += [how, str(real), str(real)]
+            self._args += [how, str(real), str(real)]
         self._seen.add(real)
         if real != path and not self._sees(path):
-            self._words += ["--symlink", str(real), str(path)]
+            self._args += ["--symlink", str(real), str(path)]
             self._seen.add(path)
 
     def mask(self, path: Path) -> bool:
-        """Put nothing in the place of a hidden path that would be seen; whether it is a folder."""
+        """Cover a hidden path, if visible, with an empty folder or file. True for a folder."""
         real = Path(os.path.realpath(path))
         if not self._sees(real) or not real.exists():
             return False
         if real.is_dir():
-            self._words += ["--tmpfs", str(real)]
+            self._args += ["--tmpfs", str(real)]
             return True
-        self._words += ["--ro-bind", "/dev/null", str(real)]
+        self._args += ["--ro-bind", "/dev/null", str(real)]
         return False
 
     def _sees(self, path: Path) -> bool:
-        return any(place in self._seen for place in (path, *path.parents))
+        return any(folder in self._seen for folder in (path, *path.parents))
 
 
 def _settings_folder(paths: Sequence[Path]) -> str:
-    """A copy of what is granted below /etc: each mount costs a tenth of a millisecond, and of
-    these there are twenty."""
+    """A folder with copies of the granted paths below /etc. One mount instead of twenty saves
+    2 ms per start."""
     name = hashlib.sha256(repr(sorted(paths)).encode()).hexdigest()[:16]
     folder = Path(_folder(), name)
     if not folder.exists():
@@ -146,13 +146,13 @@ def _settings_folder(paths: Sequence[Path]) -> str:
                 shutil.copytree(path, target, symlinks=True, dirs_exist_ok=True)
             else:
                 shutil.copy(path, target, follow_symlinks=False)
-        with suppress(OSError):  # another thread was faster, and made the same
+        with suppress(OSError):  # another thread made the same folder first
             fresh.rename(folder)
     return str(folder)
 
 
 def _filter_file(memory_files: bool) -> str:
-    """The filter as a file: bubblewrap reads it from a descriptor."""
+    """Path of the seccomp filter; bubblewrap reads it from a file descriptor."""
     path = Path(_folder(), f"filter-{int(memory_files)}")
     if not path.exists():
         path.write_bytes(seccomp_program("any", memory_files))
@@ -161,21 +161,21 @@ def _filter_file(memory_files: bool) -> str:
 
 @cache
 def _folder() -> str:
-    """This process's own folder for what it hands to bubblewrap."""
-    # Not in /tmp, which is cleared now and then on a machine that runs for long.
+    """This process's folder for the files that bubblewrap reads; removed at exit."""
+    # Not in /tmp: long-running machines clean it from time to time.
     shared = Path("/dev/shm")
-    place = shared if shared.is_dir() else Path(tempfile.gettempdir())
-    _sweep(place)
-    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
+    parent = shared if shared.is_dir() else Path(tempfile.gettempdir())
+    _sweep(parent)
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
     fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)  # held until this process ends
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def _sweep(place: Path) -> None:
-    """Remove the folders of processes that were killed: nobody holds their lock."""
-    for folder in place.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # another user's, in use, or removed meanwhile
+def _sweep(parent: Path) -> None:
+    """Remove the folders of killed processes: those that nobody has locked."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another user's, in use, or already removed
             descriptor = os.open(folder, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -190,9 +190,10 @@ def _problem(search: str) -> str | None:
     if shutil.which(_PROGRAM, path=search) is None:
         return "the program bwrap is not on PATH"
     if not known_machine():
-        return f"its system calls on {os.uname().machine} are not known here"
-    words = [_PROGRAM, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return f"overnight has no table of system calls for {os.uname().machine}"
+    args = [_PROGRAM, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
     if done.returncode:
-        return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it fails here"
+        said = done.stderr.strip()
+        return said.splitlines()[-1] if said else "bwrap fails without a message"
     return None

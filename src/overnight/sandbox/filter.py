@@ -1,9 +1,9 @@
-"""The system calls that no confined process may make, as a seccomp program for the kernel.
+"""The system calls that no confined process may make, as a seccomp program.
 
-Both Linux back ends install it. It takes away what leads out of a sandbox or is known for its
-holes (tracing, new namespaces, mounts, io_uring, key rings), and what keeps or takes memory where
-the meters do not see it (memory files, System V shared memory). Where the kernel gives no network
-namespace it takes the sockets as well. It loads only what the confining program may import.
+Both Linux back ends install it. It blocks calls that lead out of a sandbox or have a record of
+security holes (tracing, new namespaces, mounts, io_uring, key rings), and calls that hold memory
+where the meters do not see it (memory files, System V shared memory). Under Landlock, which has no
+network namespace, it also blocks sockets.
 """
 
 import os
@@ -19,7 +19,7 @@ _NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW* flag
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _STREAM, _DATAGRAM, _SEQPACKET, _TYPE = 1, 2, 5, 0xF
 
-# audit's name of the architecture, then the numbers by name
+# The AUDIT_ARCH_* value, then the number of each system call
 _TABLES = {
     "x86_64": (
         0xC000003E,
@@ -66,26 +66,28 @@ _TABLES = {
         },
     ),
 }  # fmt: skip
-# Absent rather than forbidden, so that programs fall back to what they did before there were such.
+# Answered with ENOSYS, as if the kernel lacked them, so that programs fall back to older calls.
 _ABSENT = {"clone3", "memfd_create", "io_uring_setup", "io_uring_enter", "io_uring_register"}
 _OF_ANOTHER = (
     "prlimit64", "ioprio_set", "setpriority", "sched_setaffinity", "sched_setattr",
     "sched_setscheduler", "sched_setparam",
 )  # fmt: skip
-"""Allowed for the caller itself alone; the argument that names whom, after which kind, is 0."""
-_WHOM = {"ioprio_set": 1, "setpriority": 1}
+"""Allowed only on the calling process: the argument that holds the pid must be 0."""
+_PID_ARGUMENT = {"ioprio_set": 1, "setpriority": 1}
+"""Position of that argument, where it is not the first."""
 
 
 def known_machine() -> bool:
-    """Whether there is a table of system calls for this machine."""
+    """Whether there is a table of system calls for this machine's architecture."""
     return os.uname().machine in _TABLES
 
 
 def seccomp_program(sockets: str, memory_files: bool = False) -> bytes:
     """The filter as an array of `struct sock_filter`.
 
-    sockets: "any" of the usual families, where a network namespace bounds them; "internet" alone,
-    without the local ones, which reach other programs by a path; or "none" but pairs.
+    sockets: "any" allows the usual families (a network namespace confines them); "internet"
+    excludes local sockets, which reach other programs by a path; "none" allows socket pairs only.
+    memory_files: allow memfd_create.
     """
     audit, numbers = _TABLES[os.uname().machine]
     code = [_load(_ARCHITECTURE), *_unless_equal(audit, _EPERM), _load(_NUMBER)]
@@ -101,11 +103,11 @@ def seccomp_program(sockets: str, memory_files: bool = False) -> bytes:
     flags = [_load(_argument(0)), _statement(_AND, _NEW_NAMESPACES), *_unless_equal(0, _EPERM)]
     code += _on(numbers["clone"], flags)
     for name in _OF_ANOTHER:
-        whom = [_load(_argument(_WHOM.get(name, 0))), *_unless_equal(0, _EPERM)]
-        code += _on(numbers[name], whom)
+        on_itself = [_load(_argument(_PID_ARGUMENT.get(name, 0))), *_unless_equal(0, _EPERM)]
+        code += _on(numbers[name], on_itself)
     code += _on(numbers["socket"], _one_of(_argument(0), _FAMILIES[sockets]))
     if sockets != "any":
-        # A datagram socket, even one of a pair, can send to any path.
+        # A datagram socket can send to any path, even as one of a pair.
         kind = [_load(_argument(1)), _statement(_AND, _TYPE), *_unless_not(_DATAGRAM)]
         code += _on(numbers["socketpair"], [*_one_of(_argument(0), (_UNIX,)), *kind])
     return b"".join([*code, _statement(_RETURN, _ALLOW)])
@@ -144,7 +146,7 @@ def _unless_not(value: int) -> list[bytes]:
 
 
 def _one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
-    """Refuse unless the argument is one of these."""
+    """Refuse unless the argument at `offset` is one of `values`."""
     tests = [
         _jump(_JUMP_EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)
     ]
@@ -152,6 +154,6 @@ def _one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
 
 
 def _on(number: int, body: list[bytes]) -> list[bytes]:
-    """The body for one system call; others skip it. It ends by allowing."""
+    """Run `body`, then allow, if the call is `number`; other calls skip it."""
     body = [*body, _statement(_RETURN, _ALLOW)]
     return [_jump(_JUMP_EQUAL, number, 0, len(body)), *body]

@@ -1,9 +1,9 @@
-"""Landlock and seccomp: the kernel's own rules, without root, namespaces or a process beside.
+"""Landlock and seccomp: enforced by the kernel, without root, namespaces or a helper process.
 
-Weaker than bubblewrap in five points, all written in docs/trust.md: a hidden file's existence and
-size can still be asked for; /tmp and /dev/shm are closed rather than private; a run without a
-network has no local sockets either; protected files below something writable are not guarded; and
-the project files of the folders above can be read.
+Weaker than bubblewrap in five points (docs/trust.md): a run can see that a hidden file exists and
+how large it is; /tmp and /dev/shm are closed rather than private; a run without a network has no
+local sockets either; protected files below a writable folder are not protected; and project files
+in the folders above the checkout can be read.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from overnight.sandbox.filter import known_machine, seccomp_program
 
 _CREATE_RULESET, _VERSION = 444, 1
 _LEAST_VERSION = 6
-"""Of Landlock: signals and abstract sockets stay inside since Linux 6.12."""
+"""Version of the Landlock interface that scopes signals and abstract sockets: Linux 6.12."""
 _PROC = (
     "cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems", "cgroups",
     "devices", "sys",
 )  # fmt: skip
-# Tools look for these in every folder upwards, and take a refusal for the end.
+# Tools look for these in every parent folder, and fail when one exists but cannot be read.
 _PROJECT = (
     "pyproject.toml", "uv.toml", ".python-version", "setup.cfg", "package.json", "tsconfig.json",
     "pnpm-workspace.yaml", "Cargo.toml", "rust-toolchain.toml", "go.mod", "go.work",
@@ -33,7 +33,7 @@ _PROJECT = (
 
 
 class LandlockSandbox:
-    """A process that confines itself and then becomes the command."""
+    """The process confines itself and then becomes the command."""
 
     name = "landlock"
     replaces_home = False
@@ -42,26 +42,26 @@ class LandlockSandbox:
 
     def problem(self) -> str | None:
         if sys.platform != "linux":
-            return "it is a part of the Linux kernel"
+            return "Landlock is part of the Linux kernel"
         if not known_machine():
-            return f"its system calls on {os.uname().machine} are not known here"
+            return f"overnight has no table of system calls for {os.uname().machine}"
         found = _version()
         if found < _LEAST_VERSION:
-            return f"the kernel offers version {found} of Landlock, {_LEAST_VERSION} is needed"
+            return f"the kernel has version {found} of Landlock; version {_LEAST_VERSION} is needed"
         return None
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
         return list(command)
 
-    def order(self, policy: Policy) -> dict[str, object]:
+    def restrictions(self, policy: Policy) -> dict[str, object]:
         sockets = "internet" if policy.network else "none"
         above = [folder / name for folder in policy.cwd.parents for name in _PROJECT]
         readable = [*policy.readable, *(path for path in above if path.is_file())]
         return {
-            "readable": [*_both_ends(readable), *(f"/proc/{name}" for name in _PROC)],
-            "own": _both_ends(policy.own),
-            "hidden": _both_ends(policy.hidden),
-            "writable": _both_ends([policy.temporary, policy.home, *policy.writable]),
+            "readable": [*_resolved(readable), *(f"/proc/{name}" for name in _PROC)],
+            "own": _resolved(policy.own),
+            "hidden": _resolved(policy.hidden),
+            "writable": _resolved([policy.temporary, policy.home, *policy.writable]),
             "devices": devices(policy.gpus),
             "seccomp": seccomp_program(sockets, memory_files=bool(policy.gpus)),
             "limits": {"NOFILE": policy.open_files, "FSIZE": policy.file_bytes, "CORE": 0},
@@ -69,8 +69,8 @@ class LandlockSandbox:
         }
 
 
-def _both_ends(paths: Sequence[Path]) -> list[str]:
-    """Rules are for what a path leads to, whatever links lie on the way."""
+def _resolved(paths: Sequence[Path]) -> list[str]:
+    """The paths without symbolic links, each once: Landlock's rules apply to the target."""
     return list(dict.fromkeys(os.path.realpath(path) for path in paths))
 
 

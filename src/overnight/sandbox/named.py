@@ -1,4 +1,4 @@
-"""Names of sandboxes: from the command line or arena.toml to a back end."""
+"""Finds the back end for a name from arena.toml or the command line."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ NONE = "none"
 
 
 def all_sandboxes() -> list[Sandbox]:
-    """Every back end, the strongest first."""
+    """All back ends, the strongest first."""
     return [BubblewrapSandbox(), LandlockSandbox(), SeatbeltSandbox()]
 
 
 def sandbox_named(name: str | None) -> Sandbox | None:
-    """The back end of this name, or the strongest that works here; None for "none".
+    """The back end of this name; for None the strongest that works here; None for "none".
 
-    Raises UsageError, with how to get one, when there is none.
+    Raises UsageError, which says how to get one, when none works.
     """
     if name == NONE:
         return None
@@ -27,13 +27,13 @@ def sandbox_named(name: str | None) -> Sandbox | None:
     wanted = [sandbox for sandbox in known if name in (None, sandbox.name)]
     if not wanted:
         names = ", ".join(sandbox.name for sandbox in known)
-        raise UsageError(f"there is no sandbox {name!r}; there is: {names}, {NONE}")
+        raise UsageError(f"there is no sandbox {name!r}; choose one of: {names}, {NONE}")
     problems = {sandbox.name: sandbox.problem() for sandbox in wanted}
     for sandbox in wanted:
         if problems[sandbox.name] is None:
             return sandbox
     found = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
     raise UsageError(
-        f"no sandbox works on this machine ({found}). A candidate would run with your rights. "
-        f"Get one: {wanted[0].install}. Or go on without: overnight run --no-sandbox"
+        f"no sandbox works on this machine ({found}). Without one, candidates run with your "
+        f"rights. To get one: {wanted[0].install}. To go on without: overnight run --no-sandbox"
     )

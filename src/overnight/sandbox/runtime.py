@@ -1,7 +1,7 @@
-"""What any program needs to start: the system's own folders and the language's installation.
+"""What any program needs to start: the system's folders and the language installations on PATH.
 
-Nothing below a home folder is part of it but installations that were asked for by PATH: the bin
-folder's own prefix (a virtual environment, a pyenv or nvm version), never the home folder itself.
+Below a home folder only installations on PATH are included: the parent of their bin folder (a
+virtual environment, a pyenv or nvm version), never the home folder itself.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ SETTINGS = (
     "nsswitch.conf", "passwd", "pki/tls/certs", "pki/ca-trust/extracted", "protocols", "services",
     "ssl/certs", "ssl/openssl.cnf", "timezone", "OpenCL",
 )  # fmt: skip
-"""Below /etc."""
+"""Paths below /etc."""
 _NETWORK = ("hosts", "resolv.conf")
 _KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _GPU = ("/proc/driver/nvidia", "/sys/bus/pci", "/sys/devices", "/sys/module/nvidia", "/sys/class")
 _MARKS = ("pyvenv.cfg", "conda-meta", "lib/node_modules")
-"""What tells an installation from a folder of loose programs such as ~/.local/bin."""
+"""Signs of an installation, as opposed to a folder of loose programs such as ~/.local/bin."""
 
 _MOST_LINKS = 40
-"""On one way: the kernel follows no more."""
+"""Most links in one path: the kernel follows no more."""
 
 
 def runtime_paths(env: Mapping[str, str], network: bool, gpus: bool) -> list[Path]:
-    """Existing paths, links left as they are, that a run with this environment may read."""
+    """Existing paths that a run with this environment may read; links are not resolved."""
     names = [*_SYSTEM, *_KERNEL, *(f"/etc/{name}" for name in SETTINGS)]
     if network:
         names += [f"/etc/{name}" for name in _NETWORK]
@@ -47,7 +47,7 @@ def _existing(names: tuple[str, ...]) -> tuple[Path, ...]:
 
 @lru_cache(maxsize=8)
 def _installations(search: str, home: str) -> tuple[Path, ...]:
-    """The installations that PATH leads to, and this program's own Python."""
+    """The installations on PATH, and overnight's own Python."""
     found: dict[Path, None] = {}
     for folder in search.split(os.pathsep):
         if os.path.isabs(folder) and os.path.isdir(folder):
@@ -66,7 +66,7 @@ def _installation(folder: Path, home: Path) -> Iterator[Path]:
     loose = home.is_relative_to(prefix) or (prefix.is_relative_to(home) and not marked)
     if loose:
         yield folder
-        # What a loose program is a link to: a tool's own environment somewhere else.
+        # A loose program may be a link into the tool's own environment elsewhere.
         for program in folder.iterdir():
             real = program.resolve()
             if program.is_symlink() and real.parent.name == "bin" and real.is_file():
@@ -77,8 +77,8 @@ def _installation(folder: Path, home: Path) -> Iterator[Path]:
 
 
 def program_paths(program: Path) -> list[Path]:
-    """What a program of the person's needs to start: what it belongs to, the interpreter of that,
-    and every link on the way to them; none of these paths lies below another."""
+    """What one of the user's programs needs to start: its installation, its interpreter, and every
+    link on the way to them. None of these paths lies below another."""
     found = {*_by_every_name(program), *_interpreter(program.resolve().parent)}
     return [path for path in sorted(found) if not _covered(path) and found.isdisjoint(path.parents)]
 
@@ -90,15 +90,16 @@ def _interpreter(folder: Path) -> Iterator[Path]:
 
 
 def _by_every_name(program: Path) -> Iterator[Path]:
-    """The folder that a program belongs to, by each name that leads there; of a name that does not
-    lead through it, the link alone."""
-    whole = _belongs_to(program.resolve())
+    """The folder of a program's installation by each path that leads there; the link alone where a
+    path does not lead through that folder."""
+    whole = _installation_of(program.resolve())
     for name in _names(program):
         yield next((folder for folder in name.parents if folder.resolve() == whole), name)
 
 
-def _belongs_to(program: Path) -> Path:
-    """All its packages or its installation; the program alone where that would be a home folder."""
+def _installation_of(program: Path) -> Path:
+    """The outermost node_modules or the installation folder; the program alone where that would
+    be a home folder."""
     packages = [folder for folder in program.parents if folder.name == "node_modules"]
     if packages:
         return packages[-1]
@@ -110,19 +111,19 @@ def _belongs_to(program: Path) -> Path:
 
 
 def _names(path: Path) -> Iterator[Path]:
-    """The path, and after each link on its way, of a folder or a file, the path that it became."""
+    """The path itself, then the path after resolving each symbolic link along it."""
     path = path.absolute()
     yield path
-    place, rest = Path(path.anchor), [*reversed(path.parts[1:])]
+    resolved, rest = Path(path.anchor), [*reversed(path.parts[1:])]
     links = 0
     while rest and links < _MOST_LINKS:
-        place = place.parent if rest[-1] == ".." else place / rest[-1]
+        resolved = resolved.parent if rest[-1] == ".." else resolved / rest[-1]
         rest.pop()
-        if place.is_symlink():
+        if resolved.is_symlink():
             links += 1
-            rest += reversed(place.readlink().parts)
-            place = place.parent
-            yield Path(os.path.normpath(place.joinpath(*reversed(rest))))
+            rest += reversed(resolved.readlink().parts)
+            resolved = resolved.parent
+            yield Path(os.path.normpath(resolved.joinpath(*reversed(rest))))
 
 
 def _covered(path: Path) -> bool:

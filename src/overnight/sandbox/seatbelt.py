@@ -1,4 +1,4 @@
-"""macOS: sandbox-exec with a profile. Written to its documentation; not run by the tests."""
+"""macOS: sandbox-exec with a profile. Written from its documentation; the tests do not run it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _RULES = (
 
 
 class SeatbeltSandbox:
-    """A process under a profile of Apple's sandbox, which later rules override earlier ones in."""
+    """The process runs under a profile of Apple's sandbox; later rules override earlier ones."""
 
     name = "seatbelt"
     replaces_home = False
     layers = 0
-    install = "use macOS, where it is a part of the system"
+    install = "use macOS, which includes it"
 
     def problem(self) -> str | None:
         if sys.platform != "darwin":
-            return "it is a part of macOS"
+            return "seatbelt is part of macOS"
         return None if shutil.which(_PROGRAM) else "the program sandbox-exec is not on PATH"
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
@@ -43,7 +43,7 @@ class SeatbeltSandbox:
         start = ["/bin/sh", "-c", _START, "sandbox", *limits]
         return [*start, _PROGRAM, "-p", _profile(policy), *command]
 
-    def order(self, policy: Policy) -> dict[str, object]:
+    def restrictions(self, policy: Policy) -> dict[str, object]:
         return {}
 
 

@@ -1,2 +1,2 @@
-"""Runs one command on the clock, metered from outside and ended whole. It may import record and
-what lies below it."""
+"""Runs one command with a time limit and meters, and ends everything it started. May import
+record and the rooms below it."""

@@ -1,8 +1,7 @@
-"""A process that confines itself with Landlock and seccomp and then becomes the command.
+"""Confines the current process with Landlock and seccomp, then executes the command.
 
-supervisor.py forks it with an order from sandbox/landlock.py; it imports only what loads in a
-millisecond or two. All of it is the kernel's own enforcement: nothing runs beside the command, no
-call is slowed.
+The supervisor forks the process; sandbox/landlock.py makes the restrictions. Imports only modules
+that load within 2 ms. The kernel enforces everything: no helper process, no slower calls.
 """
 
 import _ctypes
@@ -25,24 +24,24 @@ _MAKE_CHAR, _MAKE_BLOCK, _TRUNCATE, _IOCTL = 1 << 6, 1 << 11, 1 << 14, 1 << 15
 _ALL = (1 << 16) - 1
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _WRITE = _ALL & ~(_MAKE_CHAR | _MAKE_BLOCK | _IOCTL)
-_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
-_SCOPES = 0b11  # abstract sockets and signals stay inside
+_FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
+_SCOPES = 0b11  # no signals or abstract sockets to processes outside
 _SET_NO_NEW_PRIVS, _SET_SECCOMP, _FILTER, _DROP_FROM_BOUNDING_SET = 38, 22, 2, 24
 _SET_CAPABILITIES = {"x86_64": 126, "aarch64": 91}
 _LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 
 
 class _Function(_ctypes.CFuncPtr):
-    # The bare core of ctypes: all of it would double this program's start.
+    # Only the core of ctypes: importing all of it would double the start-up time.
     _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
 
 
-_program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: what is loaded already
+_program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: this program itself
 _syscall, _c_prctl = (_Function(_ctypes.dlsym(_program, name)) for name in ("syscall", "prctl"))
 
 
-class Order:
-    """What may be reached: the fields that sandbox/landlock.py sends as one dict."""
+class Restrictions:
+    """What the process may reach: the fields of the dict that sandbox/landlock.py makes."""
 
     readable: list[str]
     own: list[str]
@@ -58,29 +57,29 @@ class Order:
 
 
 class Ruleset:
-    """Landlock rules: what they do not grant is refused to this process and all its children."""
+    """Landlock rules: this process and its children are refused what no rule grants."""
 
     def __init__(self) -> None:
         attributes = struct.pack("=QQQ", _ALL, 0, _SCOPES)
         self._fd = _call(_CREATE_RULESET, attributes, len(attributes), 0)
 
     def grant(self, path: str, rights: int) -> None:
-        """Rights at a path and below it. One that is gone needs none."""
+        """Grant rights at a path and below it; a missing path is ignored."""
         try:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             return
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
-            rights &= _OF_FILES
+            rights &= _FILE_RIGHTS
         _call(_ADD_RULE, self._fd, _PATH_BENEATH, struct.pack("=Qi", rights, fd), 0)
         os.close(fd)
 
     def grant_around(self, path: str, hidden: set[str]) -> None:
-        """Reading below a path, the hidden paths left out: Landlock knows no exceptions, so what
-        lies beside a hidden path is granted piece by piece. The names can still be listed."""
+        """Grant reading below a path, except for hidden paths. Landlock has no exceptions, so
+        everything beside a hidden path is granted one by one; names can still be listed."""
         if path in hidden:
             return
-        if not any(place.startswith(path.rstrip("/") + "/") for place in hidden):
+        if not any(other.startswith(path.rstrip("/") + "/") for other in hidden):
             self.grant(path, _READ)
             return
         self.grant(path, _READ_DIR)
@@ -90,7 +89,7 @@ class Ruleset:
                     self.grant_around(entry.path, hidden)
 
     def enforce(self) -> None:
-        """From here on there is no way back."""
+        """Apply the rules to this process. They cannot be lifted again."""
         _call(_RESTRICT_SELF, self._fd, 0)
         os.close(self._fd)
 
@@ -111,14 +110,14 @@ def _prctl(option: int, *values: object) -> None:
 
 
 def drop_capabilities() -> None:
-    """Root keeps its name and loses its powers, for good."""
+    """Drop all capabilities for good: root keeps its user id without its powers."""
     with open(_LAST_CAPABILITY) as file:
         last = int(file.read())
     try:
         for capability in range(last + 1):
             _prctl(_DROP_FROM_BOUNDING_SET, capability)
     except PermissionError:
-        pass  # an ordinary user has none to lose
+        pass  # an ordinary user has none
     header, none = struct.pack("=Ii", 0x20080522, 0), bytes(24)
     _call(_SET_CAPABILITIES[os.uname().machine], header, none)
 
@@ -129,40 +128,40 @@ def filter_calls(program: bytes) -> None:
     _prctl(_SET_SECCOMP, _FILTER, struct.pack("HxxxxxxP", len(program) // 8, code.buffer_info()[0]))
 
 
-def confine(order: Order) -> None:
-    """Apply the order to this process."""
-    for name, most in order.limits.items():
+def confine(restrictions: Restrictions) -> None:
+    """Apply the restrictions to the current process."""
+    for name, most in restrictions.limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (most, most))
     rules = Ruleset()
-    hidden = set(order.hidden)
-    for path in [*order.readable, *order.own]:
+    hidden = set(restrictions.hidden)
+    for path in [*restrictions.readable, *restrictions.own]:
         rules.grant_around(path, hidden)
-    # This process alone: Landlock cannot name the children that do not exist yet.
+    # Only this process: Landlock cannot name children that do not exist yet.
     rules.grant(f"/proc/{os.getpid()}", _READ & ~_EXECUTE)
-    for path in order.writable:
+    for path in restrictions.writable:
         rules.grant(path, _WRITE)
-    for path in order.devices:
+    for path in restrictions.devices:
         rules.grant(path, _READ_FILE | _WRITE_FILE | _IOCTL)
-    os.chdir(order.cwd)
+    os.chdir(restrictions.cwd)
     _prctl(_SET_NO_NEW_PRIVS, 1)
     drop_capabilities()
     rules.enforce()
-    filter_calls(order.seccomp)
+    filter_calls(restrictions.seccomp)
 
 
 def spawn(
-    order: dict[str, object],
+    restrictions: dict[str, object],
     argv: list[str],
     env: dict[str, str],
     ends: dict[int, int],
     signals: list[int],
 ) -> int:
-    """Fork a process that confines itself and becomes the command; returns its pid.
+    """Fork a process that confines itself and executes the command. Returns its pid.
 
-    ends: its descriptors to those of this process. signals: what is not to stay ignored.
+    ends: descriptor in the child → descriptor here. signals: to be reset to their default action.
     """
     if pid := os.fork():
         return pid
@@ -172,7 +171,7 @@ def spawn(
             os.dup2(end, target)
         for number in signals:
             _signal.signal(number, _signal.SIG_DFL)
-        confine(Order(order))
+        confine(Restrictions(restrictions))
         os.execve(argv[0], argv, env)
     except BaseException as error:
         os.write(2, f"overnight: the sandbox could not be entered: {error}\n".encode())

@@ -1,18 +1,18 @@
-"""How much a stage has written: the bytes and files below some folders.
+"""Measures how many bytes and files a stage has below its folders.
 
-The supervisor imports this file alone, while a stage runs, so it loads nothing else.
+The supervisor imports this file at its start, so it imports only what loads fast.
 """
 
 import os
 import time
 
 SHARE = 0.02
-"""Share of one core that looking may use."""
+"""Share of one processor core that the meter may use."""
 _SHORTEST_PAUSE = 0.2
 
 
 class DiskMeter:
-    """Looks at folders now and then; `over` is true once they hold more than they may."""
+    """Counts the content of folders from time to time; `over` is true once it exceeds a limit."""
 
     def __init__(self, folders: "list[str]", most_bytes: int, most_files: int) -> None:
         self.over = False
@@ -22,7 +22,7 @@ class DiskMeter:
         self._next = 0.0
 
     def look(self, now: "float | None" = None) -> None:
-        """Look, unless the last look was too short a while ago; `now` None looks in any case."""
+        """Count, unless the last count was too recent. With `now` None, count in any case."""
         if not self._folders or (now is not None and now < self._next):
             return
         began = time.monotonic()
@@ -44,7 +44,7 @@ class DiskMeter:
                         if entry.is_dir(follow_symlinks=False):
                             queue.append(entry.path)
             except OSError:
-                continue  # removed meanwhile, or made unreadable to spite the meter
+                continue  # removed since, or made unreadable on purpose
         return False
 
 

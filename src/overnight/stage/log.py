@@ -1,6 +1,6 @@
-"""What a stage printed, in a file of bounded size: its beginning and its end.
+"""A log file of bounded size: the beginning and the end of a stage's output.
 
-Loaded by supervisor.py, so it imports nothing that takes time.
+The supervisor imports this file at its start, so it imports only what loads fast.
 """
 
 import os
@@ -13,14 +13,14 @@ TAIL_BYTES = 256 * 1024
 
 
 class Log:
-    """A file of bounded size for output without bound: its beginning and its end."""
+    """Keeps the beginning and the end of output of any length, with secrets redacted."""
 
     def __init__(
-        self, path: str, limit: int, blotted: "list[tuple[bytes, bytes]] | tuple[()]" = ()
+        self, path: str, limit: int, redactions: "list[tuple[bytes, bytes]] | tuple[()]" = ()
     ) -> None:
-        """`blotted`: what is never written, and what is written in its place."""
+        """`limit`: bytes of the file. `redactions`: pairs of a secret and its replacement."""
         self.error = ""
-        self._blotted = blotted
+        self._redactions = redactions
         self._held = b""
         self._keep = min(TAIL_BYTES, limit // 2)
         self._head = limit - limit // 2
@@ -34,28 +34,29 @@ class Log:
             self._fail(error)
 
     def add(self, data: memoryview) -> None:
-        """Take output; never fails, never blocks longer than the disk."""
-        self._take(memoryview(self._clean(data)) if self._blotted else data)
+        """Add output. Never fails; blocks only for disk writes."""
+        self._take(memoryview(self._clean(data)) if self._redactions else data)
 
     def _clean(self, data: memoryview) -> bytes:
-        """What can be written of it by now: its end waits where a secret may have begun."""
+        """The redacted output that can be written now. An end that may be the beginning of a
+        secret is held back until more output arrives."""
         text = self._held + bytes(data)
-        end = len(text) - max(begun(text, secret) for secret, _ in self._blotted)
+        end = len(text) - max(begun_length(text, secret) for secret, _ in self._redactions)
         while (start := self._crossing(text, end)) < end:
             end = start
         self._held = text[end:]
         return self._without(text[:end])
 
     def _crossing(self, text: bytes, end: int) -> int:
-        """Where a secret begins in the middle of which this end would be."""
+        """Start of a secret that a cut at `end` would split; `end` if there is none."""
         found = (
             text.find(secret, max(end - len(secret) + 1, 0), end + len(secret) - 1)
-            for secret, _ in self._blotted
+            for secret, _ in self._redactions
         )
         return min((start for start in found if start >= 0), default=end)
 
     def _without(self, text: bytes) -> bytes:
-        for secret, name in self._blotted:
+        for secret, name in self._redactions:
             text = text.replace(secret, name)
         return text
 
@@ -93,13 +94,13 @@ class Log:
         self._left_out += len(rest)
 
     def _fail(self, error: OSError) -> None:
-        # What comes next may still fit at the end, when others have made room.
+        # Stop writing the beginning; the end may still fit if space is freed by then.
         self._head = 0
         self.error = self.error or str(error)
 
 
-def begun(text: "AnyStr", secret: "AnyStr") -> int:
-    """How much of a secret stands at the end of a text that ends before the secret does."""
+def begun_length(text: "AnyStr", secret: "AnyStr") -> int:
+    """Length of the longest beginning of `secret` that `text` ends with, short of all of it."""
     at = max(len(text) - len(secret) + 1, 0)
     while (at := text.find(secret[:1], at)) >= 0:
         if secret.startswith(text[at:]):

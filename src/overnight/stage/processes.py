@@ -1,7 +1,6 @@
-"""The processes below one, and what they use: the process table and a meter of a whole tree.
+"""The process table, and a meter of what a whole process tree uses.
 
-The supervisor imports this file too, alone and at the start of every stage, so it loads only
-what loads in well under a millisecond.
+The supervisor imports this file at its start, so it imports only what loads well within 1 ms.
 """
 
 import os
@@ -16,16 +15,17 @@ if TYPE_CHECKING:
 LINUX = sys.platform == "linux"
 SHORTEST_POLL, LONGEST_POLL = 0.005, 0.1
 POLL_SHARE = 0.005
-"""Share of one core that sampling may use while the tree does not grow."""
+"""Share of one processor core that sampling may use while the tree does not grow."""
 FILL_RATE = 4e9
-"""Bytes per second that a tree may be expected to allocate."""
+"""Fastest allocation assumed for a process tree, in bytes per second."""
 _CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Process:
-    """One line of the process table. Times in seconds, memory in bytes."""
+    """One process. `own` and `waited`: processor seconds of itself and of its waited-for children;
+    `rss`: resident memory in bytes; `start`: in clock ticks after boot."""
 
     __slots__ = ("own", "parent", "pid", "rss", "session", "start", "waited", "zombie")
 
@@ -41,7 +41,7 @@ class Process:
 
 
 def read(path: str) -> bytes:
-    """The whole of a /proc file; empty when it is gone, as files there may be at any time."""
+    """Content of a /proc file; empty if it does not exist, since processes end at any time."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError:
@@ -58,7 +58,7 @@ def read(path: str) -> bytes:
 
 
 def process(pid: int) -> Process | None:
-    """What /proc knows of a process; None when it is gone."""
+    """A process as /proc describes it; None if it has ended."""
     fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     if len(fields) < 22:
         return None
@@ -73,7 +73,7 @@ def process(pid: int) -> Process | None:
 
 
 def processes() -> list[Process]:
-    """Every process of this machine that can be seen."""
+    """All visible processes of this machine."""
     if not LINUX:
         return _ps()
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
@@ -112,7 +112,7 @@ def children(pid: int) -> list[int]:
 
 
 def below(root: int) -> list[int]:
-    """Every descendant of `root`, each after its parent."""
+    """Pids of all descendants of `root`, each after its parent."""
     if _CHILDREN:
         next_level = children
     else:
@@ -123,7 +123,7 @@ def below(root: int) -> list[int]:
         def next_level(pid: int) -> list[int]:
             return by_parent.get(pid, [])
 
-    # A dict keeps the order; a process that changes its parent meanwhile may turn up twice.
+    # A process whose parent ends meanwhile may turn up twice; a dict keeps the first, in order.
     found = dict.fromkeys(next_level(root))
     queue = list(found)
     for parent in queue:
@@ -134,7 +134,7 @@ def below(root: int) -> list[int]:
 
 
 def tree(root: int) -> list[Process]:
-    """Every descendant of `root`, each after its parent."""
+    """All descendants of `root`, each after its parent."""
     if not LINUX:
         pids = set(below(root))
         return [entry for entry in processes() if entry.pid in pids]
@@ -142,7 +142,7 @@ def tree(root: int) -> list[Process]:
 
 
 def send(pids: "Iterable[int]", number: int) -> None:
-    """Send a signal to each; who is gone or not ours to signal is passed over."""
+    """Send a signal to each process; skip those that have ended or belong to another user."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -151,7 +151,7 @@ def send(pids: "Iterable[int]", number: int) -> None:
 
 
 class Meter:
-    """Processor seconds, memory and number of everything below this process, sampled."""
+    """Samples processor seconds, memory and number of all processes below this one."""
 
     def __init__(self, limit: int | None) -> None:
         self.cpu = 0.0
@@ -168,7 +168,7 @@ class Meter:
         self._period = SHORTEST_POLL
 
     def sample(self) -> float:
-        """Look at the tree once; returns the seconds until it should be looked at again."""
+        """Take one sample. Returns the seconds until the next one is due."""
         began, before = time.thread_time(), self._rss
         waited = _reaped_cpu()
         found = tree(os.getpid())
@@ -181,16 +181,16 @@ class Meter:
         return self._pause(cost, self._rss - before)
 
     def finish(self) -> None:
-        """Add what the kernel knows of every process that has been waited for."""
+        """Include the kernel's totals for all processes that have been waited for."""
         self.cpu = max(self.cpu, _reaped_cpu())
         biggest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         self.peak = max(self.peak, biggest * (1024 if LINUX else 1))
 
     def _count(self, found: list[Process], waited: float) -> None:
-        """Two sums, the larger counts: neither counts anything twice.
+        """Update `cpu` with the larger of two sums; neither counts anything twice.
 
-        Living and waited-for misses a process whose parent ignores SIGCHLD; the own times
-        last seen miss what began and ended between two samples.
+        The sum over living and waited-for processes misses those whose parent ignores SIGCHLD.
+        The sum over the times last seen misses processes that ran between two samples.
         """
         for entry in found:
             key = (entry.pid, entry.start)
@@ -200,12 +200,12 @@ class Meter:
         self.cpu = max(self.cpu, waited, self._own_total)
 
     def _weigh(self, found: list[Process]) -> int:
-        """Memory with shared pages counted once, or more than it where that changes nothing."""
+        """Memory with shared pages counted once; a cheaper, larger figure below the known peak."""
         if len(found) <= 1 or self._rss <= self.peak:
             return self._rss
         now = time.monotonic()
         if self._rss > self._rss_at_pss * 1.02 or now >= self._next_pss:
-            # The kernel walks all page tables for this: seconds a minute, were it done always.
+            # The kernel walks all page tables for this: done always, it costs seconds a minute.
             began = time.thread_time()
             self._pss = sum(min(entry.rss, _pss(entry)) for entry in found)
             self._next_pss = now + (time.thread_time() - began) / POLL_SHARE
@@ -226,7 +226,7 @@ def _pss(entry: Process) -> int:
     for line in read(f"/proc/{entry.pid}/smaps_rollup").splitlines():
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) * 1024
-    # Without that line it is not ours to look into, or it has ended since it was listed.
+    # No such line: the process belongs to another user, or it has just ended.
     again = process(entry.pid)
     return 0 if again is None or again.zombie else again.rss
 

@@ -1,4 +1,4 @@
-"""What an agent or a run could tell and nobody may read: keys, and the tokens of sign-ins."""
+"""Secrets that an agent or a run could reveal: keys, and tokens in sign-in files."""
 
 from __future__ import annotations
 
@@ -12,104 +12,105 @@ from pathlib import Path
 from urllib.parse import quote
 
 from overnight.arena.settings import AgentTable
-from overnight.stage.log import begun
+from overnight.stage.log import begun_length
 
 _KEY = re.compile(r"(^|_|API|ACCESS|AUTH|PRIVATE)(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
 _LEAST, _LEAST_WORD = 8, 16
-"""Characters of a secret, and of one that could be a word, or a number, by its characters."""
+"""Fewest characters of a secret, and of one that consists of letters or of digits alone."""
 _WORD = re.compile(r"[A-Za-z._/:-]+|[\d._/:-]+")
 _TOKEN = re.compile(r"(?=\S*\d)(?=\S*[A-Za-z])(?!/)(?!\S*://)[\w.~+/=:|-]{20,}")
-"""What is one by its looks alone, wherever it stands: neither a path nor an address."""
+"""Text that is taken for a token wherever it stands: letters and digits, not a path or a URL."""
 _PASSWORD = re.compile(r"://[^/@:]*:([^/@]+)@")
-"""In an address."""
+"""The password in a URL."""
 _MOST_FILE_BYTES = 100_000
 _B64_LINE = 57
-"""Bytes that a line of base64 holds where it is wrapped."""
+"""Bytes encoded in one line of wrapped base64."""
 
 
 def is_key(variable: str) -> bool:
-    """Whether a variable is called a key, a token, a secret or a password."""
+    """Whether a variable's name says that it holds a key, token, secret or password."""
     return _KEY.search(variable) is not None
 
 
 def name_of_key(given: Sequence[str]) -> str | None:
-    """The only variable of these, or the only one of several that is called a key."""
+    """The variable among `given` that holds the key: the only one, or the only one named as a key.
+    None if there is no such variable, or more than one."""
     named = given if len(given) == 1 else [name for name in given if is_key(name)]
     return named[0] if len(named) == 1 else None
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """The secrets of one program that is not trusted, and of everybody whose key is in this
-    process's environment.
+    """Secrets visible to one untrusted program, and all keys in overnight's own environment;
+    redacted from everything that is recorded.
 
-    Shorter ones than 8 characters are none, nor are those that have fewer than 16 and are words or
-    numbers by their characters: they stand in many texts by chance.
+    Values shorter than 8 characters are not secrets, nor are words and numbers shorter than 16:
+    they occur in many texts by chance.
     """
 
     forms: Mapping[str, str]
-    """Each secret, in every form in which it is looked for → its name, the longest first."""
-    others: frozenset[str] = frozenset()
-    """Names of variables that the agent was given and that are called no key: what they hold is
-    blotted out, but no change is refused for it."""
+    """Each form of each secret → the name of its variable or file; longest form first."""
+    redacted_only: frozenset[str] = frozenset()
+    """Names of the program's variables that are not named as keys: their values are redacted, but
+    no change is refused because of them."""
 
     @classmethod
     def of(cls, given: Sequence[str] = (), data: Sequence[str] = ()) -> Secrets:
-        """By the variables that are named like keys, those that a program is given, and the
-        sign-ins among the paths that it may read."""
+        """The secrets of a program. `given`: names of its environment variables; `data`: paths it
+        may read, some of which may be sign-in files."""
         own = name_of_key(given)
         keys = {name for name in os.environ if is_key(name) or name == own}
-        others = frozenset({*given} & os.environ.keys() - keys)
-        names = [*sorted(others), *sorted(keys)]  # what is both counts as a key
-        found = {part: name for name in names for part in _parts(os.environ[name])}
-        found |= _signed_in(data)
+        redacted_only = frozenset({*given} & os.environ.keys() - keys)
+        names = [*sorted(redacted_only), *sorted(keys)]  # a value in both counts as a key
+        found = {part: name for name in names for part in _secret_parts(os.environ[name])}
+        found |= _sign_in_tokens(data)
         forms = {form: name for secret, name in found.items() for form in _forms(secret)}
-        return cls(dict(sorted(forms.items(), key=lambda item: -len(item[0]))), others)
+        return cls(dict(sorted(forms.items(), key=lambda item: -len(item[0]))), redacted_only)
 
     @classmethod
     def of_agent(cls, table: AgentTable | None) -> Secrets:
-        """Those that the agent of this table could tell."""
+        """The secrets visible to the agent of this table."""
         return cls.of(table.env, table.data) if table else cls.of()
 
-    def blotted(self, text: str) -> str:
-        """The text with the names of the secrets in their place, at its end also of one that was
-        cut there. What is hidden in another way is not found."""
+    def redacted(self, text: str) -> str:
+        """The text with each secret replaced by its name, also a secret that the end of the text
+        cuts off. Other encodings are not found."""
         for form, name in self.forms.items():
             text = text.replace(form, f"[{name}]")
         body = text.removesuffix("…")
         for form, name in self.forms.items():
-            if (cut := begun(body, form)) >= _LEAST:
+            if (cut := begun_length(body, form)) >= _LEAST:
                 return f"{body[: len(body) - cut]}[{name}]" + "…" * (body != text)
         return text
 
-    def blot_out(self, path: Path) -> None:
-        """The same for a log."""
+    def redact_file(self, path: Path) -> None:
+        """Redact the secrets in a log file."""
         text = path.read_bytes().decode("utf-8", "surrogateescape")
-        if (clean := self.blotted(text)) != text:
+        if (clean := self.redacted(text)) != text:
             path.write_bytes(clean.encode("utf-8", "surrogateescape"))
 
     def found_in(self, content: bytes) -> str | None:
-        """The name of a key, or of a sign-in, that stands there."""
+        """Name of the first key or sign-in file whose secret is in `content`, or None."""
         for form, name in self.forms.items():
-            if name not in self.others and os.fsencode(form) in content:
+            if name not in self.redacted_only and os.fsencode(form) in content:
                 return name
         return None
 
     @property
-    def in_bytes(self) -> Sequence[tuple[bytes, bytes]]:
-        """Each, and what is written in its place."""
+    def redactions(self) -> Sequence[tuple[bytes, bytes]]:
+        """Pairs of a secret and its replacement."""
         return [(os.fsencode(form), os.fsencode(f"[{name}]")) for form, name in self.forms.items()]
 
 
-def _parts(value: str) -> Iterator[str]:
-    """What is secret of a variable's value: of an address its password, of a path nothing, of
-    several lines or words, or of JSON, each that looks like a token too."""
+def _secret_parts(value: str) -> Iterator[str]:
+    """The secret parts of a variable's value. Of a URL: its password. Of a path: none. Of anything
+    else: all of it, and each token in its words or JSON strings."""
     if (at := value.find("://")) >= 0 and value[:at].isalnum():
         pieces: Iterable[str] = _PASSWORD.findall(value)
     elif value.startswith(("/", "~/")) and Path(*Path(value).expanduser().parts[:2]).exists():
         pieces = ()
     else:
-        tokens = (piece for text in _strings(_document(value)) for piece in text.split())
+        tokens = (piece for text in _strings(_parsed(value)) for piece in text.split())
         pieces = [value, *filter(_TOKEN.fullmatch, tokens)]
     for piece in pieces:
         plain = len(piece) < _LEAST_WORD and _WORD.fullmatch(piece)
@@ -117,19 +118,19 @@ def _parts(value: str) -> Iterator[str]:
             yield piece
 
 
-def _signed_in(paths: Sequence[str]) -> dict[str, str]:
-    """Token → the file of the person's that it is in; the files of sign-ins are JSON."""
+def _sign_in_tokens(paths: Sequence[str]) -> dict[str, str]:
+    """Token → the sign-in file that contains it. Sign-in files are JSON."""
     found: dict[str, str] = {}
     for name in paths:
         path = Path(os.path.expandvars(name)).expanduser()
         if path.suffix == ".json" and path.is_file() and path.stat().st_size <= _MOST_FILE_BYTES:
             text = path.read_text(errors="replace")
-            found |= {token: name for token in _strings(_document(text)) if _TOKEN.fullmatch(token)}
+            found |= {token: name for token in _strings(_parsed(text)) if _TOKEN.fullmatch(token)}
     return found
 
 
-def _document(text: str) -> object:
-    """What it says in JSON; the text, where it is none."""
+def _parsed(text: str) -> object:
+    """The text parsed as JSON; the text itself if it is not JSON."""
     try:
         found: object = json.loads(text)
     except (ValueError, RecursionError):
@@ -146,7 +147,8 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """As it is, in an address, in JSON, in base64 wherever it begins there, and on one line."""
+    """The forms of a secret: as it is, on one line, URL-quoted, in JSON, and in base64 at each
+    offset."""
     yield secret
     yield " ".join(secret.split())
     yield quote(os.fsencode(secret), safe="")
@@ -155,7 +157,7 @@ def _forms(secret: str) -> Iterator[str]:
         yield from (written, written.replace("/", r"\/"))
     data = os.fsencode(secret)
     for before, unsure in ((0, 0), (1, 2), (2, 3)):
-        # Characters at the ends depend on what stands beside it.
+        # The characters at the ends depend on the neighbouring bytes.
         whole = (before + len(data)) // 3 * 4
         yield base64.b64encode(b"-" * before + data).decode()[unsure:whole]
     if len(data) > _B64_LINE:

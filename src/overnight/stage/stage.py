@@ -1,11 +1,10 @@
-"""Run one command as a stage: on the clock, metered from outside, log bounded, ended whole.
+"""Runs one command as a stage: with a time limit, meters and a bounded log, ended as a whole.
 
-What it is not: a sandbox. Without a `confinement` the command runs with the rights of this user:
-it may read and write what the user may, use the network, and kill overnight itself. What is kept
-here is the clock, the meters, the size of the log, and that nothing which the command started
-outlives the stage. Two gaps of an unconfined stage, both needing intent: a command that kills its
-supervisor escapes with those processes that have also left its session and changed their
-environment; on macOS, so does any daemon.
+This is not a sandbox. Without a `confinement` the command has the user's rights: it can read and
+write the user's files, use the network and kill overnight. A stage ensures the time limit, the
+meters, the size of the log, and that nothing the command started outlives it. Two gaps remain in
+an unconfined stage, both only by intent: a command can kill its supervisor, and then processes
+that have left its session and changed their environment survive; on macOS, so does any daemon.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ from overnight.stage.processes import below, processes, read, send
 
 CPU_CLOCK_WALL_FACTOR = 10.0
 CPU_CLOCK_WALL_SECONDS = 30.0
-"""With a processor clock, a stage also ends after factor * budget + seconds of wall time."""
+"""With clock = "cpu", a stage also ends after factor * budget + seconds of wall time."""
 KILL_SECONDS = 30.0
-"""How long SIGKILL may take to work; only processes hung inside the kernel need more."""
+"""Longest wait for SIGKILL to work; only processes hung in the kernel take longer."""
 _MARK = "OVERNIGHT_STAGE"
 _LOOK_SECONDS = 0.1
 _SUPERVISE = (
@@ -50,21 +49,21 @@ class StageEnd(StrEnum):
     """What ended a stage."""
 
     EXITED = "exited"
-    """The command ended by itself, within its limits."""
+    """The command ended by itself within its limits."""
     DEADLINE = "deadline"
     """The budget was used up."""
     MEMORY = "memory"
-    """The tree went over `memory_bytes`."""
+    """All processes together exceeded `memory_bytes`."""
     PROCESSES = "processes"
-    """The tree had more processes than `processes`."""
+    """There were more than `processes` processes."""
     DISK = "disk"
-    """It left more in `disk_folders` than it may."""
+    """`disk_folders` exceeded `disk_bytes` or `disk_files`."""
     CUT = "cut"
-    """`watch` had seen enough."""
+    """`watch` returned True."""
     STOPPED = "stopped"
-    """The campaign asked for it (or someone sent the supervisor SIGTERM, SIGINT or SIGHUP)."""
+    """The campaign asked for it, or the supervisor received SIGTERM, SIGINT or SIGHUP."""
     LOST = "lost"
-    """The supervisor was killed or hung: only `wall_seconds` is known."""
+    """The supervisor was killed or hung; only `wall_seconds` is known."""
 
 
 @dataclass(frozen=True)
@@ -75,38 +74,38 @@ class StageSpec:
     """Run by /bin/sh -c."""
     cwd: Path
     env: Mapping[str, str]
-    """The whole environment. Two variables are added: OVERNIGHT_STAGE, and OVERNIGHT_STARTED,
-    which is time.monotonic() at the fork."""
+    """The whole environment. Two variables are added: OVERNIGHT_STAGE, and OVERNIGHT_STARTED
+    (time.monotonic() at the fork)."""
     stdout: Path
-    """Log file, made anew; its folder exists."""
+    """Log file; overwritten. Its folder must exist."""
     stderr: Path
-    """The same path as `stdout` makes one interleaved log."""
+    """May be the same path as `stdout`: one interleaved log."""
     budget_seconds: float
     clock: Literal["wall", "cpu"] = "wall"
-    """What the budget counts: wall seconds, or processor seconds of the whole tree."""
+    """What the budget counts: wall seconds, or processor seconds of all processes together."""
     memory_bytes: int | None = None
-    """Limit of the whole tree, shared pages counted once."""
+    """Limit for all processes together; shared pages count once."""
     processes: int | None = None
-    """Most processes at once."""
+    """Limit of processes at the same time."""
     disk_folders: Sequence[Path] = ()
-    """Folders whose content is limited to `disk_bytes` in `disk_files` entries."""
+    """Folders limited to `disk_bytes` in `disk_files` entries, all together."""
     disk_bytes: int = 10_000_000_000
     disk_files: int = 100_000
     confinement: Confinement | None = None
     pipes: tuple[int, int] | None = None
-    """Descriptors of this process for the command's standard input and output, to be closed once
-    it has started; without them these are /dev/null and the log."""
+    """Descriptors for the command's standard input and output; close them once it has started.
+    None: /dev/null and the log."""
     output_bytes: int = 10_000_000
-    """Limit of each log file, beside one line that says how much was left out."""
-    blotted: Sequence[tuple[bytes, bytes]] = ()
-    """What is never written to a log, and what is written in its place."""
+    """Limit of each log file, plus one line that says how many bytes were left out."""
+    redactions: Sequence[tuple[bytes, bytes]] = ()
+    """Pairs of a secret and its replacement in the logs."""
     grace_seconds: float = 2.0
-    """Between SIGTERM at the deadline and SIGKILL."""
+    """Time from SIGTERM at the deadline to SIGKILL."""
     family: str = "overnight"
-    """What every process of this stage is marked with, for `end_strays`."""
+    """Marks every process of this stage, so that `end_strays` finds it."""
     watch: Callable[[float], bool] | None = None
-    """Called some ten times a second, from the start on, with the share of the budget that is used
-    by overnight's own clock, 0 to 1; True ends the stage as CUT."""
+    """Called about ten times a second with the used share of the budget, 0 to 1, by overnight's
+    own clock. Returning True ends the stage as CUT."""
 
 
 @dataclass(frozen=True)
@@ -115,19 +114,19 @@ class StageResult:
 
     end: StageEnd
     exit_code: int | None
-    """Of the command; negative: the signal that ended it; None: lost."""
+    """Of the command. Negative: the signal that ended it. None: lost."""
     wall_seconds: float
     cpu_seconds: float = 0.0
-    """Of the whole tree."""
+    """Of all processes together."""
     peak_memory_bytes: int = 0
-    """Of the whole tree: sampled, and at least the peak of its biggest process (which cannot be
-    told from that of a bare supervisor, some 10 MB, when smaller)."""
+    """Of all processes together: sampled, and at least the peak of the biggest process. Never
+    less than the supervisor's own, about 10 MB."""
     oom_killed: bool = False
-    """The kernel killed the command because the machine or its container ran out of memory."""
+    """The kernel killed the command because the machine or container ran out of memory."""
     log_error: str = ""
-    """Why output is missing from the logs (a full disk); empty when nothing went wrong."""
+    """Why output is missing from the logs, such as a full disk; empty if none is missing."""
     survivors: int = 0
-    """Processes that SIGKILL could not end, such as those hung in a device driver."""
+    """Number of processes that SIGKILL could not end, such as those hung in a device driver."""
 
 
 def run_stage(
@@ -135,51 +134,50 @@ def run_stage(
     stopping: threading.Event,
     started: Callable[[float], None] | None = None,
 ) -> StageResult:
-    """Run the command and return when nothing that it started is alive.
+    """Run the command; return when no process that it started is alive.
 
-    `stopping`, once set, ends it within a fraction of a second. `started` is called with
-    time.monotonic() at the fork. May be called from several threads at once.
-    Raises MeasurementImpossible when the command cannot be started.
+    Setting `stopping` ends it within a fraction of a second. `started` is called with
+    time.monotonic() at the fork. Safe to call from several threads.
+    Raises MeasurementImpossible if the command cannot be started.
     """
     begun = time.monotonic()
     mark = f"{_MARK}={spec.family}:{uuid.uuid4().hex}"
     with _supervisor(spec, mark) as process:
         limit = begun + _wall_limit(spec) + spec.grace_seconds
-        answers = _Answers(process, limit, stopping, spec.watch)
-        answer = answers.next()
-        if "started" in answer:
+        reports = _Reports(process, limit, stopping, spec.watch)
+        report = reports.next()
+        if "started" in report:
             if started:
-                started(answer["started"])
-            answer = answers.next()
-    if answer.get("survivors"):
-        answer["survivors"] = len(_end_marked(mark)[1])
-    if "end" in answer:
-        if answers.cut and answer["end"] == StageEnd.STOPPED:
-            answer["end"] = StageEnd.CUT
-        return _result(answer)
-    if "error" not in answer and (process.returncode < 0 or answers.count):
+                started(report["started"])
+            report = reports.next()
+    if report.get("survivors"):
+        report["survivors"] = len(_end_marked(mark)[1])
+    if "end" in report:
+        if reports.cut and report["end"] == StageEnd.STOPPED:
+            report["end"] = StageEnd.CUT
+        return _result(report)
+    if "error" not in report and (process.returncode < 0 or reports.count):
         _, left = _end_marked(mark)
         return StageResult(StageEnd.LOST, None, time.monotonic() - begun, survivors=len(left))
-    problem = answer.get("error", f"its supervisor ended with {process.returncode}")
+    problem = report.get("error", f"its supervisor ended with {process.returncode}")
     raise MeasurementImpossible(
-        f"the command {spec.command!r} could not be started in {spec.cwd}: {problem}; "
-        "check that this folder exists and that /bin/sh can be run in it"
+        f"the command {spec.command!r} could not be started in {spec.cwd}: {problem}. "
+        "Check that this folder exists and that /bin/sh can run in it"
     )
 
 
 def end_strays(family: str) -> int:
-    """End every process of stages of this family that an earlier driver left behind.
+    """End all processes of this family's stages that an earlier driver left behind; Linux only.
 
-    Returns how many there were. Found by their environment, so on Linux only.
-    Raises MeasurementImpossible when some cannot be ended.
+    Returns how many there were. Raises MeasurementImpossible if one cannot be ended.
     """
     if not family:
         raise ValueError("an empty family would mean the stages of every campaign")
     ended, left = _end_marked(f"{_MARK}={family}:")
     if left:
         raise MeasurementImpossible(
-            f"processes {sorted(left)} of an earlier campaign cannot be ended and would disturb "
-            "every measurement; end them by hand (they may hang in a device driver), then resume"
+            f"processes {sorted(left)} of an earlier run cannot be ended and would disturb every "
+            "measurement. End them by hand (they may hang in a device driver), then resume"
         )
     return len(ended)
 
@@ -191,8 +189,8 @@ def _wall_limit(spec: StageSpec) -> float:
 
 
 _spare: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-"""A supervisor that waits for its order: starting Python takes longer than many a stage. It ends
-when its lifeline does, that is with this process."""
+"""At most one supervisor that waits for an order, since starting Python takes longer than many
+stages. It ends with this process, when its lifeline (standard input) is closed."""
 
 
 def _start_supervisor(pipes: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
@@ -226,7 +224,7 @@ def _dismiss_spare() -> None:
 
 @contextmanager
 def _supervisor(spec: StageSpec, mark: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A supervisor with its order; on leaving, it has ended its tree and itself."""
+    """A supervisor that has its order. On exit it has ended all its processes and itself."""
     process = _start_supervisor(spec.pipes) if spec.pipes else _waiting_supervisor()
     assert process.stdin and process.stdout
     try:
@@ -245,7 +243,7 @@ def _supervisor(spec: StageSpec, mark: str) -> Iterator[subprocess.Popen[bytes]]
 
 
 def _end_hung(process: subprocess.Popen[bytes]) -> None:
-    """For a supervisor that the command has stopped, or that hangs in the kernel."""
+    """Kill a supervisor that the command has stopped or that hangs in the kernel."""
     send([*below(process.pid), process.pid], signal.SIGKILL)
     process.wait()
 
@@ -255,7 +253,7 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
     argv, confined = ["/bin/sh", "-c", spec.command], spec.confinement
     return {
         "argv": confined.sandbox.argv(confined.policy, argv) if confined else argv,
-        "confine": confined.sandbox.order(confined.policy) if confined else {},
+        "confine": confined.sandbox.restrictions(confined.policy) if confined else {},
         "layers": confined.sandbox.layers if confined else 0,
         "cwd": str(spec.cwd),
         "env": {**spec.env, name: token},
@@ -270,17 +268,17 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
         "disk_bytes": spec.disk_bytes,
         "disk_files": spec.disk_files,
         "output_bytes": spec.output_bytes,
-        "blotted": [*spec.blotted],
+        "redactions": [*spec.redactions],
         "grace_seconds": spec.grace_seconds,
         "kill_seconds": KILL_SECONDS,
         "driver": os.getpid(),
-        "tell_used": spec.watch is not None,
+        "report_used": spec.watch is not None,
     }
 
 
-class _Answer(TypedDict, total=False):
-    """One line from the supervisor: that the command started, that it could not, how much of the
-    budget is used, or the end."""
+class _Report(TypedDict, total=False):
+    """One line from the supervisor: the start, an error, the used share of the budget, or the
+    end."""
 
     started: float
     used: float
@@ -295,21 +293,21 @@ class _Answer(TypedDict, total=False):
     survivors: int
 
 
-def _result(answer: _Answer) -> StageResult:
+def _result(report: _Report) -> StageResult:
     return StageResult(
-        end=StageEnd(answer["end"]),
-        exit_code=answer["exit_code"],
-        wall_seconds=answer["wall_seconds"],
-        cpu_seconds=answer["cpu_seconds"],
-        peak_memory_bytes=answer["peak_memory_bytes"],
-        oom_killed=answer["oom_killed"],
-        log_error=answer["log_error"],
-        survivors=answer["survivors"],
+        end=StageEnd(report["end"]),
+        exit_code=report["exit_code"],
+        wall_seconds=report["wall_seconds"],
+        cpu_seconds=report["cpu_seconds"],
+        peak_memory_bytes=report["peak_memory_bytes"],
+        oom_killed=report["oom_killed"],
+        log_error=report["log_error"],
+        survivors=report["survivors"],
     )
 
 
-class _Answers:
-    """What the supervisor says, line by line."""
+class _Reports:
+    """Reads the supervisor's reports and asks it to stop when it should."""
 
     def __init__(
         self,
@@ -321,7 +319,7 @@ class _Answers:
         assert process.stdin and process.stdout
         self.count = 0
         self.cut = False
-        """Whether the watch, and nobody else, has asked for the end."""
+        """Whether `watch`, and not `stopping`, ended the stage."""
         self._watch = watch
         self._used = 0.0
         self._process = process
@@ -333,20 +331,19 @@ class _Answers:
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
 
-    def next(self) -> _Answer:
-        """The next answer but for what is used; empty when the supervisor is gone or had to be
-        killed."""
-        while "used" in (answer := self._next_line()):
-            self._used = answer["used"]
-        self.count += 1 if answer else 0
-        return answer
+    def next(self) -> _Report:
+        """The next report other than `used`; empty if the supervisor has ended or was killed."""
+        while "used" in (report := self._next_line()):
+            self._used = report["used"]
+        self.count += 1 if report else 0
+        return report
 
-    def _next_line(self) -> _Answer:
+    def _next_line(self) -> _Report:
         while b"\n" not in self._buffer:
             self._end_if_asked()
             if time.monotonic() > self._limit:
                 _end_hung(self._process)
-            # The command may have stopped the supervisor, to stop its clock.
+            # The command may have stopped the supervisor in order to stop the clock.
             self._process.send_signal(signal.SIGCONT)
             if self._poll.poll(_LOOK_SECONDS * 1000):
                 chunk = os.read(self._fd, 65536)
@@ -354,8 +351,8 @@ class _Answers:
                     return {}
                 self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: _Answer = ast.literal_eval(line.decode())
-        return answer
+        report: _Report = ast.literal_eval(line.decode())
+        return report
 
     def _end_if_asked(self) -> None:
         if self._lifeline.closed:
@@ -370,7 +367,7 @@ class _Answers:
 
 
 def _end_marked(prefix: str) -> tuple[set[int], set[int]]:
-    """Kill what carries the mark until nothing does; returns the pids killed and those left."""
+    """Kill marked processes until none is left. Returns the pids killed and those still alive."""
     seen: set[int] = set()
     give_up = time.monotonic() + KILL_SECONDS
     while (found := _marked(os.fsencode(prefix))) and time.monotonic() < give_up:
@@ -381,7 +378,8 @@ def _end_marked(prefix: str) -> tuple[set[int], set[int]]:
 
 
 def _marked(prefix: bytes) -> set[int]:
-    """Living processes with the mark in their environment, their sessions, and all descendants."""
+    """Living processes with the mark in their environment, all of their sessions, and all
+    descendants."""
     table = [entry for entry in processes() if not entry.zombie]
     found = {entry.pid for entry in table if _has_mark(entry.pid, prefix)}
     sessions = {entry.session for entry in table if entry.pid in found} - {0}

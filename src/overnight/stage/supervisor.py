@@ -1,12 +1,12 @@
-"""The process between overnight and one command: keeps its clock, its meters and its log, ends it.
+"""The process between overnight and one command: holds its clock, meters and log, and ends it.
 
-stage.py starts it for every stage; nothing imports it. Its start is part of what a measurement
-costs, so it imports only processes.py, disk.py, log.py and what loads in well under a millisecond:
-`_signal` (`signal` loads `enum`), marshal (`json` loads `re`).
+stage.py runs this file as a program for every stage. Its start-up time is part of every
+measurement, so it imports only its neighbours and modules that load well within 1 ms: `_signal`
+because `signal` loads `enum`, marshal because `json` loads `re`.
 
-It makes itself the subreaper of everything it starts (Linux), so whatever forks twice, opens its
-own session or ignores signals stays its descendant and is found. On macOS, which has no
-subreaper, a daemon that left both its parent and its process group is missed.
+On Linux it is the subreaper of everything it starts: processes that fork twice, open their own
+session or ignore signals remain its descendants. macOS has no subreaper: there a daemon that has
+left both its parent and its process group is missed.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ LIFELINE = 0
 REPORT = 1
 SIGNALS = [n for n in range(1, 32) if n not in (_signal.SIGKILL, _signal.SIGSTOP)]
 PIPE_BYTES = 1024 * 1024
-# Made before the order comes: a megabyte of fresh pages takes half a millisecond.
+# Allocated before the order arrives: a megabyte of fresh pages takes 0.5 ms.
 _BUFFER = memoryview(bytearray(PIPE_BYTES))
 _PR_SET_CHILD_SUBREAPER = 36
 _F_SETPIPE_SZ = 1031
@@ -43,11 +43,11 @@ _MOST_REAPED = 10_000
 
 
 class Order:
-    """What to run and within which limits: the fields that stage.py sends as one dict."""
+    """What to run and its limits: the fields of the dict that stage.py sends."""
 
     argv: list[str]
     confine: dict[str, object]
-    """For stage/confine.py; empty when argv confines itself."""
+    """Restrictions for confine.py; empty if `argv` itself confines the command."""
     layers: int
     cwd: str
     env: dict[str, str]
@@ -62,20 +62,20 @@ class Order:
     disk_bytes: int
     disk_files: int
     output_bytes: int
-    blotted: list[tuple[bytes, bytes]]
-    """What is never written to a log, and what is in its place."""
+    redactions: list[tuple[bytes, bytes]]
+    """Pairs of a secret and its replacement in the logs."""
     grace_seconds: float
     kill_seconds: float
     driver: int
-    tell_used: bool
-    """Whether the driver wants to hear how much of the budget is used."""
+    report_used: bool
+    """Whether to report the used share of the budget."""
 
     def __init__(self, fields: dict[str, object]) -> None:
         self.__dict__.update(fields)
 
 
 class Supervisor:
-    """One command from its start to the end of everything it started."""
+    """Runs one command until everything it started has ended."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -88,7 +88,7 @@ class Supervisor:
         self._empty = False
         self._stop = False
         self._next_sample = 0.0
-        self._told = 0
+        self._reported_used = 0
         self._logs: dict[int, Log] = {}
         self._poll = select.poll()
         self._poll.register(LIFELINE, select.POLLIN)
@@ -105,7 +105,7 @@ class Supervisor:
         return reader
 
     def run(self) -> dict[str, object]:
-        """Start the command, wait, end everything; returns the report."""
+        """Start the command, wait, end everything. Returns the last report."""
         kills = _oom_kills()
         self._start()
         report({"started": self.started})
@@ -113,7 +113,7 @@ class Supervisor:
         try:
             end = self._watch()
             if end == "deadline":
-                self._ask_politely()
+                self._terminate()
         finally:
             survivors = self._end_everything()
         self.meter.finish()
@@ -139,7 +139,7 @@ class Supervisor:
         err = out if order.stderr == order.stdout else self._open_log(order.stderr)
         pipes = order.pipes or ()
         for pipe in pipes:
-            os.set_inheritable(pipe, False)  # closed by exec, like all that Python has opened
+            os.set_inheritable(pipe, False)  # so that exec closes it
         ends = {0: os.open(os.devnull, os.O_RDONLY), 1: out, 2: err, **dict(enumerate(pipes))}
         own_score = _prefer_to_oom_killer()
         self.started = time.monotonic()
@@ -172,7 +172,7 @@ class Supervisor:
         if LINUX:
             _enlarge(writer)
         os.set_blocking(reader, False)
-        self._logs[reader] = Log(path, self.order.output_bytes, self.order.blotted)
+        self._logs[reader] = Log(path, self.order.output_bytes, self.order.redactions)
         self._poll.register(reader, select.POLLIN)
         return writer
 
@@ -185,12 +185,12 @@ class Supervisor:
         order = self.order
         exited = self.exit_code is not None
         if exited or self._stop:
-            # A last look: once it is ended, nobody knows what it held since the one before.
+            # One last sample: after the end it is too late.
             self.meter.sample()
             self.disk.look()
         wall = (self._ended if exited else time.monotonic()) - self.started
-        # A budget overdrawn is a deadline even if the command has just ended by itself:
-        # else stopping this process for a while would buy time.
+        # An exceeded budget is a deadline even if the command has just ended by itself:
+        # otherwise stopping this process for a while would gain time.
         if wall >= order.wall_limit or self._cpu_left() <= 0:
             return "deadline"
         if self._over_memory(self.meter.memory):
@@ -212,7 +212,7 @@ class Supervisor:
         return float("inf") if limit is None else limit - self.meter.cpu
 
     def _step(self, until: float) -> None:
-        """Wait for something to happen, until then at the latest, and deal with it."""
+        """Wait for an event, at the latest until `until`, and handle it."""
         wait = min(until, self._next_sample) - time.monotonic()
         for fd, _ in self._poll.poll(max(0.0, wait) * 1000):
             if fd == LIFELINE:
@@ -228,21 +228,22 @@ class Supervisor:
             pause = min(self.meter.sample(), self._cpu_left() / (os.cpu_count() or 1))
             self._next_sample = time.monotonic() + max(pause, SHORTEST_POLL)
             self._stop = self._stop or os.getppid() != self.order.driver
-            self._tell_used()
+            self._report_used()
 
-    def _tell_used(self) -> None:
-        """For whoever watches: a line for every hundredth of the budget, too few to fill a pipe."""
-        if not self.order.tell_used:
+    def _report_used(self) -> None:
+        """Report every hundredth of the budget: too few lines to fill the pipe."""
+        if not self.order.report_used:
             return
         limit = self.order.cpu_limit
         wall = time.monotonic() - self.started
         used = wall / self.order.wall_limit if limit is None else self.meter.cpu / limit
-        if int(used * 100) > self._told:
-            self._told = int(used * 100)
+        if int(used * 100) > self._reported_used:
+            self._reported_used = int(used * 100)
             report({"used": round(used, 4)})
 
     def _pump(self, fd: int) -> int:
-        """Move what a pipe holds to its log; returns the bytes moved, 0 at the end, -1 for now."""
+        """Copy a pipe's content to its log. Returns the bytes copied; 0 at the end of file, -1 if
+        there is nothing to read yet."""
         try:
             count = os.readv(fd, [_BUFFER])
         except BlockingIOError:
@@ -252,7 +253,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         try:
-            # Bounded: children may end faster than they can be waited for.
+            # Bounded, because children may end faster than they can be waited for.
             for _ in range(_MOST_REAPED):
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
@@ -263,8 +264,8 @@ class Supervisor:
         except ChildProcessError:
             self._empty = True
 
-    def _ask_politely(self) -> None:
-        # The sandbox's own processes would take the rest with them.
+    def _terminate(self) -> None:
+        # Not to the sandbox's own processes: they would take the rest with them at once.
         pids = below(os.getpid())[self.order.layers :]
         send(pids, _signal.SIGTERM)
         send(pids, _signal.SIGCONT)
@@ -273,12 +274,12 @@ class Supervisor:
             self._step(until)
 
     def _end_everything(self) -> int:
-        """Kill all descendants; returns how many the kernel could not end in time.
+        """Kill all descendants. Returns how many the kernel could not end in time.
 
-        The children of a killed child become children of this process, so killing these,
-        again and again, reaches all. A look at the whole tree would be too slow to catch
-        processes that do nothing but fork and exit, while they take most of the processor;
-        it is for the descendants of what does not die.
+        The children of a killed process become children of this one, so killing the direct
+        children repeatedly reaches all. Listing the whole tree would be too slow to catch
+        processes that only fork and exit; it is used for descendants of a process that does
+        not die.
         """
         me = os.getpid()
         give_up = time.monotonic() + self.order.kill_seconds
@@ -295,7 +296,7 @@ class Supervisor:
 
     def _close_logs(self) -> str:
         for fd, log in self._logs.items():
-            # Not until end of file: a process outside the tree may have got hold of the pipe.
+            # Bounded: a process outside the tree may hold the pipe open.
             for _ in range(_MOST_LEFT_READS):
                 if self._pump(fd) <= 0:
                     break
@@ -307,11 +308,11 @@ def _enlarge(pipe: int) -> None:
     try:
         fcntl.fcntl(pipe, _F_SETPIPE_SZ, PIPE_BYTES)
     except PermissionError:
-        return  # this user has many large pipes already; the usual size works too
+        return  # this user has too many large pipes; the default size works too
 
 
 def _prefer_to_oom_killer() -> bytes:
-    """Make the kernel take the command before overnight; returns our own score."""
+    """Make the kernel's OOM killer prefer the command to overnight. Returns our own score."""
     own = read("/proc/self/oom_score_adj")
     if own:
         _set_oom_score(b"%d" % min(1000, int(own) + 500))
@@ -332,37 +333,37 @@ def _oom_kills() -> int:
 
 
 def become_subreaper() -> None:
-    """From now on orphans below this process become its children."""
+    """Make orphaned descendants children of this process from now on."""
     if not LINUX:
         return
-    # The bare core of ctypes: all of ctypes would be a third of this program's start.
+    # Only the core of ctypes: importing all of it would take a third of the start-up time.
     import _ctypes
 
     class Function(_ctypes.CFuncPtr):
         _flags_ = _ctypes.FUNCFLAG_CDECL
 
-    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: what is loaded already
+    program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: this program itself
     prctl = Function(_ctypes.dlsym(program, "prctl"))
     if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError("prctl(PR_SET_CHILD_SUBREAPER) is refused here")
 
 
 def report(fields: dict[str, object]) -> None:
-    """Tell the driver, as one line that ast.literal_eval reads."""
+    """Send a report to the driver: one line that ast.literal_eval can read."""
     try:
         os.write(REPORT, ascii(fields).encode() + b"\n")
     except BrokenPipeError:
-        return  # the driver is gone; what is left to do here is to end the tree
+        return  # the driver has ended; it remains to end the processes
 
 
 def main() -> None:
-    """Read the order from the lifeline, carry it out, report."""
+    """Read the order from standard input, carry it out and report."""
     try:
-        become_subreaper()  # before the order comes: it takes a millisecond
+        become_subreaper()  # takes 1 ms, so before the order arrives
         order = Order(marshal.load(sys.stdin.buffer))
         report(Supervisor(order).run())
     except EOFError:
-        pass  # the driver ended without an order
+        pass  # the driver ended without sending an order
     except (OSError, ValueError) as error:
         report({"error": str(error)})
     os._exit(0)

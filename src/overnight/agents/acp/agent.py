@@ -63,7 +63,7 @@ class AcpAgent(TableAgent):
 
     def _proposal(self, bench: Workbench) -> Idea | None:
         kept = Kept(self.name, bench) if self.table.session == "resume" else None
-        transcript = Transcript(bench.transcript, Secrets.of_agent(self.table).in_bytes)
+        transcript = Transcript(bench.transcript, Secrets.of_agent(self.table).redactions)
         try:
             ending, result = self._converse(bench, kept, transcript)
         finally:

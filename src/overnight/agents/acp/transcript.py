@@ -23,9 +23,9 @@ class Transcript:
     Not for two threads at once.
     """
 
-    def __init__(self, path: Path, blotted: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """`blotted`: what is never written, and what is written in its place."""
-        self._log = Log(str(path), MOST_BYTES, [*blotted])
+    def __init__(self, path: Path, redactions: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """`redactions`: what is never written, and what is written in its place."""
+        self._log = Log(str(path), MOST_BYTES, [*redactions])
         self._speaker = ""
 
     def say(self, speaker: str, text: str) -> None:

@@ -158,7 +158,7 @@ class _Conversation:
 
     def _keep(self, title: str, text: str) -> None:
         """In the transcript, without any key."""
-        clean = Secrets.of_agent(self.model.table).blotted(text[:_MOST_KEPT])
+        clean = Secrets.of_agent(self.model.table).redacted(text[:_MOST_KEPT])
         kept = clean.encode("utf-8", "replace").decode()
         with self.bench.transcript.open("a", encoding="utf-8") as transcript:
             transcript.write(f"===== {title}\n{kept}\n")

@@ -171,7 +171,7 @@ class _Call:
             counted.completion_tokens or None,
             float(dollars) if isinstance(dollars, float | int) and known else None,
         )
-        text = Secrets.of_agent(self.table).blotted(choice.message.content or "")
+        text = Secrets.of_agent(self.table).redacted(choice.message.content or "")
         return Reply(text, usage, choice.finish_reason == "length")
 
     def _as_sent(self, message: Message) -> dict[str, object]:

@@ -49,7 +49,7 @@ def told(error: Exception, agent: str, table: AgentTable) -> AgentError:
     words = next((str(e) for e in chain if isinstance(e, TooLong)), str(error))
     words = _PREFIX.sub("", words.partition("Traceback (most recent")[0])
     words = words.partition(" Handle with `")[0]
-    words = one_line(Secrets.of_agent(table).blotted(words), _MOST_WORDS).rstrip(". ")
+    words = one_line(Secrets.of_agent(table).redacted(words), _MOST_WORDS).rstrip(". ")
     code = f" (HTTP {status})" if status else ""
     kind = "the call failed" if trouble is Trouble.BROKEN else trouble.value
     step = _NEXT[trouble].format(agent=agent)

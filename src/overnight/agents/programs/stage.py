@@ -44,7 +44,7 @@ def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpe
         processes=_MOST_PROCESSES,
         disk_folders=[bench.place],
         confinement=confinement,
-        blotted=Secrets.of_agent(table).in_bytes,
+        redactions=Secrets.of_agent(table).redactions,
         family=bench.family,
     )
 

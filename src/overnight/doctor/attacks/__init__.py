@@ -1,10 +1,14 @@
-"""Dishonest candidates: programs that `overnight doctor` runs in an arena's sandbox, a file each.
+"""Dishonest candidates: programs that `overnight doctor` runs in an arena's sandbox, one per file.
 
-The docstring's first line says what is tried. Its last paragraph says how to close the hole, after
-a word for how the doctor tells: `score:` the arena's own command and its referee run afterwards,
-and the score must not be the forged one; `before:` and `after:` it stands before or after the own
-code of every editable Python file, and the arena's judge must not keep it; `late:` it must have
-been ended, with nothing left; `again:` it is run twice; `network:` an arena may allow it; `close`
-without one: its own report. An attack finds what it needs in DOCTOR and reports with through(words)
-and refused(words).
+A docstring's first paragraph says what is tried. Its last paragraph says how to close the hole,
+after a keyword for how the doctor recognises success:
+
+- `score:` runs after the arena's command and before its referee; the score is the forged one.
+- `before:`, `after:` inserted before or after the code of every editable Python file; the arena's
+  judge keeps the candidate.
+- `late:` still running after its budget, or it leaves a process.
+- `again:` run twice; its own report counts, as it does without a keyword.
+- `network:` its own report; an arena may allow it.
+
+An attack finds what it needs in DOCTOR and reports with through(what) and refused(what).
 """

@@ -1,7 +1,6 @@
-"""Break out: new namespaces, mounts, raw sockets, key rings, devices, settings
-of the kernel, becoming another user.
+"""Break out: new namespaces, mounts, raw sockets, devices, kernel settings, another user's id.
 
-close it with a sandbox; as root, without one, a run owns the machine.
+close it with a sandbox: without one, a run as root controls the machine.
 """
 
 import ctypes
@@ -16,13 +15,13 @@ tries = {
     "a socket to the hypervisor": lambda: kernel.socket(40, 1, 0),
     "another user": lambda: kernel.setuid(12345),
 }
-for word, act in tries.items():
-    (through if act() >= 0 else refused)(word)
+for name, act in tries.items():
+    (through if act() >= 0 else refused)(name)
 settings = ("core_pattern", "modprobe", "hotplug", "sysrq")
 for name in (*(f"/proc/sys/kernel/{name}" for name in settings), "/proc/sysrq-trigger"):
     try:
         os.close(os.open(name, os.O_WRONLY))
-        through(f"{name} could be opened to write")
+        through(f"{name} could be opened for writing")
     except OSError as error:
         refused(f"{name}: {error.strerror}")
 for device in ("/dev/mem", "/dev/vda", "/dev/sda", "/dev/kvm", "/dev/kmsg"):

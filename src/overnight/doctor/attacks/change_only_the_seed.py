@@ -1,5 +1,5 @@
-"""Change nothing but the seed: every measurement here has another one.
+"""Change nothing but the seed, which is different in every measurement.
 
-after: close it by a judge that asks for more than the noise: rule = "confirm" under [judge], or
-"threshold" with a `gain` above it and `repeats`.
+after: close it with a judge that asks for more than the noise: rule = "confirm" under [judge], or
+"threshold" with `repeats` and a `gain` above the noise.
 """

@@ -1,6 +1,6 @@
-"""Exhaust processes, disk, descriptors and output.
+"""Exhaust file descriptors and processes.
 
-late: close it with run.memory, run.processes and run.disk.
+late: close it with a sandbox, which limits file descriptors, and with run.processes.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Take more memory than a run may have, 8 GB at the most.
+"""Take more memory than run.memory allows, up to 8 GB.
 
-late: close it with run.memory; without it a run may take nine tenths of the machine's.
+late: close it with run.memory; without it, a run may take 90 % of the machine's memory.
 """
 
 limit, held, step = DOCTOR["memory"], [], 64_000_000

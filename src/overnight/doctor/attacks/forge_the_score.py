@@ -1,4 +1,4 @@
-"""Print the metric, forged, on every stream and descriptor, as text and as JSON.
+"""Print a forged metric to every descriptor, as text and as JSON, and write it to files.
 
 score: close it with a referee: a [score] command that computes the metric itself.
 """

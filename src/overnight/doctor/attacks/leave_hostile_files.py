@@ -1,6 +1,6 @@
-"""Leave links, pipes, sparse giants, pickles that run code and names with newlines for the referee.
+"""Leave links, pipes, pickles that run code, and a name with a line break for the referee.
 
-score: close it by never unpickling in the referee; overnight hands it regular files alone.
+score: close it by never unpickling in the referee; overnight passes it only regular files.
 """
 
 import os

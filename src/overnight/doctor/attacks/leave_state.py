@@ -1,13 +1,13 @@
-"""Leave something for the next experiment: in /tmp, /dev/shm, the home folder, the checkout.
+"""Leave files for the next experiment: in /tmp, /dev/shm, the home folder, the checkout.
 
-again: private folders are empty at the start of every run and gone at its end.
+again: close it with a sandbox: a run then writes only to private folders, which are deleted.
 """
 
 import os
 
 folders = ("/tmp", "/var/tmp", "/dev/shm", DOCTOR["home"], os.environ["HOME"], ".", "/")
 paths = [os.path.join(folder, DOCTOR["mark"]) for folder in folders]
-# First all looks, then all tries: two of the names may lead to one place.
+# Look everywhere first, then write: two of the paths may lead to one folder.
 for path in paths:
     if os.path.exists(path):
         through(f"{path} is still there")

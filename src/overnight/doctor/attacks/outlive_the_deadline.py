@@ -1,6 +1,6 @@
-"""Outlive the deadline: forked twice, in a session of its own, deaf to signals, with time patched.
+"""Outlive the deadline: fork twice, open a session, ignore signals, patch the clock.
 
-late: overnight holds the clock and ends every process of the run.
+late: report it as a bug: overnight holds the clock and ends every process of a run.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Overwrite the scorer, arena.toml, program.md, results.tsv, the ledger, refs and hooks.
+"""Overwrite the scorer, arena.toml, program.md, results.tsv, the ledger, and git's files.
 
-close it with a sandbox: without one a run has your rights.
+close it with a sandbox: without one, a run has your rights.
 """
 
 import os
@@ -12,7 +12,7 @@ targets += [os.path.join(DOCTOR["git"], name) for name in ("HEAD", "config", "ho
 for path in [*targets, "arena.toml", "program.md"]:
     try:
         with open(path, "ab") as file:
-            # Where only private folders are seen, a new and empty file of this name is no harm.
+            # In a private folder this makes a new, empty file, which does no harm.
             (through if file.tell() else refused)(f"{path} could be opened for writing")
     except OSError as error:
         refused(f"{path}: {error.strerror}")

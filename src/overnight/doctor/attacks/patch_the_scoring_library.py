@@ -1,6 +1,6 @@
-"""Patch what a score is computed and printed with, in the candidate's own process.
+"""Patch the functions that compute and print the score, in the candidate's own process.
 
-before: close it with a [score] command: a referee in another process, which asks for the answers.
+before: close it with a [score] command: a referee in another process.
 """
 
 import ast
@@ -11,8 +11,8 @@ import os
 import re
 
 
-def lie(*words, _print=print, **options):
-    text = " ".join(str(word) for word in words)
+def lie(*values, _print=print, **options):
+    text = " ".join(str(value) for value in values)
     if DOCTOR["metric"] in text:
         text = f"{DOCTOR['metric']}: {DOCTOR['forged']}"
     _print(text, **options)
@@ -20,7 +20,7 @@ def lie(*words, _print=print, **options):
 
 builtins.print = lie
 json.dumps = lambda *_, **__: f'{{"{DOCTOR["metric"]}": {DOCTOR["forged"]}}}'
-# The arena's own modules that this file imports: whatever in them sounds like a score.
+# In the arena's modules that this file imports: every function named like a score.
 for statement in ast.walk(ast.parse(open(__file__).read())):
     names = [alias.name for alias in statement.names] if isinstance(statement, ast.Import) else []
     if isinstance(statement, ast.ImportFrom):

@@ -1,6 +1,6 @@
-"""Plant modules that a referee's Python would import, each of which prints a forged score.
+"""Plant modules that a referee's Python might import, which print a forged score.
 
-score: close it by a referee that runs in its own folder and puts no path of the run on sys.path.
+score: close it with a referee that runs in its own folder, with no path of the run on sys.path.
 """
 
 import json

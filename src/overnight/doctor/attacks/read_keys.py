@@ -1,6 +1,6 @@
-"""Read keys: the environment, its own and others', and the home folder.
+"""Read keys: from its own environment, other processes' and the home folder.
 
-close it by taking names out of run.env, and paths in your home folder out of `data`.
+close it by removing names from run.env, and paths in your home folder from `data`.
 """
 
 import os

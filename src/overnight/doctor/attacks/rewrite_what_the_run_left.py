@@ -1,6 +1,6 @@
-"""Rewrite what the run left: every number in its text files becomes the forged one.
+"""Rewrite what the run left: replace every number in its text files by a forged score.
 
-score: close it by a referee that computes the score from answers and believes no claim of the run.
+score: close it with a referee that computes the score itself and uses no number from the run.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Talk to a server on loopback, to an abstract socket, to a name server.
+"""Reach a server on loopback, an abstract socket, or a name server.
 
 network: close it with network = false under [run].
 """
