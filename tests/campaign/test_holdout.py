@@ -17,7 +17,7 @@ from overnight import Campaign, Limits
 from overnight.agents.programs.command import CommandAgent
 from overnight.arena.arena import Arena
 from overnight.arena.settings import AgentTable
-from overnight.campaign.exams import SEED, due
+from overnight.campaign.exams import EXAM_SEED, due
 from overnight.core.experiment import Experiment, Measurement, Outcome, Purpose, Verdict
 from overnight.record.ledger import Ledger
 from toy import ARENA, RUN, git, make_toy
@@ -51,7 +51,7 @@ def test_the_baseline_every_kth_keep_and_the_end_sit_it(tmp_path: Path) -> None:
         5: pytest.approx(3.4321987),
         6: pytest.approx(2.4321987),
     }
-    assert {m.seed for m in holdouts(toy).values()} == {SEED}
+    assert {m.seed for m in holdouts(toy).values()} == {EXAM_SEED}
     run(toy, Writer([*["X=20\n"] * 6, "X=20\n"]), experiments=1)
     assert set(holdouts(toy)) == {0, 3, 5, 6}, "the incumbent sat it already"
 
@@ -88,9 +88,9 @@ def test_what_is_due_follows_from_the_ledger_whatever_the_order_of_the_keeps(
         return [e.n for e in due(night.ledger, "t", 2, end)]
 
     def sit(n: int, outcome: Outcome = Outcome.FINISHED) -> None:
-        row = night.ledger.open_measurement("t", n, "c", SEED, Purpose.HOLDOUT)
+        row = night.ledger.open_measurement("t", n, "c", EXAM_SEED, Purpose.HOLDOUT)
         now = night.ledger.experiments("t")[0].started
-        done = Measurement("c", SEED, now, outcome, purpose=Purpose.HOLDOUT)
+        done = Measurement("c", EXAM_SEED, now, outcome, purpose=Purpose.HOLDOUT)
         night.ledger.close_measurement(row, done)
 
     assert numbers() == [0, 2, 4] and numbers(end=True) == [0, 2, 4, 5]
@@ -223,7 +223,7 @@ def test_an_agent_that_searches_everything_it_can_read_finds_no_exam(
     shutil.copy(Path(__file__).parents[1] / "spy.py", tools)
     search = f"python3 {shlex.quote(str(tools / 'spy.py'))} {time.time() - 60}"
     state, exam = toy / ".overnight", hidden_folder(toy) / "secret"
-    logs = [f"logs/{tag}/0/holdout-0-{SEED}/score.out" for tag in ("first", "second")]
+    logs = [f"logs/{tag}/0/holdout-0-{EXAM_SEED}/score.out" for tag in ("first", "second")]
     files = [state / name for name in ("ledger.db", "ledger.db-wal", "results.tsv", *logs)]
     known = " ".join(shlex.quote(str(path)) for path in (toy, state, exam, *files))
     places = f"/ . $HOME {known}"
@@ -242,7 +242,7 @@ def test_an_agent_that_searches_everything_it_can_read_finds_no_exam(
     control = subprocess.run(
         f"{search} {known} < /dev/null", shell=True, capture_output=True, text=True, check=True
     )
-    for name in ("ledger.db", f"holdout-0-{SEED}/score.out", "exam/secret"):
+    for name in ("ledger.db", f"holdout-0-{EXAM_SEED}/score.out", "exam/secret"):
         assert name in control.stdout
     assert "results.tsv" not in control.stdout and "brief.md" not in control.stdout
 

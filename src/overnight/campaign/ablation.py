@@ -19,9 +19,9 @@ from overnight.judge.head_to_head import duel
 from overnight.judge.rules import judge_for
 from overnight.repo.workspace import Stale
 
-SEED = 3_000_000
-"""Of a campaign's first measurement in an ablation; the following ones count on from it, so that
-the next ablation is evidence of its own. No other kind of measurement has such seeds."""
+FIRST_SEED = 3_000_000
+"""The seed of a campaign's first measurement in an ablation; later ones count on, so that the next
+ablation is independent evidence. No other kind of measurement has such seeds."""
 _PAIRS = 4
 """Pairs that are measured in any case: a win was confirmed once, so one bad draw says little."""
 
@@ -75,7 +75,7 @@ def ablate(
 ) -> Iterator[Ablated]:
     """Take back every win of the final program in turn, oldest first, and measure what is left,
     with seeds after the newest that an ablation of this campaign has had."""
-    seed = SEED if newest_seed is None else newest_seed + 1
+    seed = FIRST_SEED if newest_seed is None else newest_seed + 1
     for win in wins:
         assert win.candidate is not None
         try:

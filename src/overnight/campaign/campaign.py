@@ -22,7 +22,7 @@ from overnight.campaign.replay import Replay, replay
 from overnight.campaign.slots import Slots, StoppedAtOnce, asked_for
 from overnight.change.seeds import fixed_seed
 from overnight.core.errors import AgentError, Interrupted, LedgerError, OvernightError, UsageError
-from overnight.core.experiment import SEED, Closing, Experiment, Measurement, Purpose, Verdict
+from overnight.core.experiment import FIXED_SEED, Closing, Experiment, Measurement, Purpose, Verdict
 from overnight.executors.local import LocalExecutor
 from overnight.judge.rules import judge_for
 from overnight.measure.job import places
@@ -233,10 +233,10 @@ class Campaign:
         baseline = self.book.baseline
         for words in self.arena.uncharged(baseline.judged):
             self._warn(words)
-        if len(set(baseline.scores)) > 1 or self.book.events(SEED):
+        if len(set(baseline.scores)) > 1 or self.book.events(FIXED_SEED):
             return
         if place := fixed_seed(self.arena, self.workspace, self.book.record.base):
-            self.book.note(SEED, words=place)
+            self.book.note(FIXED_SEED, words=place)
 
     def _brief(self, ask: Ask) -> str:
         reader = ask.agent.reader if isinstance(ask.agent, Reading) else Reader()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from overnight.core.experiment import Experiment
 from overnight.record.book import Book
 
-SEED = 1_000_000
+EXAM_SEED = 1_000_000
 """The seed of every exam: one that no judging measurement has, and the same for the baseline and
 the wins, so that they differ by less luck."""
 

@@ -12,9 +12,9 @@ from overnight.core.errors import UsageError
 from overnight.core.experiment import Experiment, Measurement, Purpose
 from overnight.record.book import Book
 
-SEED = 2_000_000
-"""Of an experiment's first replay; the following ones count on from it. No other kind of
-measurement has such seeds."""
+FIRST_SEED = 2_000_000
+"""The seed of an experiment's first replay; later ones count on. No other kind of measurement has
+such seeds."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def replay(book: Book, measure: Measure, stopped: Callable[[], bool], n: int, ti
         raise UsageError(f"campaign {book.tag} has no experiment {n}: see `overnight log`")
     if whole.candidate is None:
         raise UsageError(f"experiment {n} has no candidate to measure again: {whole.reason}")
-    seed = SEED + sum(m.purpose is Purpose.REPLAY for m in whole.measurements)
+    seed = FIRST_SEED + sum(m.purpose is Purpose.REPLAY for m in whole.measurements)
     taken: list[Measurement] = []
     while len(taken) < times and not stopped():
         taken.append(measure(Purpose.REPLAY, judged, seed + len(taken)))

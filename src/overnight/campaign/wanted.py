@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from overnight.arena.arena import Arena
-from overnight.campaign.exams import SEED as EXAM_SEED
-from overnight.campaign.exams import due
+from overnight.campaign.exams import EXAM_SEED, due
 from overnight.campaign.judge_input import standing_of
 from overnight.core.experiment import (
     Closing,

@@ -391,7 +391,7 @@ class Event:
 
     id: int
     kind: str
-    """start, stop, stop-request, steer, warning, trouble, switch, setup, prune, seed."""
+    """start, stop, stop-request, steer, warning, trouble, switch, setup, prune, fixed-seed."""
     at: datetime
     data: Mapping[str, Value | None]
 
@@ -405,6 +405,6 @@ def estimate(experiment: Experiment) -> float:
     return median(m.score for m in later if m.score is not None)
 
 
-SEED = "seed"
+FIXED_SEED = "fixed-seed"
 """Kind of the event that records where a program fixes its seed: then all measurements may be one
 draw."""

@@ -11,7 +11,14 @@ from pathlib import Path
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
 from overnight.campaign.limits import Stretch
-from overnight.core.experiment import SEED, Event, Experiment, Purpose, Verdict, confirmed_gain
+from overnight.core.experiment import (
+    FIXED_SEED,
+    Event,
+    Experiment,
+    Purpose,
+    Verdict,
+    confirmed_gain,
+)
 from overnight.core.spending import Spent, together
 from overnight.core.text import one_line, tail
 from overnight.insights.limits_left import Left
@@ -316,7 +323,7 @@ def _pace(recent: Sequence[Experiment], turns: Sequence[Event]) -> float | None:
 
 
 def _fixed_seed(book: Book) -> str | None:
-    event = book.ledger.newest_event(book.tag, SEED)
+    event = book.ledger.newest_event(book.tag, FIXED_SEED)
     return str(event.data["words"]) if event else None
 
 
