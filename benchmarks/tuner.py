@@ -306,7 +306,7 @@ class Desk:
         while True:
             place = max(n for n, e in enumerate(self.history) if e.kept)
             mine, parents = (
-                tuple(Reading(-score, seed) for seed, score in enumerate(e.scores))
+                tuple(Reading(-score, k, k) for k, score in enumerate(e.scores))
                 for e in (experiment, self.history[place])
             )
             word = self._judge.decide(Evidence(mine, Standing((parents,), (False,))))

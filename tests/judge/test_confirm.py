@@ -35,7 +35,12 @@ THREE = ((0, 0.0), (1, 3.0), (2, 2.2))
 
 
 def readings(scores: list[float], first: int = 0) -> tuple[Reading, ...]:
-    return tuple(Reading(score, first + place) for place, score in enumerate(scores))
+    return tuple(Reading(score, place, seed=place) for place, score in enumerate(scores, first))
+
+
+def paired(scores: list[float], first: int) -> list[Reading]:
+    """One side of pairs that were taken one after another."""
+    return [Reading(score, place, place, place) for place, score in enumerate(scores, first)]
 
 
 def drawn(seed: int, count: int, mean: float = 0.0) -> list[float]:
@@ -133,7 +138,7 @@ def test_one_wild_reading_neither_keeps_nor_is_forgotten_in_the_noise() -> None:
         incumbent = drawn(seed, 8)
         tip = [2.0, *drawn(1000 + seed, 3)]
         stack = (readings(incumbent), readings(tip, 8))
-        pairs = [Reading(1e6, 20), Reading(incumbent[0], 20)]
+        pairs = paired([1e6], 20) + paired(incumbent[:1], 20)
         stack = ((*stack[0], pairs[1]), (*stack[1], pairs[0]))
         word = RULE.review(Standing(stack, (False, False), patience=math.inf, now=21))
         assert verdict_of(word) is not Verdict.KEEP
@@ -147,8 +152,7 @@ def test_identical_repeats_beside_noisy_ones_count_as_one_draw_and_the_reason_sa
     for seed in range(40, 60):  # more pairs are asked for before it is given up
         if not isinstance(word, Pair):
             break
-        more = (Reading(drawn(seed, 1)[0], seed), Reading(1.5, seed))
-        stack = ((*stack[0], more[0]), (*stack[1], more[1]))
+        stack = ((*stack[0], *paired(drawn(seed, 1), seed)), (*stack[1], *paired([1.5], seed)))
         word = RULE.review(replace(standing, stack=stack))
     assert isinstance(word, Decision) and word.verdict is Verdict.DISCARD
     assert "fix its own seed" in word.reason and "one draw" in word.reason
@@ -163,7 +167,7 @@ def test_only_what_the_noise_may_explain_is_called_within_it() -> None:
 
 
 def test_what_is_given_up_is_told_with_the_gain_that_was_measured() -> None:
-    stack = (readings(drawn(1, 30, 0.0)), readings(drawn(2, 30, 0.5)))
+    stack = (tuple(paired(drawn(1, 30, 0.0), 0)), tuple(paired(drawn(2, 30, 0.5), 0)))
     standing = Standing(stack, (False, False), patience=math.inf, now=40)
     words = [Confirm(JudgeTable(), least).review(standing) for least in (0.0, 2.0)]
     gains = [word.gain for word in words if isinstance(word, Decision)]
@@ -207,10 +211,23 @@ def test_a_pair_takes_turns_and_is_asked_for_only_at_a_fair_price() -> None:
     assert poor is None
     first = RULE.review(Standing(stack, (False, False), patience=40.0, now=30))
     assert first == Pair(Side.TIP)
-    stack = ((*stack[0], Reading(0.1, 30)), (*stack[1], Reading(4.2, 30)))
+    stack = ((*stack[0], *paired([0.1], 30)), (*stack[1], *paired([4.2], 30)))
     assert RULE.review(Standing(stack, (False, False), patience=40.0, now=32)) == Pair(
         Side.INCUMBENT
     )
+
+
+def test_pairs_are_matched_by_their_number_and_no_seed_is_looked_at() -> None:
+    incumbent = (*readings(drawn(1, 10)), *paired(drawn(3, 12), 30))
+    tip = (*readings(drawn(2, 4, 4.0), 12), *paired(drawn(4, 12, 4.0), 30))
+
+    def word(**change: int | None) -> object:
+        stack = tuple(tuple(replace(r, **change) for r in side) for side in (incumbent, tip))
+        return RULE.review(Standing(stack, (False, False), patience=math.inf, now=60))
+
+    assert isinstance(kept := word(), Decision) and kept.keep
+    assert word(seed=7) == kept
+    assert word(pair=None) == Pair(Side.TIP), "no reading was taken beside another"
 
 
 # -- units: what a person calls the metric must not matter
@@ -230,8 +247,7 @@ FARTHEST = {name: 2.0**power for name, power in (("tiny", -664), ("huge", 299))}
 def asked(incumbent: list[float], candidate: list[float]) -> list[object]:
     """All that the rule says of a candidate, and of a tip with the same readings."""
     before, mine = readings(incumbent), readings(candidate, 50)
-    pairs = [Reading(score, 60 + n) for n, score in enumerate(candidate)]
-    beside = [Reading(score, 60 + n) for n, score in enumerate(incumbent)]
+    pairs, beside = paired(candidate, 60), paired(incumbent, 60)
     parent = Standing((before,), (False,))
     tip = Standing((before, mine), (False, False), patience=30.0, now=70)
     trial = replace(tip, stack=((*before, *beside), (*mine, *pairs)), patience=math.inf, now=80)
@@ -326,8 +342,7 @@ def test_power_promises_what_the_rule_finds(gain: float) -> None:
 
 
 def test_what_a_stack_gained_is_dealt_out_as_it_is_believed() -> None:
-    pairs = [Reading(score, 30 + n) for n, score in enumerate(drawn(3, 12))]
-    beside = [Reading(score, 30 + n) for n, score in enumerate(drawn(4, 12, 4.0))]
+    pairs, beside = paired(drawn(3, 12), 30), paired(drawn(4, 12, 4.0), 30)
     stack = ((*readings(drawn(1, 10)), *pairs), readings(drawn(2, 4, 0.3), 12))
     word = RULE.review(
         Standing(

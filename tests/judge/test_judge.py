@@ -38,7 +38,7 @@ def asked(rule: Judge, candidate: list[float], incumbent: list[float]) -> tuple[
     for _ in range(1000):
         sides = candidate[: have[Side.CANDIDATE]], incumbent[: have[Side.TIP]]
         mine, before = (
-            tuple(Reading(score, seed) for seed, score in enumerate(seen)) for seen in sides
+            tuple(Reading(score, k, k) for k, score in enumerate(seen)) for seen in sides
         )
         word = rule.decide(Evidence(mine, Standing((before,), (False,))))
         if isinstance(word, Decision):
@@ -70,7 +70,7 @@ def test_below_the_least_first_score_a_candidate_is_given_up_at_once(
     candidate: float, before: float
 ) -> None:
     for rule in (greedy(), greedy(0.5), threshold(0.5, 3)):
-        least = rule.least(Standing(((Reading(before, 0),),), (False,)), simpler=False)
+        least = rule.least(Standing(((Reading(before, 0, 0),),), (False,)), simpler=False)
         if candidate < least and least - candidate > 1e-12 * abs(before):
             decision, order = asked(rule, [candidate], [before])
             assert not decision.keep and not order

@@ -116,6 +116,10 @@ class Measurement:
     purpose: Purpose = Purpose.JUDGE
     curve: tuple[tuple[float, float], ...] = ()
     """What the run reported on its way: (fraction of the budget, metric). Never trusted."""
+    at: int = 0
+    """How many judging measurements the campaign had begun before this one, or before its pair."""
+    pair: int | None = None
+    """Two measurements with the same pair, of two candidates, were taken side by side."""
 
 
 @dataclass(frozen=True)

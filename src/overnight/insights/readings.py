@@ -15,7 +15,11 @@ _MOST_REPEATS = 100
 
 def series(arena: Arena, experiment: Experiment) -> Series:
     """What was measured of an experiment's candidate, as the judge sees it."""
-    return tuple(Reading(arena.worth(m), m.seed) for m in experiment.judged if m.score is not None)
+    return tuple(
+        Reading(arena.worth(m), m.seed, m.seed, m.seed)  # until the ledger has both
+        for m in experiment.judged
+        if m.score is not None
+    )
 
 
 def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:

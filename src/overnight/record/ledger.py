@@ -249,7 +249,8 @@ class Ledger:
 
     def close_measurement(self, id: int, measurement: Measurement) -> None:
         """The run and the score are over."""
-        change = sa.update(MEASUREMENTS).values(vars(measurement))
+        values = {k: v for k, v in vars(measurement).items() if k in MEASUREMENTS.c}
+        change = sa.update(MEASUREMENTS).values(values)
         open_ = sa.and_(MEASUREMENTS.c.id == id, MEASUREMENTS.c.outcome.is_(None))
         with self._database.writing() as connection:
             if not connection.execute(change.where(open_)).rowcount:

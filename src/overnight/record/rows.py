@@ -14,7 +14,7 @@ from overnight.record.schema import EXPERIMENTS, MEASUREMENTS
 PAGE = 500
 """Experiments that are fetched at a time, by whoever wants them all."""
 _EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
-_MEASUREMENT_FIELDS = {f.name for f in fields(Measurement)}
+_MEASUREMENT_FIELDS = {f.name for f in fields(Measurement)} & set(MEASUREMENTS.c.keys())
 
 
 def load_experiments(
