@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,20 @@ def test_threshold_decides_within_its_repeats_and_keeps_only_by_its_gain(
     if decision.keep:
         assert decision.gain >= gain and decision.gain > 0
         assert order.count("c") == order.count("i") == repeats - 1, "a keep has all its repeats"
+
+
+READS_THE_NOISE = """
+import sys
+import overnight.insights.readings, overnight.judge.odds, overnight.judge.rules
+from overnight.judge.noise import Reading, noise_of
+
+pool = [[Reading(score, at, 0) for at, score in enumerate(s)] for s in ([0, 9, 1], [4, 5, 4])]
+assert noise_of(pool[0], pool[1:]).sigma
+print({"numpy", "scipy"} & set(sys.modules))
+"""
+
+
+def test_the_noise_needs_neither_numpy_nor_scipy() -> None:
+    """`overnight status` prints it; importing them would take longer than all the rest."""
+    done = subprocess.run([sys.executable, "-c", READS_THE_NOISE], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr

@@ -18,8 +18,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from overnight.judge.noise import Noise
 from overnight.judge.quantiles import student_t
 
@@ -48,15 +46,18 @@ def stake(gain: float, noise: Noise) -> float:
 def log_evidence(pairs: Sequence[Beside], noise: Noise) -> float:
     """Logarithm of the e-process after these pairs; sigma must not be 0."""
     scale = math.sqrt(2) * noise.sigma
-    most = _CUT * scale
-    repeats = np.clip(np.array(noise.differences), -most, most) / scale
+    repeats = [_cut(difference / scale) for difference in noise.differences]
+    bets = [stake(pair.expected, noise) for pair in pairs]
+    usual = {bet: sum([math.cosh(bet * repeat) for repeat in repeats]) for bet in set(bets)}
     total = 0.0
-    for pair in pairs:
-        bet = stake(pair.expected, noise)
-        d = min(max(pair.difference / scale, -_CUT), _CUT)
-        usual = (np.cosh(bet * repeats).sum() + math.cosh(bet * d)) / (len(repeats) + 1)
-        total += bet * d - math.log(usual)
+    for pair, bet in zip(pairs, bets, strict=True):
+        d = _cut(pair.difference / scale)
+        total += bet * d - math.log((usual[bet] + math.cosh(bet * d)) / (len(repeats) + 1))
     return total
+
+
+def _cut(difference: float) -> float:
+    return min(max(difference, -_CUT), _CUT)
 
 
 def needed(false_keep: float, trial: int, won: int) -> float:

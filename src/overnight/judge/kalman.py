@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-
 from overnight.judge.noise import Noise, Reading, Series
 
 STEP = 0.7
@@ -51,10 +49,10 @@ class Levels:
         """Pair of tip and incumbent → the gap believed in before it was measured."""
         first = stack[0][0]
         self._at = first.at
-        self._means = np.array([first.score])
+        self._means = [first.score]
         # In squared sigmas: the square of a score may be too small for a number.
         self._own = 1.0 if noise.sigma else 0.0
-        self._covariance = np.array([[self._own]])
+        self._covariance = [[self._own]]
         order = [(r.at, place, r) for place, series in enumerate(stack) for r in series]
         for _, place, reading in sorted(order[1:], key=lambda entry: entry[:2]):
             while place >= len(self._means):
@@ -71,36 +69,41 @@ class Levels:
     def gap(self, upper: int, lower: int) -> Gap:
         """How much better `upper` is than `lower`."""
         p = self._covariance
-        variance = float(p[upper, upper] + p[lower, lower] - 2 * p[upper, lower])
+        variance = p[upper][upper] + p[lower][lower] - 2 * p[upper][lower]
         deviation = self._unit * math.sqrt(max(variance, 0.0))
-        return Gap(float(self._means[upper] - self._means[lower]), deviation)
+        return Gap(self._means[upper] - self._means[lower], deviation)
 
     def tip(self, now: int) -> tuple[float, float]:
         """Mean and standard deviation of what the tip would score when `now` measurements of the
         campaign have been taken, without the noise of a reading."""
-        variance = float(self._covariance[-1, -1]) + self._drift * max(now - self._at, 0)
-        return float(self._means[-1]), self._unit * math.sqrt(variance)
+        variance = self._covariance[-1][-1] + self._drift * max(now - self._at, 0)
+        return self._means[-1], self._unit * math.sqrt(variance)
 
     def _add_child(self, series: Series) -> None:
-        k, sigma = len(self._means), self._noise.sigma
-        apart = abs(median(reading.score for reading in series) - float(self._means[-1]))
+        sigma = self._noise.sigma
+        apart = abs(median(reading.score for reading in series) - self._means[-1])
         step = STEP * self._own if apart <= _FAR * sigma else min(apart / self._unit, _FARTHEST)
-        grown = np.empty((k + 1, k + 1))
-        grown[:k, :k] = self._covariance
-        grown[k, :k] = grown[:k, k] = self._covariance[-1]
-        grown[k, k] = self._covariance[-1, -1] + step**2
-        self._covariance = grown
-        self._means = np.append(self._means, self._means[-1])
+        self._means.append(self._means[-1])
+        for row in self._covariance:
+            row.append(row[-1])
+        self._covariance.append(list(self._covariance[-1]))
+        self._covariance[-1][-1] += step**2
 
     def _learn(self, place: int, reading: Reading) -> None:
-        self._covariance = self._covariance + self._drift * max(reading.at - self._at, 0)
-        self._at = max(self._at, reading.at)
-        total = float(self._covariance[place, place]) + self._own
+        if reading.at > self._at:
+            drift = self._drift * (reading.at - self._at)
+            self._covariance = [[entry + drift for entry in row] for row in self._covariance]
+            self._at = reading.at
+        covariance = self._covariance
+        total = covariance[place][place] + self._own
         if not total:
             self._means[place] = reading.score
             return
         wild = _WILD * math.sqrt(total) * self._unit
-        surprise = min(max(reading.score - float(self._means[place]), -wild), wild)
-        share = self._covariance[:, place] / total
-        self._means = self._means + share * surprise
-        self._covariance = self._covariance - np.outer(share, self._covariance[place])
+        surprise = min(max(reading.score - self._means[place], -wild), wild)
+        shares = [row[place] / total for row in covariance]
+        self._means = [m + s * surprise for m, s in zip(self._means, shares, strict=True)]
+        self._covariance = [
+            [entry - share * other for entry, other in zip(row, covariance[place], strict=True)]
+            for row, share in zip(covariance, shares, strict=True)
+        ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from collections.abc import Iterable
+from itertools import pairwise
 
 from overnight.judge.evidence import needed, pairs_to_go
 from overnight.judge.noise import Noise
@@ -22,12 +22,12 @@ _ONE = Noise(1.0, 0.0, ())
 
 def chance(sigmas: float) -> float:
     """That one gain of so many sigmas among 20 candidates is kept, 0 to 1."""
-    return float(np.interp(sigmas, list(CHANCES), list(CHANCES.values())))
+    return _on_line(CHANCES.items(), sigmas)
 
 
 def visible() -> float:
     """The gain that is kept in four campaigns of five, in sigmas."""
-    return float(np.interp(_SEEN, list(CHANCES.values()), list(CHANCES)))
+    return _on_line(zip(CHANCES.values(), CHANCES, strict=True), _SEEN)
 
 
 def pairs(sigmas: float, false_keep: float, trial: int = 1, won: int = 0) -> float:
@@ -43,3 +43,11 @@ def least(most_pairs: float, false_keep: float, trial: int = 1, won: int = 0) ->
         if pairs(step * _STEP, false_keep, trial, won) <= most_pairs:
             return step * _STEP
     return math.inf
+
+
+def _on_line(points: Iterable[tuple[float, float]], x: float) -> float:
+    """Interpolate between the points, which are in ascending order; flat beyond the outer ones."""
+    for (left, low), (right, high) in pairwise(points):
+        if x <= right:
+            return low + (high - low) * (max(x, left) - left) / (right - left)
+    return high

@@ -10,13 +10,6 @@ def student_t(freedom: float, chance: float) -> float:
     return float(stdtrit(freedom, chance))
 
 
-def chi_squared(freedom: float, chance: float) -> float:
-    """What chi-squared with so many degrees of freedom goes beyond with this chance, 0 to 1."""
-    from scipy.special import chdtri
-
-    return float(chdtri(freedom, chance))
-
-
 def chi_squared_below(freedom: float, value: float) -> float:
     """The chance that chi-squared with so many degrees of freedom stays below the value."""
     from scipy.special import chdtr
