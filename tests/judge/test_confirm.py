@@ -371,7 +371,7 @@ def test_exact_simplifications_lose_no_more_than_the_margin_either() -> None:
     done.begin()
     for _ in range(10):
         done.attempt(-0.4, simpler=True)
-    assert done.stack[0].true == pytest.approx(-0.4)
+    assert done.stack[0].true == pytest.approx(-0.8)
 
 
 def test_a_simplification_of_what_is_still_provisional_is_decided_too() -> None:
