@@ -1,7 +1,8 @@
-"""The judge, simulated: how often luck is kept, what is found, at what price, and what is claimed.
+"""Simulates campaigns with the judge's rules: how often luck is kept, what is found, its price, and
+what is claimed.
 
-Every number comes from the rules that a campaign uses, on candidates whose true gain is known;
-the noise of one measurement has a standard deviation of 1.
+The rules are those of a campaign, asked with the same questions in the same order; the true gain of
+each candidate is known. The noise of one measurement has a standard deviation of 1, called σ.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from multiprocessing import Pool
 from statistics import fmean
@@ -20,7 +21,7 @@ import numpy as np
 from overnight.arena.settings import JudgeTable
 from overnight.core.experiment import Trial, Verdict
 from overnight.judge.base import Decision, Evidence, Judge, More, Pair, Side, Standing
-from overnight.judge.noise import Reading
+from overnight.judge.noise import Reading, Series
 from overnight.judge.rules import RULES
 from overnight.judge.trials import MOST_TRIALS, RESERVE, patience, trials
 
@@ -29,6 +30,10 @@ TABLES = {
     "threshold": JudgeTable(rule="threshold", gain=3.0),
     "confirm": JudgeTable(rule="confirm"),
 }
+AT_THE_END = 2 * MOST_TRIALS * TABLES["confirm"].max_repeats
+"""Measurements that trials may cost once no experiment follows."""
+MOST_REPEATS = 100
+"""The newest candidates whose repeats count for the noise."""
 
 
 class Machine:
@@ -65,47 +70,82 @@ class Machine:
         raise ValueError(self.noise)
 
 
-@dataclass
+@dataclass(eq=False)
 class Program:
     """A candidate: what it is worth, and what was measured of it."""
 
+    n: int
+    """Number of its experiment; 0 is the baseline."""
     true: float
     own_seed: float | None = None
-    """With a seed of its own: the draw that every run repeats."""
+    """The draw that every run repeats, for a candidate that fixes its own seed."""
     rest: float = 0.0
-    """With a seed of its own: the share of the noise's variance that remains, as the machine's."""
+    """The share of the noise's variance that such a seed does not fix: the machine's."""
     simpler: bool = False
-    """Whether it has less code than its parent."""
+    """Whether it was kept for being simpler."""
     readings: list[Reading] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one simulated campaign came to."""
+
+    true: float
+    """The incumbent's true gain over the baseline."""
+    claimed: float
+    false: bool
+    """Whether any keep was no better than what it replaced."""
+    experiments: int
+    measurements: int
+    """Without those of the baseline."""
+    covered: tuple[bool, ...]
 
 
 @dataclass
 class Campaign:
-    """A campaign without git and processes: the same questions to the same judge."""
+    """A campaign without git and processes."""
 
     rule: Judge
     machine: Machine
-    stack: list[Program] = field(default_factory=list)
-    before: list[Program] = field(default_factory=list)
-    """What simplifications are counted from, up to below the incumbent."""
-    repeats: list[Program] = field(default_factory=list)
-    won: int = 0
+    most: float = math.inf
+    """Measurements in all."""
+    kept: list[Program] = field(default_factory=list)
+    """The baseline and every confirmed keep."""
+    provisional: list[Program] = field(default_factory=list)
+    finished: list[Program] = field(default_factory=list)
+    """All of them, oldest first."""
+    rounds: list[Trial] = field(default_factory=list)
     claimed: float = 0.0
     false: int = 0
+    """Keeps that are no better than what they replaced."""
     covered: list[bool] = field(default_factory=list)
-    experiments: int = 0
-    most: float = math.inf
-    """Measurements that there are in all."""
-    rounds: list[Trial] = field(default_factory=list)
+    """Of each interval that was claimed: whether it contains the true gain."""
+    _began: int = 0
+    """Measurements of the baseline."""
     _ended: int = 0
     """Measurements when the newest experiment ended."""
 
+    @property
+    def stack(self) -> list[Program]:
+        return [self.kept[-1], *self.provisional]
+
+    @property
+    def tip(self) -> Program:
+        return self.stack[-1]
+
+    @property
+    def experiments(self) -> int:
+        return len(self.finished) - 1
+
     def begin(self) -> None:
-        first = Program(0.0)
+        """Measure the baseline."""
+        first = Program(0, 0.0)
         self._measure(first)
-        while isinstance(self.rule.decide(Evidence(tuple(first.readings), Standing())), More):
+        while isinstance(self.rule.decide(Evidence(_series(first), Standing())), More):
             self._measure(first)
-        self.stack = [first]
+        self.kept = [first]
+        self._began = self.machine.count
+        self._end(first)
 
     def attempt(
         self,
@@ -114,76 +154,77 @@ class Campaign:
         rest: float = 0.0,
         simpler: bool = False,
     ) -> None:
-        """One experiment with a change of this true gain."""
-        self.experiments += 1
-        candidate = Program(self.stack[-1].true + gain, own_seed, rest)
+        """One experiment, with a change of this true gain."""
+        candidate = Program(len(self.finished), self.tip.true + gain, own_seed, rest)
         self._measure(candidate)
-        while isinstance(word := self._asked(candidate, simpler), More):
+        while isinstance(word := self._decided(candidate, simpler), More):
             if self.machine.count >= self.most:
                 return
-            side = candidate if word.of is Side.CANDIDATE else self.stack[-1]
-            self._measure(side)
-        self._ended = self.machine.count
+            self._measure(candidate if word.of is Side.CANDIDATE else self.tip)
         candidate.simpler = word.simpler
-        if word.verdict is Verdict.PROVISIONAL:
-            self.stack.append(candidate)
-        elif word.verdict is Verdict.KEEP:
-            self.stack.append(candidate)
-            self._kept(word.gain)
-        elif len(candidate.readings) > 1:
-            self.repeats = [*self.repeats[-100:], candidate]
+        if word.keep:
+            self.provisional.append(candidate)
+        if word.verdict is Verdict.KEEP:
+            self._keep(word)
+        self._end(candidate)
+
+    def settle(self, final: bool = False) -> None:
+        """Do what the judge asks for between two experiments, or at the end."""
+        last = self.machine.count + AT_THE_END * final
+        while (left := self.most - self.machine.count) >= 1:
+            allowed = max(last - self.machine.count, left if left <= RESERVE else 0)
+            standing = self._standing()
+            trial = min(max(standing.patience, allowed), left)
+            match self.rule.review(replace(standing, patience=trial)):
+                case None:
+                    return
+                case More(of):
+                    self._measure(self.kept[-1] if of is Side.INCUMBENT else self.tip)
+                case Pair(first):
+                    self._measure_pair(first)
+                case Decision(Verdict.KEEP) as word:
+                    self._keep(word)
+                case Decision():
+                    self.provisional.pop()
+
+    def score(self) -> Score:
+        """What it came to, after the trials at the end."""
+        self.settle(final=True)
+        return Score(
+            self.kept[-1].true,
+            self.claimed,
+            self.false > 0,
+            self.experiments,
+            self.machine.count - self._began,
+            tuple(self.covered),
+        )
+
+    def _decided(self, candidate: Program, simpler: bool) -> Decision | More:
+        return self.rule.decide(Evidence(_series(candidate), self._standing(), simpler))
+
+    def _end(self, program: Program) -> None:
+        self.finished.append(program)
+        self._ended = self.machine.count
         self.settle()
 
-    def _asked(self, candidate: Program, simpler: bool) -> Decision | More:
-        readings = tuple(candidate.readings)
-        return self.rule.decide(Evidence(readings, self._standing(), simpler))
-
-    def settle(self, allowance: float = 0.0) -> None:
-        """What the judge wants to see and to say between two experiments; `allowance` is the least
-        that a trial may cost, in measurements."""
-        last = self.machine.count + allowance
-        while self.machine.count + 2 <= self.most:
-            word = self.rule.review(self._standing(last - self.machine.count))
-            if word is None:
-                return
-            if isinstance(word, More):
-                self._measure(self.stack[0 if word.of is Side.INCUMBENT else -1])
-            elif isinstance(word, Pair):
-                self._pair(word)
-            elif word.verdict is Verdict.KEEP:
-                self._confirm(word)
-            else:
-                self.repeats = [*self.repeats[-100:], self.stack.pop()]
-
-    def _confirm(self, word: Decision) -> None:
-        self.won += 1
+    def _keep(self, word: Decision) -> None:
+        """The whole stack is kept: its tip is the incumbent now."""
+        tip, incumbent = self.tip, self.kept[-1]
+        self.claimed += word.gain
+        self.false += tip.true <= incumbent.true or tip.own_seed is not None
         if word.interval:
             low, high = word.interval
-            self.covered.append(low <= self.stack[-1].true - self.stack[0].true <= high)
-        self.repeats = [*self.repeats[-100:], *self.stack[:-1]]
-        self._kept(word.gain)
+            self.covered.append(low <= tip.true - incumbent.true <= high)
+        self.kept += self.provisional
+        self.provisional = []
 
-    def _kept(self, gain: float) -> None:
-        """The whole stack is: its tip is the incumbent now."""
-        tip, incumbent = self.stack[-1], self.stack[0]
-        self.claimed += gain
-        self.false += tip.true <= incumbent.true or tip.own_seed is not None
-        below = [*self.before, *self.stack]
-        start = max(place for place, program in enumerate(below) if not program.simpler)
-        self.before, self.stack = below[start:-1], [tip]
-
-    def _pair(self, word: Pair) -> None:
-        tip, incumbent = self.stack[-1], self.stack[0]
-        now = Trial(
-            len(self.rounds) + 1, id(tip), id(incumbent), self.machine.count, self.experiments
-        )
-        if not self.rounds or (self.rounds[-1].tip, self.rounds[-1].latest) != (
-            now.tip,
-            now.latest,
-        ):
+    def _measure_pair(self, first: Side) -> None:
+        sides, pair = [self.tip, self.kept[-1]], self.machine.count
+        number = len(self.rounds) + 1
+        now = Trial(number, sides[0].n, sides[1].n, pair, self.experiments)
+        if not self.rounds or replace(self.rounds[-1], number=number, measured=pair) != now:
             self.rounds.append(now)
-        pair = self.machine.count
-        for side in [tip, incumbent] if word.first is Side.TIP else [incumbent, tip]:
+        for side in sides if first is Side.TIP else reversed(sides):
             self._measure(side, pair)
 
     def _measure(self, program: Program, pair: int | None = None) -> None:
@@ -195,139 +236,123 @@ class Campaign:
             score = fixed + math.sqrt(program.rest) * self.machine.measure(0.0) + program.true
         program.readings.append(Reading(score, at, at, pair))
 
-    def _standing(self, allowance: float = 0.0) -> Standing:
-        count, rounds, tip = self.machine.count, self.rounds, self.stack[-1]
-        pairing = (id(tip), id(self.stack[0]))
+    def _standing(self) -> Standing:
+        count, rounds, stack = self.machine.count, self.rounds, self.stack
+        better = max(place for place, keep in enumerate(self.kept) if not keep.simpler)
+        repeated = [p for p in self.finished if len(p.readings) > 1 and p not in stack]
         return Standing(
-            stack=tuple(tuple(program.readings) for program in self.stack),
-            simpler=tuple(program.simpler for program in self.stack),
-            before=tuple(tuple(program.readings) for program in self.before),
-            repeats=tuple(tuple(program.readings) for program in self.repeats),
+            stack=tuple(map(_series, stack)),
+            simpler=tuple(program.simpler for program in stack),
+            before=tuple(map(_series, self.kept[better:-1])),
+            repeats=tuple(map(_series, repeated[-MOST_REPEATS:])),
             experiments=max(self.experiments, 1),
             trials=trials(rounds),
-            won=self.won,
-            on_trial=bool(rounds) and (rounds[-1].tip, rounds[-1].incumbent) == pairing,
-            looks=sum(reading.at >= self._ended for reading in tip.readings),
-            patience=max(allowance, patience(rounds, count, self.experiments)),
+            won=len({r.tip for r in rounds} & {keep.n for keep in self.kept[1:]}),
+            on_trial=bool(rounds)
+            and (rounds[-1].tip, rounds[-1].incumbent) == (stack[-1].n, stack[0].n),
+            looks=sum(reading.at >= self._ended for reading in stack[-1].readings),
+            patience=patience(rounds, count, self.experiments),
             now=count,
         )
 
 
-# -- what is measured
+def _series(program: Program) -> Series:
+    return tuple(program.readings)
 
 
-@dataclass(frozen=True)
-class Score:
-    """What one simulated campaign came to."""
-
-    true: float
-    claimed: float
-    false: bool
-    experiments: int
-    measurements: int
-    """Without those of the baseline."""
-    covered: tuple[bool, ...]
-
-
-def campaign(rule: str, noise: str, seed: int) -> tuple[Campaign, int]:
-    """A campaign with its baseline measured, and how many measurements that took."""
-    begun = Campaign(RULES[rule](TABLES[rule], 0.0), Machine(noise, seed))
-    begun.begin()
-    return begun, begun.machine.count
-
-
-def score(done: Campaign, before: int) -> Score:
-    done.settle(ALLOWANCE)
-    return Score(
-        done.stack[0].true,
-        done.claimed,
-        done.false > 0,
-        done.experiments,
-        done.machine.count - before,
-        tuple(done.covered),
-    )
-
-
-def nulls(rule: str, noise: str, seed: int) -> Score:
-    """100 experiments with candidates that are no better and no worse."""
-    done, before = campaign(rule, noise, seed)
-    for _ in range(EXPERIMENTS):
-        done.attempt(0.0)
-    return score(done, before)
-
-
-def seeds(rule: str, noise: str, seed: int, rest: float = 0.0) -> Score:
-    """The same, with candidates that fix a seed of their own: each repeats one draw for ever, but
-    for the part of the noise that is the machine's."""
-    done, before = campaign(rule, noise, seed)
-    for _ in range(EXPERIMENTS):
-        own_seed = float(done.machine.random.normal())
-        done.attempt(-done.stack[-1].true, own_seed, rest)
-    return score(done, before)
-
-
-def lone_gain(rule: str, noise: str, seed: int, gain: float) -> Score:
-    """20 experiments of which the eleventh is a true gain."""
-    done, before = campaign(rule, noise, seed)
-    for n in range(20):
-        done.attempt(gain if n == 10 else 0.0)
-    return score(done, before)
-
-
-def simplifications(rule: str, noise: str, seed: int, loss: float) -> Score:
-    """60 experiments with simpler code that is each worse by so much."""
-    done, before = campaign(rule, noise, seed)
-    for _ in range(60):
-        done.attempt(-loss, simpler=True)
-    return score(done, before)
-
-
-def equal_code(rule: str, noise: str, seed: int, others: int, margin: float | None) -> str:
-    """One experiment with simpler code that is exactly as good, after so many that change nothing:
-    what became of it."""
-    done, _ = campaign(rule, noise, seed)
-    done.rule = RULES["confirm"](JudgeTable(margin=margin), 0.0)
-    for _ in range(others):
-        done.attempt(0.0)
-    done.attempt(0.0, simpler=True)
-    tip = done.stack[-1]
-    done.settle(ALLOWANCE)
-    if not tip.simpler or tip not in [*done.before, *done.stack]:
-        return "discarded"
-    return "provisional" if tip in done.stack[1:] else "kept"
-
-
-def progress(rule: str, noise: str, seed: int, mix: str) -> Score:
-    """200 measurements in all, spent on candidates of a mixture of gains and harms."""
-    done, before = campaign(rule, noise, seed)
-    done.most = MEASUREMENTS
-    gains, shares = MIXES[mix]
-    while done.machine.count < MEASUREMENTS:
-        done.attempt(float(done.machine.random.choice(gains, p=shares)))
-        if (left := MEASUREMENTS - done.machine.count) <= RESERVE:
-            done.settle(left)
-    return score(done, before)
+# -- what is simulated
 
 
 EXPERIMENTS, MEASUREMENTS = 100, 200
-ALLOWANCE = 2 * MOST_TRIALS * TABLES["confirm"].max_repeats
 NOISES = ["Gaussian", "heavy tails", "wild outliers", "skewed", "drifting", "slowing down"]
 MIXES: dict[str, tuple[list[float], list[float]]] = {
     "gains as often as harms": ([1.0, -1.0, 0.0], [0.1, 0.1, 0.8]),
     "harms are common": ([1.0, -0.5, 0.0], [0.05, 0.6, 0.35]),
 }
+
+
+def begun(rule: str, noise: str, seed: int) -> Campaign:
+    """A campaign with its baseline measured."""
+    campaign = Campaign(RULES[rule](TABLES[rule], 0.0), Machine(noise, seed))
+    campaign.begin()
+    return campaign
+
+
+def nulls(rule: str, noise: str, seed: int) -> Score:
+    """100 experiments with candidates that are no better and no worse."""
+    campaign = begun(rule, noise, seed)
+    for _ in range(EXPERIMENTS):
+        campaign.attempt(0.0)
+    return campaign.score()
+
+
+def seeds(rule: str, noise: str, seed: int, rest: float = 0.0) -> Score:
+    """The same, with candidates that fix their own seed: each repeats one draw for ever; `rest` of
+    the variance is the machine's and differs every time."""
+    campaign = begun(rule, noise, seed)
+    for _ in range(EXPERIMENTS):
+        own_seed = float(campaign.machine.random.normal())
+        campaign.attempt(-campaign.tip.true, own_seed, rest)
+    return campaign.score()
+
+
+def lone_gain(rule: str, noise: str, seed: int, gain: float) -> Score:
+    """20 experiments of which the eleventh is a true gain."""
+    campaign = begun(rule, noise, seed)
+    for n in range(20):
+        campaign.attempt(gain if n == 10 else 0.0)
+    return campaign.score()
+
+
+def simplifications(rule: str, noise: str, seed: int, loss: float) -> Score:
+    """60 experiments with simpler code that is each a little worse."""
+    campaign = begun(rule, noise, seed)
+    for _ in range(60):
+        campaign.attempt(-loss, simpler=True)
+    return campaign.score()
+
+
+def equal_code(rule: str, noise: str, seed: int, others: int, margin: float | None) -> str:
+    """The fate of simpler code that is exactly as good, after `others` experiments that change
+    nothing."""
+    campaign = begun(rule, noise, seed)
+    campaign.rule = RULES[rule](JudgeTable(margin=margin), 0.0)
+    for _ in range(others):
+        campaign.attempt(0.0)
+    campaign.attempt(0.0, simpler=True)
+    campaign.settle(final=True)
+    tried = campaign.finished[-1]
+    if tried in campaign.provisional:
+        return "provisional"
+    return "kept" if tried in campaign.kept else "discarded"
+
+
+def progress(rule: str, noise: str, seed: int, mix: str) -> Score:
+    """200 measurements in all, spent on candidates of a mixture of gains and harms."""
+    campaign = begun(rule, noise, seed)
+    campaign.most = MEASUREMENTS
+    gains, shares = MIXES[mix]
+    while campaign.machine.count < MEASUREMENTS:
+        campaign.attempt(float(campaign.machine.random.choice(gains, p=shares)))
+    return campaign.score()
+
+
+# -- what is printed
+
 Found = TypeVar("Found")
 
 
 def many(
     trial: Callable[..., Found], times: int, rule: str, noise: str, *more: object
 ) -> list[Found]:
+    """The same with the seeds 0, 1, …, on all processors."""
     calls = [(rule, noise, seed, *more) for seed in range(times)]
     with Pool() as pool:
         return pool.starmap(trial, calls, chunksize=max(times // 16, 1))
 
 
 def share(values: Iterator[bool]) -> str:
+    """How many of them are true, with a 95 % interval."""
     found = list(values)
     rate = fmean(found)
     error = 1.96 * math.sqrt(max(rate * (1 - rate), 1 / len(found)) / len(found))
@@ -335,8 +360,8 @@ def share(values: Iterator[bool]) -> str:
 
 
 def luck(times: int) -> None:
-    print(f"\nCampaigns of {EXPERIMENTS} identical candidates that keep something, and price")
-    print(f"{'rule':<10} {'noise':<16} {'keep something':>15} {'claimed':>8} {'price of one':>13}")
+    print(f"\nCampaigns of {EXPERIMENTS} candidates that change nothing")
+    print(f"{'rule':<10} {'noise':<16} {'keep something':>15} {'claimed':>8} {'measured each':>14}")
     for rule in TABLES:
         named = {noise: many(nulls, times, rule, noise) for noise in [*NOISES, "deterministic"]}
         for rest in (0.0, 0.35):
@@ -344,16 +369,19 @@ def luck(times: int) -> None:
         for name, found in named.items():
             price = sum(s.measurements for s in found) / sum(s.experiments for s in found)
             kept, claimed = share(s.false for s in found), fmean(s.claimed for s in found)
-            print(f"{rule:<10} {name:<16} {kept:>15} {claimed:>8.2f} {price:>13.2f}", flush=True)
+            print(f"{rule:<10} {name:<16} {kept:>15} {claimed:>6.2f} σ {price:>14.2f}", flush=True)
+    print(
+        "own seeds: each candidate fixes its seed, and with it this share of the noise's variance"
+    )
 
 
 def power(times: int) -> None:
-    print("\nA single true gain among 20 experiments: how often it is kept, and what is claimed")
+    print("\nCampaigns of 20 candidates of which one is better: how often that one is kept")
     print(f"{'rule':<10} {'gain':>6} {'kept':>15} {'claimed':>8} {'in its 95 % interval':>21}")
     for rule, gain in product(TABLES, (1.0, 2.0, 3.0, 5.0)):
         found = many(lone_gain, times, rule, "Gaussian", gain)
         won = [s for s in found if s.true >= gain]
-        claimed = f"{fmean(s.claimed for s in won):.2f}" if won else ""
+        claimed = f"{fmean(s.claimed for s in won):.2f} σ" if won else ""
         within = [c for s in won for c in s.covered]
         covered = f"{fmean(within):.0%}" if within else ""
         kept = share(s.true >= gain for s in found)
@@ -361,7 +389,7 @@ def power(times: int) -> None:
 
 
 def gains(times: int) -> None:
-    print(f"\nTrue and claimed gain after {MEASUREMENTS} measurements, in sigmas")
+    print(f"\nGain after {MEASUREMENTS} measurements, in σ")
     print(f"{'rule':<10} {'candidates':<24} {'true':>11} {'claimed':>8} {'experiments':>12}")
     for rule, mix in product(TABLES, MIXES):
         found = many(progress, times, rule, "Gaussian", mix)
@@ -372,18 +400,18 @@ def gains(times: int) -> None:
 
 
 def losses(times: int) -> None:
-    print("\n60 candidates with simpler code that are each a little worse: what is lost in the end")
-    print(f"{'rule':<10} {'each is worse by':>17} {'lost':>6} {'in 95 % at most':>16}")
+    print("\nRule confirm, 60 candidates with simpler code, each a little worse: loss at the end")
+    print(f"{'each is worse by':>16} {'mean':>7} {'95 % of campaigns lose at most':>32}")
     for loss in (0.0, 0.1, 0.3, 1.0):
         lost = sorted(-s.true for s in many(simplifications, times, "confirm", "Gaussian", loss))
         most = lost[math.ceil(0.95 * times) - 1]
-        print(f"{'confirm':<10} {loss:>15.1f} σ {fmean(lost):>6.2f} {most:>16.2f}", flush=True)
-    print("\nOne candidate with simpler code that is exactly as good")
-    print(f"{'rule':<10} {'margin':>7} {'after':>9} {'kept':>15} {'provisional':>15}")
+        print(f"{loss:>14.1f} σ {fmean(lost):>5.2f} σ {most:>30.2f} σ", flush=True)
+    print("\nRule confirm, one candidate with simpler code that is exactly as good")
+    print(f"{'margin':>7} {'experiments before':>19} {'kept':>15} {'still provisional':>18}")
     for margin, others in product((1.0, 2.0), (0, 20)):
         ends = many(equal_code, times, "confirm", "Gaussian", others, margin)
         kept, left = (share(end == word for end in ends) for word in ("kept", "provisional"))
-        print(f"{'confirm':<10} {margin:>5.0f} σ {others:>9} {kept:>15} {left:>15}", flush=True)
+        print(f"{margin:>5.0f} σ {others:>19} {kept:>15} {left:>18}", flush=True)
 
 
 def main() -> None:

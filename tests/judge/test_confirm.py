@@ -9,6 +9,7 @@ from statistics import fmean
 
 import pytest
 from benchmarks.judge import (
+    NOISES,
     Campaign,
     Machine,
     lone_gain,
@@ -52,32 +53,44 @@ def verdict_of(word: object) -> object:
     return word.verdict if isinstance(word, Decision) else word
 
 
-# -- the error rate and the power, on few campaigns: benchmarks/judge.py has many
+# -- the error rate and the power, on few campaigns; benchmarks/judge.py runs many
+
+slow = pytest.mark.slow
 
 
-@pytest.mark.parametrize("noise", ["Gaussian", "heavy tails", "wild outliers", "drifting"])
-def test_campaigns_of_identical_candidates_keep_nothing(noise: str) -> None:
-    found = [nulls("confirm", noise, seed) for seed in range(30)]
-    # With a rate of 5 % more than 5 of 30 would be seen once in 300 runs of this test.
-    assert sum(s.false for s in found) <= 5
+@pytest.mark.parametrize("campaigns", [3, pytest.param(30, marks=slow)])
+def test_campaigns_of_identical_candidates_keep_nothing(campaigns: int) -> None:
+    found = [nulls("confirm", noise, seed) for noise in NOISES for seed in range(campaigns)]
+    assert sum(s.false for s in found) <= 0.05 * len(found)
     price = sum(s.measurements for s in found) / sum(s.experiments for s in found)
-    assert price <= 1.75
+    assert price <= 1.6
 
 
-def test_a_candidate_that_repeats_its_own_seed_gains_nothing() -> None:
-    found = [seeds("confirm", "Gaussian", seed) for seed in range(30)]
-    assert sum(s.false for s in found) <= 5
+@pytest.mark.parametrize("campaigns", [5, pytest.param(30, marks=slow)])
+def test_a_candidate_that_repeats_its_own_seed_gains_nothing(campaigns: int) -> None:
+    found = [seeds("confirm", "Gaussian", seed) for seed in range(campaigns)]
+    assert sum(s.false for s in found) <= campaigns / 6
 
 
-def test_a_gain_of_three_sigmas_is_kept_and_honestly_told() -> None:
-    found = [lone_gain("confirm", "Gaussian", seed, 3.0) for seed in range(40)]
-    assert sum(s.true == 3.0 for s in found) >= 37
-    assert fmean(s.claimed for s in found if s.true == 3.0) == pytest.approx(3.0, rel=0.15)
+@pytest.mark.parametrize(
+    ("gain", "campaigns"), [(3.0, 40), *(pytest.param(g, 120, marks=slow) for g in (1.0, 2.0, 3.0))]
+)
+def test_a_true_gain_is_kept_as_often_as_power_promises(gain: float, campaigns: int) -> None:
+    """Within three standard errors; a gain that stands out is also reported as large as it is."""
+    found = [lone_gain("confirm", "Gaussian", seed, gain) for seed in range(campaigns)]
+    error = math.sqrt(CHANCES[gain] * (1 - CHANCES[gain]) / campaigns) + 0.01
+    assert fmean(s.true >= gain for s in found) == pytest.approx(CHANCES[gain], abs=3 * error)
+    if gain > 1:
+        claimed = fmean(s.claimed for s in found if s.true >= gain)
+        assert claimed == pytest.approx(gain, rel=0.15)
 
 
-def test_the_same_measurements_lead_further_than_by_greed_where_harms_are_common() -> None:
+@pytest.mark.parametrize("campaigns", [8, pytest.param(30, marks=slow)])
+def test_the_same_measurements_lead_further_than_by_greed_where_harms_are_common(
+    campaigns: int,
+) -> None:
     found = {
-        rule: [progress(rule, "Gaussian", seed, "harms are common") for seed in range(30)]
+        rule: [progress(rule, "Gaussian", seed, "harms are common") for seed in range(campaigns)]
         for rule in ("greedy", "confirm")
     }
     truly = {rule: fmean(s.true for s in scores) for rule, scores in found.items()}
@@ -116,7 +129,7 @@ def test_a_candidate_that_brings_chance_into_a_metric_without_noise_is_not_kept_
     assert verdict_of(word) is not Verdict.KEEP
 
 
-@pytest.mark.parametrize("chance", [0.2, 0.4])
+@pytest.mark.parametrize("chance", [pytest.param(0.2, marks=slow), 0.4])
 def test_a_metric_of_two_values_that_looked_deterministic_keeps_no_luck(chance: float) -> None:
     class Coin(Machine):
         def measure(self, true: float) -> float:
@@ -167,7 +180,7 @@ def test_only_what_the_noise_may_explain_is_called_within_it() -> None:
 
 
 def test_what_is_given_up_is_told_with_the_gain_that_was_measured() -> None:
-    stack = (readings(drawn(1, 30, 0.0)), readings(drawn(2, 30, 0.5)))
+    stack = (tuple(paired(drawn(1, 30, 0.0), 0)), tuple(paired(drawn(2, 30, 0.5), 0)))
     standing = Standing(stack, (False, False), patience=math.inf, now=40)
     words = [Confirm(JudgeTable(), least).review(standing) for least in (0.0, 2.0)]
     gains = [word.gain for word in words if isinstance(word, Decision)]
@@ -235,12 +248,7 @@ def test_pairs_are_matched_by_their_number_and_no_seed_is_looked_at() -> None:
 SCORES = st.lists(st.integers(-60, 60).map(lambda n: n / 8), min_size=4, max_size=12)
 
 
-def told(word: object) -> object:
-    """The word without what is measured in units."""
-    return verdict_of(word)
-
-
-FARTHEST = {name: 2.0**power for name, power in (("tiny", -664), ("huge", 299))}
+TINY, HUGE = 2.0**-664, 2.0**299
 """Scales that bring scores to about 1e-200 and 1e90; powers of two, so that no digit is lost."""
 
 
@@ -261,28 +269,17 @@ def asked(incumbent: list[float], candidate: list[float]) -> list[object]:
 @given(
     SCORES,
     SCORES,
-    st.sampled_from([0.25, 2.0, 1024.0]),
-    st.sampled_from([-64.0, 0.0, 4096.0]),
+    st.sampled_from([(0.25, -64.0), (2.0, 4096.0), (1024.0, 0.0), (TINY, 0.0), (HUGE, 0.0)]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_scale_and_shift_of_the_metric_change_no_decision(
-    incumbent: list[float], candidate: list[float], scale: float, shift: float
+    incumbent: list[float], candidate: list[float], unit: tuple[float, float]
 ) -> None:
+    scale, shift = unit
     moved = ([scale * score + shift for score in scores] for scores in (incumbent, candidate))
-    assert list(map(told, asked(*moved))) == list(map(told, asked(incumbent, candidate)))
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("scale", FARTHEST.values(), ids=FARTHEST)
-@given(SCORES, SCORES)
-@settings(max_examples=100, deadline=None)
-def test_a_metric_around_1e_minus_200_or_1e90_is_judged_like_any_other(
-    scale: float, incumbent: list[float], candidate: list[float]
-) -> None:
-    moved = ([scale * score for score in scores] for scores in (incumbent, candidate))
     for far, near in zip(asked(*moved), asked(incumbent, candidate), strict=True):
-        assert told(far) == told(near)
-        if isinstance(far, Decision) and isinstance(near, Decision):
+        assert verdict_of(far) == verdict_of(near)
+        if not shift and isinstance(far, Decision) and isinstance(near, Decision):
             assert far.gain == scale * near.gain
             assert far.shares == tuple(scale * share for share in near.shares)
             assert far.interval == (near.interval and tuple(scale * end for end in near.interval))
@@ -292,7 +289,7 @@ def test_a_metric_around_1e_minus_200_or_1e90_is_judged_like_any_other(
 @pytest.mark.parametrize("wild", [1e90, -1e90, 1e-200, 0.0])
 def test_one_score_of_another_world_ends_no_campaign(wild: float) -> None:
     """Among scores around 1e-200: what looks good at once, what does not, and a tip like that."""
-    small = [FARTHEST["tiny"] * score for score in drawn(1, 8)]
+    small = [TINY * score for score in drawn(1, 8)]
     for candidate in ([wild] * 3, [*small[:2], wild]):
         for word in asked(small, candidate) + asked(candidate, small):
             assert not isinstance(word, Decision) or math.isfinite(word.gain)
@@ -318,7 +315,7 @@ def test_the_order_in_which_the_candidates_of_the_pool_arrive_does_not_matter(
     for score in (-1.0, 0.3, 1.1, 4.0):
         evidence = Evidence(readings([score], 110), standing)
         other = Evidence(readings([score], 110), shuffled)
-        assert told(RULE.decide(evidence)) == told(RULE.decide(other))
+        assert verdict_of(RULE.decide(evidence)) == verdict_of(RULE.decide(other))
 
 
 def test_a_simulated_campaign_is_the_same_every_time() -> None:
@@ -330,15 +327,6 @@ def test_a_simulated_campaign_is_the_same_every_time() -> None:
             campaign.attempt(1.0 if n % 7 == 0 else 0.0)
         runs.append((campaign.stack[0].true, campaign.claimed, campaign.machine.count))
     assert runs[0] == runs[1]
-
-
-@pytest.mark.parametrize("gain", [1.0, 2.0, 3.0])
-def test_power_promises_what_the_rule_finds(gain: float) -> None:
-    """Of 120 campaigns: within three standard errors of the chance that `overnight power` tells."""
-    kept = [lone_gain("confirm", "Gaussian", seed, gain).true >= gain for seed in range(120)]
-    chance = CHANCES[gain]
-    error = math.sqrt(chance * (1 - chance) / len(kept)) + 0.01
-    assert fmean(kept) == pytest.approx(chance, abs=3 * error)
 
 
 def test_what_a_stack_gained_is_dealt_out_as_it_is_believed() -> None:
@@ -357,12 +345,14 @@ def test_what_a_stack_gained_is_dealt_out_as_it_is_believed() -> None:
     assert word.shares[0] < 1.0 < word.shares[1] and sum(word.shares) == pytest.approx(word.gain)
 
 
-@pytest.mark.parametrize("loss", [0.1, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "loss", [pytest.param(0.1, marks=slow), 0.3, pytest.param(1.0, marks=slow)]
+)
 def test_simplifications_lose_no_more_than_the_margin_however_many_there_are(loss: float) -> None:
     """The margin, one sigma here, is counted from the last keep that was better."""
     lost = [-simplifications("confirm", "Gaussian", seed, loss).true for seed in range(12)]
     # One in twenty may lose more than that, and then a step more.
-    assert sum(loss > 1.0 for loss in lost) <= 2 and max(lost) <= 1.0 + loss
+    assert sum(each > 1.0 for each in lost) <= 2 and max(lost) <= 1.0 + loss
 
 
 def test_exact_simplifications_lose_no_more_than_the_margin_either() -> None:
@@ -371,7 +361,7 @@ def test_exact_simplifications_lose_no_more_than_the_margin_either() -> None:
     done.begin()
     for _ in range(10):
         done.attempt(-0.4, simpler=True)
-    assert done.stack[0].true == pytest.approx(-0.4)
+    assert done.stack[0].true == pytest.approx(-0.8)
 
 
 def test_a_simplification_of_what_is_still_provisional_is_decided_too() -> None:
