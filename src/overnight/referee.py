@@ -29,6 +29,7 @@ from typing import TypeVar
 from overnight.arena.arena import FILE, Arena
 from overnight.core.text import tail
 from overnight.exchange import Array, Channel, ExchangeError, Field, Message
+from overnight.measure.gpus import GPUS, visible
 from overnight.measure.reach import candidate_confinement, expanded, make_home
 from overnight.measure.stages import stage_environment
 from overnight.sandbox.named import sandbox_named
@@ -85,13 +86,15 @@ class Candidate:
             (self._folder / name).mkdir()
         out = str(_place("OUT", "out"))
         whole = stage_environment(arena, self._folder / "tmp", arena.run.env, OUT=out)
-        whole["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        whole[GPUS] = os.environ.get(GPUS, "")
         confinement, sandbox = None, sandbox_named(os.environ.get("OVERNIGHT_SANDBOX"))
         home = make_home(sandbox, self._folder / "home", expanded(arena.data, arena.root))
         whole |= {"HOME": str(home), **env}
         if sandbox:
             own = [_place("TREE", str(folder)), _place("OUT", "out")]
-            confinement = candidate_confinement(sandbox, arena, self._folder, folder, own, whole)
+            confinement = candidate_confinement(
+                sandbox, arena, self._folder, folder, own, whole, visible(whole[GPUS])
+            )
         return StageSpec(
             command,
             folder,

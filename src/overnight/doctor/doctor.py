@@ -20,17 +20,18 @@ from time import monotonic
 
 from overnight.arena.arena import Arena
 from overnight.change.seeds import fixed_seed
-from overnight.core.experiment import Measurement, Outcome
+from overnight.core.experiment import Measurement, Outcome, Purpose
 from overnight.core.text import one_line, tail
 from overnight.doctor.attack import Attack, Facts
 from overnight.judge.base import Side
 from overnight.judge.head_to_head import duel
 from overnight.judge.noise import Reading
 from overnight.judge.rules import judge_for
+from overnight.measure.job import Job, places
 from overnight.measure.measurement import measure
 from overnight.measure.reach import expanded
 from overnight.measure.setup import run_setup
-from overnight.measure.stages import Task, candidate_stage, open_place
+from overnight.measure.stages import candidate_stage, open_place
 from overnight.record.lock import DOCTOR, CampaignLock, family_of, lock_path
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.named import NONE, all_sandboxes
@@ -82,8 +83,9 @@ class Doctor:
         self.base = workspace.head()
         self._workspace = workspace
         self._lock = CampaignLock(lock_path(arena, DOCTOR), _BUSY)
-        self._places = arena.state / "worktrees" / DOCTOR
-        self._logs = arena.state / "logs" / DOCTOR
+        self._places = places(arena, DOCTOR)
+        self._never = threading.Event()
+        """Nothing stops a stage of the doctor's."""
         self._mark = f"doctor-{uuid.uuid4().hex[:12]}"
         self._count = 0
         self._baselines: dict[str, list[Measurement]] = {}
@@ -101,7 +103,7 @@ class Doctor:
         """
         end_strays(family_of(self.arena, DOCTOR))
         self._workspace.remove(self._places)
-        run_setup(self.arena, self._workspace, self._task(NONE))
+        run_setup(self.arena, self._workspace, self._job(NONE), self._never)
 
     def baseline(self, sandbox: str, n: int) -> Measurement:
         """The n-th measurement of the arena as it is, from 0; taken when it is first asked for."""
@@ -114,7 +116,7 @@ class Doctor:
         self, sandbox: str, arena: Arena | None = None, commit: str | None = None
     ) -> Measurement:
         """One measurement of the arena as it is, or of a changed one."""
-        return self._measured(replace(self._task(sandbox), candidate=commit or self.base), arena)
+        return self._measured(self._job(sandbox, commit), arena)
 
     def with_run(self, **changes: object) -> Arena:
         """The arena with other values in its table `[run]`."""
@@ -123,7 +125,7 @@ class Doctor:
 
     def changed(self, edit: Callable[[bytes], bytes], why: str) -> str | None:
         """A commit in which every editable file went through `edit`; None when none changed."""
-        place = self._task(NONE).place
+        place = self._job(NONE).place(self.arena)
         try:
             folder = self._workspace.checkout(self.base, place / "tree", own_git=True)
             for path in self._workspace.files(self.base, self.arena.is_editable):
@@ -173,14 +175,16 @@ class Doctor:
         return "blocked", f"{count} attempts refused" if count else nothing
 
     def _run(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[StageResult, Path]:
-        task = self._task(sandbox)
+        job = self._job(sandbox)
+        place = job.place(self.arena)
+        job.logs(self.arena).mkdir(parents=True, exist_ok=True)
         try:
-            folder = open_place(self.arena, self._workspace, task.place, self.base)
-            spec = candidate_stage(self.arena, task, folder, attack.command(facts))
+            folder = open_place(self.arena, self._workspace, place, self.base)
+            spec = candidate_stage(self.arena, job, folder, attack.command(facts))
             spec = replace(spec, budget_seconds=_SECONDS, clock="wall", grace_seconds=0.5)
-            return run_stage(spec, threading.Event()), spec.stdout
+            return run_stage(spec, self._never), spec.stdout
         finally:
-            self._workspace.remove(task.place)
+            self._workspace.remove(place)
 
     def _forge(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         command = f"{self.arena.run.command}\n{attack.command(facts)}"  # the last word is its own
@@ -198,9 +202,9 @@ class Doctor:
 
         if (commit := self.changed(edit, attack.name)) is None:
             return "blocked", "no editable file is Python"
-        task = replace(self._task(sandbox), candidate=commit)
-        found = self._measured(task)
-        if won := _won(task.logs / "run.log"):
+        job = self._job(sandbox, commit)
+        found = self._measured(job)
+        if won := _won(job.logs(self.arena) / "run.log"):
             return "through", won
         return self._ended(found, facts) or self._judged(commit, found, sandbox)
 
@@ -236,9 +240,9 @@ class Doctor:
             return "through", f"the judge would keep it: {word.reason}"
         return "blocked", f"the judge would discard it: {word.reason}"
 
-    def _measured(self, task: Task, arena: Arena | None = None) -> Measurement:
-        measurement = measure(arena or self.arena, self._workspace, task)
-        assert measurement is not None  # nobody stops it
+    def _measured(self, job: Job, arena: Arena | None = None) -> Measurement:
+        measurement = measure(arena or self.arena, self._workspace, job, self._never)
+        assert measurement is not None
         return measurement
 
     @contextmanager
@@ -278,18 +282,18 @@ class Doctor:
                 "sleep": "86.75",
             }
 
-    def _task(self, sandbox: str) -> Task:
+    def _job(self, sandbox: str, candidate: str | None = None) -> Job:
         self._count += 1
-        logs = self._logs / str(self._count)
-        logs.mkdir(parents=True, exist_ok=True)
-        return Task(
-            candidate=self.base,
+        return Job(
+            id=self._count,
+            tag=DOCTOR,
+            n=0,
+            candidate=candidate or self.base,
             base=self.base,
             seed=self._count,
-            place=self._places / str(self._count),
-            logs=logs,
-            family=family_of(self.arena, DOCTOR),
+            purpose=Purpose.JUDGE,
             sandbox=sandbox,
+            gpus=self.arena.run.gpus,
         )
 
 

@@ -1,4 +1,4 @@
-"""The whole interface of an executor: like concurrent.futures, for measurements."""
+"""The whole interface of an executor: like concurrent.futures, for jobs."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from overnight.core.experiment import Measurement
-from overnight.measure.stages import Task
+from overnight.measure.job import Job
 
 
 class Executor(Protocol):
-    """Where measurements happen."""
+    """Runs jobs, each in a slot of its own."""
 
     slots: int
-    """How many measurements may be under way at once."""
+    """Most jobs that run at once; more of them wait for a slot."""
 
-    def prepare(self, task: Task) -> Future[None]:
-        """Start the arena's setup wherever measurements will happen and it was not run before.
+    def prepare(self, job: Job) -> Future[None]:
+        """Start the arena's setup of the job's base commit on every machine that has not run it.
 
         The future raises MeasurementImpossible when it fails.
         """
         ...
 
-    def measure(self, task: Task) -> Future[Measurement | None]:
-        """Start a measurement; its result is None when `task.stopping` ended it."""
+    def submit(self, job: Job) -> Future[Measurement | None]:
+        """Start a job. The future's result is None when the job was cancelled; it raises
+        MeasurementImpossible when the machine, not the candidate, is at fault."""
         ...
 
-    def check(self, task: Task) -> Future[str | None]:
-        """Start the arena's checks; the result is what is wrong, or None."""
+    def cancel(self, id: int) -> None:
+        """End the job with this id, or its setup, and every process it started. Its future is done
+        soon after. Does nothing when there is no such job."""
         ...
 
     def close(self) -> None:
-        """Wait for what is under way and free everything."""
+        """Cancel every job and wait until all of them have ended."""
         ...

@@ -53,7 +53,7 @@ class Standing:
     patience: float = 0.0
     """Measurements that a trial may cost now: it grows while there is none."""
     now: int = 0
-    """Measurements that the campaign has taken: the next fresh seed."""
+    """Measurements that the campaign has taken."""
 
     @property
     def tip(self) -> Series:

@@ -61,7 +61,7 @@ class Confirm:
         noise = standing.noise(candidate)
         if noise.deterministic:
             return self._exact(evidence)
-        tip, doubt = Levels(standing.stack, noise).tip(candidate[-1].seed)
+        tip, doubt = Levels(standing.stack, noise).tip(candidate[-1].at)
         gain = fmean(reading.score for reading in candidate) - tip
         doubt = math.hypot(doubt, noise.sigma / math.sqrt(len(candidate)))
         step = _LIKELY * noise.sigma
@@ -186,14 +186,14 @@ class Confirm:
 
     def _pairs(self, standing: Standing, levels: Levels) -> list[Beside]:
         """What tip and incumbent scored side by side, over the least gain that counts."""
-        lower = {reading.seed: reading.score for reading in standing.stack[0]}
+        lower = {r.pair: r.score for r in standing.stack[0] if r.pair is not None}
         return [
             Beside(
-                reading.score - lower[reading.seed] - self.min_gain,
-                levels.bets[reading.seed] - self.min_gain,
+                reading.score - lower[reading.pair] - self.min_gain,
+                levels.bets[reading.pair] - self.min_gain,
             )
             for reading in standing.tip
-            if reading.seed in lower
+            if reading.pair in lower
         ]
 
     def _confirmed(

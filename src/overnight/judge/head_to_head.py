@@ -10,23 +10,28 @@ from overnight.core.experiment import Verdict
 from overnight.judge.base import Decision, Evidence, Judge, More, Pair, Side, Standing
 from overnight.judge.noise import Reading
 
-Take = Callable[[Side, int], Reading]
-"""Measures the candidate or the incumbent with this seed."""
+Take = Callable[[Side, int], float]
+"""Measures the candidate or the incumbent with this seed: its oriented score."""
 
 
-def duel(judge: Judge, take: Take, established: int = 0) -> Decision:
+def duel(judge: Judge, take: Take, established: int = 0, first_seed: int = 0) -> Decision:
     """The judge's decision about a candidate, measured as often as it takes; a provisional keep
     is confirmed or dropped. An `established` candidate is not screened but measured beside the
-    incumbent so often first. What `take` raises ends it."""
-    return _Duel(judge, take).decision(established)
+    incumbent so often first. Seeds count up from `first_seed`; a pair shares one. An exception of
+    `take` ends it."""
+    return _Duel(judge, take, first_seed).decision(established)
 
 
 class _Duel:
-    def __init__(self, judge: Judge, take: Take) -> None:
+    def __init__(self, judge: Judge, take: Take, first_seed: int) -> None:
         self._judge = judge
         self._take = take
         self._taken: dict[Side, list[Reading]] = {Side.INCUMBENT: [], Side.CANDIDATE: []}
-        self._seed = 0
+        self._first_seed = first_seed
+
+    @property
+    def _count(self) -> int:
+        return sum(map(len, self._taken.values()))
 
     def decision(self, established: int) -> Decision:
         for _ in range(established):
@@ -50,7 +55,7 @@ class _Duel:
     def _confirmed(self, before: list[Reading], candidate: list[Reading]) -> Decision | None:
         while True:
             stack = (tuple(before), tuple(candidate))
-            standing = Standing(stack, (False, False), patience=math.inf, now=self._seed)
+            standing = Standing(stack, (False, False), patience=math.inf, now=self._count)
             match self._judge.review(standing):
                 case Pair(first):
                     sides = [Side.CANDIDATE, Side.INCUMBENT]
@@ -61,11 +66,11 @@ class _Duel:
                     return word
 
     def _pair(self, sides: list[Side]) -> None:
-        seed = self._seed
+        pair = self._count
         for side in sides:
-            self._measure(side, seed)
+            self._measure(side, pair)
 
-    def _measure(self, side: Side, seed: int | None = None) -> None:
-        seed = self._seed if seed is None else seed
-        self._taken[side].append(self._take(side, seed))
-        self._seed += 1
+    def _measure(self, side: Side, pair: int | None = None) -> None:
+        at = self._count if pair is None else pair
+        seed = self._first_seed + at
+        self._taken[side].append(Reading(self._take(side, seed), at, seed, pair))

@@ -48,19 +48,19 @@ class Levels:
         self._unit = noise.sigma or 1.0
         self._drift = (noise.drift / self._unit) ** 2
         self.bets: dict[int, float] = {}
-        """Seed of a pair of tip and incumbent → the gap believed in before it was measured."""
+        """Pair of tip and incumbent → the gap believed in before it was measured."""
         first = stack[0][0]
-        self._at = first.seed
+        self._at = first.at
         self._means = np.array([first.score])
         # In squared sigmas: the square of a score may be too small for a number.
         self._own = 1.0 if noise.sigma else 0.0
         self._covariance = np.array([[self._own]])
-        order = [(r.seed, place, r) for place, series in enumerate(stack) for r in series]
+        order = [(r.at, place, r) for place, series in enumerate(stack) for r in series]
         for _, place, reading in sorted(order[1:], key=lambda entry: entry[:2]):
             while place >= len(self._means):
                 self._add_child(stack[len(self._means)])
-            if place in (0, len(stack) - 1) and len(self._means) == len(stack):
-                self.bets.setdefault(reading.seed, self.gap(-1, 0).mean)
+            if reading.pair is not None and len(self._means) == len(stack):
+                self.bets.setdefault(reading.pair, self.gap(-1, 0).mean)
             self._learn(place, reading)
 
     @property
@@ -93,8 +93,8 @@ class Levels:
         self._means = np.append(self._means, self._means[-1])
 
     def _learn(self, place: int, reading: Reading) -> None:
-        self._covariance = self._covariance + self._drift * max(reading.seed - self._at, 0)
-        self._at = max(self._at, reading.seed)
+        self._covariance = self._covariance + self._drift * max(reading.at - self._at, 0)
+        self._at = max(self._at, reading.at)
         total = float(self._covariance[place, place]) + self._own
         if not total:
             self._means[place] = reading.score

@@ -33,9 +33,13 @@ class Reading:
     """One score of a candidate, oriented: larger is better."""
 
     score: float
+    at: int
+    """When it was taken: the campaign's measurements that had begun before it, or before its pair.
+    """
     seed: int
-    """Fresh seeds count the measurements of a campaign, so that they tell when it was taken, too.
-    Two readings with the same seed, of two candidates, are a pair: taken side by side."""
+    """The seed of the run. No rule looks at it."""
+    pair: int | None = None
+    """Two readings with the same pair, one of each of two candidates, were taken side by side."""
 
 
 Series = Sequence[Reading]
@@ -83,14 +87,14 @@ def noise_of(incumbent: Series, others: Iterable[Series] = ()) -> Noise:
 
 
 def _estimated(steps: list[tuple[Reading, Reading]]) -> Noise:
-    steps = sorted(steps, key=lambda pair: pair[1].seed)[-_MOST:]
+    steps = sorted(steps, key=lambda step: step[1].at)[-_MOST:]
     apart = np.array([later.score - former.score for former, later in steps])
     if not apart.any():
         return Noise(0.0, 0.0, tuple(apart.tolist()))
     size = np.abs(apart)
     if middle := float(np.median(size)):
         size = np.minimum(size, _CAP * middle)
-    lags = np.array([max(later.seed - former.seed, 0) for former, later in steps])
+    lags = np.array([max(later.at - former.at, 0) for former, later in steps])
     typical = float(np.median(lags)) or 1.0
     # In units of the largest, for the square of a score may be too small for a number.
     unit = float(size.max())

@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +15,9 @@ from typing import IO
 
 from overnight.core.errors import MeasurementImpossible
 
+GPUS = "CUDA_VISIBLE_DEVICES"
+"""The variable by which a stage knows its cards: their UUIDs, separated by commas. A program that
+uses CUDA sees no other card."""
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 _LOOK_SECONDS = 0.2
 
@@ -26,7 +29,18 @@ class Gpu:
     minor: int
     """Its device file is /dev/nvidia<minor>."""
     uuid: str
-    """What CUDA_VISIBLE_DEVICES takes, however many other cards can be seen."""
+    """Its name in CUDA_VISIBLE_DEVICES."""
+
+
+def listed(cards: Iterable[Gpu]) -> str:
+    """The value of CUDA_VISIBLE_DEVICES for these cards."""
+    return ",".join(card.uuid for card in cards)
+
+
+def visible(value: str, driver: Path = _DRIVER) -> list[Gpu]:
+    """The installed cards that a value of CUDA_VISIBLE_DEVICES names by their UUIDs."""
+    names = value.split(",")
+    return [card for card in installed(driver) if card.uuid in names]
 
 
 def installed(driver: Path = _DRIVER) -> list[Gpu]:

@@ -1,11 +1,12 @@
-"""One measurement: run the candidate, then let the referee score what it left.
+"""One measurement: run a candidate, then let the referee score what the run left.
 
-A final exam is a measurement too: its referee is the one of `[holdout]`.
+A final exam is a measurement whose referee is that of `[holdout]`; the arena's checks are one
+without a score.
 
 The run and the referee are separate processes with separate folders. The referee's folder is a
 fresh checkout of the arena's base commit, so nothing that a candidate changed can be in it.
-What this is not: the confinement itself, which is sandbox.py's, with what policies.py allows.
-With the sandbox "none" a run has the rights of the person who started overnight.
+What this is not: the sandbox, which is sandbox/'s, with what reach.py allows. With the sandbox
+"none" a run has all rights of the user who started overnight.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,14 +28,12 @@ from overnight.core.errors import MeasurementImpossible
 from overnight.core.experiment import Measurement, Outcome, Purpose
 from overnight.core.text import tail
 from overnight.measure.artefacts import take_over
-from overnight.measure.gpus import Gpu, leased
+from overnight.measure.gpus import GPUS, Gpu, leased, listed
+from overnight.measure.job import Job
 from overnight.measure.progress import Watch
-from overnight.measure.reach import (
-    overnight_home,
-)
+from overnight.measure.reach import overnight_home
 from overnight.measure.score import Ending, read_score, reported_numbers, self_reported
 from overnight.measure.stages import (
-    Task,
     candidate_stage,
     last_words,
     open_place,
@@ -56,92 +56,96 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
-def measure(arena: Arena, workspace: Workspace, task: Task) -> Measurement | None:
-    """Run and score one candidate. None when `task.stopping` ended it.
+def measure(
+    arena: Arena, workspace: Workspace, job: Job, stopping: threading.Event
+) -> Measurement | None:
+    """Do a job. None when `stopping` was set meanwhile, which ends its processes.
 
     A candidate's failure is an outcome, not an error. Raises MeasurementImpossible when the
-    machine, not the candidate, is at fault: no space on the disk, say.
+    machine is at fault, such as for a full disk.
     """
+    if stopping.is_set():
+        return None
+    place = job.place(arena)
     try:
+        job.logs(arena).mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            stack.callback(workspace.remove, task.place)
-            return _Measuring(arena, workspace, task).result()
+            stack.callback(workspace.remove, place)
+            return _Measuring(arena, workspace, job, stopping).result()
     except OSError as error:
         raise MeasurementImpossible(
-            f"{error.filename or task.place} cannot be written: {error.strerror}. "
+            f"{error.filename or place} cannot be written: {error.strerror}. "
             "Free some space or check the folder's permissions; then run the same command again."
         ) from error
 
 
-def failed_check(arena: Arena, workspace: Workspace, task: Task) -> str | None:
-    """Run the arena's checks on a fresh checkout; a sentence for the first that fails."""
-    try:
-        if not arena.checks:
-            return None
-        folder = open_place(arena, workspace, task.place, task.candidate)
-        for name, command in arena.checks.items():
-            log = task.logs / f"check-{name}.log"
-            spec = candidate_stage(arena, task, folder, command)
-            spec = replace(spec, stdout=log, stderr=log, budget_seconds=_CHECK_SECONDS)
-            result = run_stage(spec, task.stopping)
-            if result.end is not StageEnd.EXITED or result.exit_code != 0:
-                return f"check {name} failed: {last_words(result, log)}"
-        return None
-    finally:
-        workspace.remove(task.place)
-
-
 @dataclass
 class _Measuring:
-    """The state of one measurement while its stages follow each other."""
+    """One measurement while its stages follow each other."""
 
     arena: Arena
     workspace: Workspace
-    task: Task
+    job: Job
+    stopping: threading.Event
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: dict[str, float] = field(default_factory=dict)
     numbers: dict[str, float] = field(default_factory=dict)
     reported: dict[str, float] = field(default_factory=dict)
     curve: tuple[tuple[float, float], ...] = ()
 
-    @property
-    def sandbox(self) -> str:
-        """Name of the back end at work."""
-        sandbox = sandbox_named(self.task.sandbox)
-        return sandbox.name if sandbox else NONE
-
-    @property
-    def referee(self) -> Score | None:
-        """Whose command scores it; None when the run's own word counts."""
-        exam = self.task.purpose is Purpose.HOLDOUT
-        return self.arena.holdout if exam else self.arena.score
+    def __post_init__(self) -> None:
+        self.place = self.job.place(self.arena)
+        self.logs = self.job.logs(self.arena)
+        sandbox = sandbox_named(self.job.sandbox)
+        self.sandbox = sandbox.name if sandbox else NONE
+        exam = self.job.purpose is Purpose.HOLDOUT
+        self.referee = self.arena.holdout if exam else self.arena.score
+        """Its command scores the candidate; None: the run reports its own score."""
 
     def result(self) -> Measurement | None:
         begun = monotonic()
-        task = self.task
-        folder = open_place(self.arena, self.workspace, task.place, task.candidate)
-        with leased(self.arena.run.gpus, overnight_home() / "gpus", task.stopping) as cards:
+        folder = open_place(self.arena, self.workspace, self.place, self.job.candidate)
+        with leased(self.job.gpus, overnight_home() / "gpus", self.stopping) as cards:
             self.seconds["prepare"] = monotonic() - begun
-            spec = candidate_stage(self.arena, task, folder, self.arena.run.command, cards)
-            watch = Watch(spec.stdout, self.arena.metric, task.pruning)
-            run = self._timed("run", lambda: run_stage(replace(spec, watch=watch), task.stopping))
-            if run.end is StageEnd.STOPPED:
+            if self.job.purpose is Purpose.CHECK:
+                return self._check(folder, cards)
+            return self._run(folder, cards)
+
+    def _check(self, folder: Path, cards: Sequence[Gpu]) -> Measurement | None:
+        """Run the arena's checks until one fails."""
+        for name, command in self.arena.checks.items():
+            log = self.logs / f"check-{name}.log"
+            spec = candidate_stage(self.arena, self.job, folder, command, cards)
+            spec = replace(spec, stdout=log, stderr=log, budget_seconds=_CHECK_SECONDS)
+            result = self._timed(f"check {name}", spec)
+            if result.end is StageEnd.STOPPED:
                 return None
-            self._note_curve(watch, run)
-            self.reported = reported_numbers(spec.stdout)
-            if run.end is StageEnd.CUT:
-                return self._ended(*watch.ending)
-            if failure := _run_failure(self.arena, run, spec.stdout):
-                outcome, score, words = failure
-                hint = _missed(words, task.place) if spec.confinement else ""
-                return self._ended(outcome, score, words + hint)
-            self._meter(run)
-            if self.referee is None:
-                return self._ended(*self_reported(self.arena.metric, self.reported))
-            return self._score(self.referee, folder, cards)
+            if result.end is not StageEnd.EXITED or result.exit_code != 0:
+                words = f"check {name} failed: {last_words(result, log)}"
+                return self._ended(Outcome.REFUSED, None, words)
+        return self._ended(Outcome.FINISHED, None, "")
+
+    def _run(self, folder: Path, cards: Sequence[Gpu]) -> Measurement | None:
+        spec = candidate_stage(self.arena, self.job, folder, self.arena.run.command, cards)
+        watch = Watch(spec.stdout, self.arena.metric, self.job.pruning)
+        run = self._timed("run", replace(spec, watch=watch))
+        if run.end is StageEnd.STOPPED:
+            return None
+        self._note_curve(watch, run)
+        self.reported = reported_numbers(spec.stdout)
+        if run.end is StageEnd.CUT:
+            return self._ended(*watch.ending)
+        if failure := _run_failure(self.arena, run, spec.stdout):
+            outcome, score, words = failure
+            hint = _missed(words, self.place) if spec.confinement else ""
+            return self._ended(outcome, score, words + hint)
+        self._meter(run)
+        if self.referee is None:
+            return self._ended(*self_reported(self.arena.metric, self.reported))
+        return self._score(self.referee, folder, cards)
 
     def _score(self, referee: Score, folder: Path, cards: Sequence[Gpu]) -> Measurement | None:
-        arena, task, place = self.arena, self.task, self.task.place
+        arena, job, place = self.arena, self.job, self.place
         left = take_over(place / "out", place / "artefacts", arena.run.disk, MOST_ARTEFACTS)
         if left.refused:
             return self._ended(Outcome.REFUSED, None, left.refused)
@@ -153,16 +157,16 @@ class _Measuring:
             OUT=str(place / "artefacts"),
             CANDIDATE=str(folder),
             TREE=str(place / "tree"),
-            SEED=str(task.seed),
-            EXPERIMENT=str(task.experiment),
+            SEED=str(job.seed),
+            EXPERIMENT=str(job.n),
             SANDBOX=self.sandbox,
             ARENA=str(arena.root),
         )
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(card.uuid for card in cards)
-        out, log = task.logs / "score.out", task.logs / "score.log"
+        env[GPUS] = listed(cards)
+        out, log = self.logs / "score.out", self.logs / "score.log"
         spec = StageSpec(
             referee.command,
-            self.workspace.checkout(task.base, place / "referee"),
+            self.workspace.checkout(job.base, place / "referee"),
             env,
             out,
             log,
@@ -170,10 +174,10 @@ class _Measuring:
             memory_bytes=referee.memory,
             disk_folders=[place / "referee-tmp"],
             disk_bytes=arena.run.disk,
-            family=task.family,
+            family=job.family(arena),
             blotted=Secrets.of(arena.run.env).in_bytes,
         )
-        result = self._timed("score", lambda: run_stage(spec, task.stopping))
+        result = self._timed("score", spec)
         if result.end is StageEnd.STOPPED:
             return None
         without = f" (not given to it: {', '.join(left.left_out)})" if left.left_out else ""
@@ -190,8 +194,8 @@ class _Measuring:
         self.curve = tuple(watch.progress.curve)
         self.numbers |= watch.numbers
 
-    def _timed(self, stage: str, act: Callable[[], StageResult]) -> StageResult:
-        result = act()
+    def _timed(self, stage: str, spec: StageSpec) -> StageResult:
+        result = run_stage(spec, self.stopping)
         self.seconds[stage] = result.wall_seconds
         return result
 
@@ -202,8 +206,8 @@ class _Measuring:
 
     def _ended(self, outcome: Outcome, score: float | None, detail: str) -> Measurement:
         return Measurement(
-            candidate=self.task.candidate,
-            seed=self.task.seed,
+            candidate=self.job.candidate,
+            seed=self.job.seed,
             started=self.started,
             outcome=outcome,
             score=score,
@@ -211,13 +215,13 @@ class _Measuring:
             reported=self.reported,
             stage_seconds={stage: round(s, 4) for stage, s in self.seconds.items()},
             detail=detail,
-            log=os.path.relpath(self.task.logs, self.arena.state),
+            log=os.path.relpath(self.logs, self.arena.state),
             device=platform.node(),
-            self_reported=self.referee is None,
+            self_reported=self.referee is None and self.job.purpose is not Purpose.CHECK,
             sandbox=self.sandbox,
-            referee=referee_digest(self.arena, self.workspace, self.task.base),
+            referee=referee_digest(self.arena, self.workspace, self.job.base),
             curve=self.curve,
-            purpose=self.task.purpose,
+            purpose=self.job.purpose,
         )
 
 

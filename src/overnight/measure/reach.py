@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import AgentTable
-from overnight.measure.gpus import Gpu, installed
+from overnight.measure.gpus import Gpu
 from overnight.record.notes import ARCHIVE, NAME
 from overnight.sandbox.base import Confinement, Policy, Sandbox
 from overnight.sandbox.runtime import runtime_paths
@@ -91,6 +91,7 @@ def candidate_confinement(
     folder: Path,
     own: Sequence[Path],
     env: Mapping[str, str],
+    cards: Sequence[Gpu],
 ) -> Confinement:
     """For a candidate's code that a referee asks: as in its run, but what the run left can only
     be read, and there is no network whatever the arena grants the run."""
@@ -101,7 +102,7 @@ def candidate_confinement(
         home=private / "home",
         readable=[*readable(arena, env), Path(__file__).parents[2]],
         hidden=hidden(arena, folder),
-        gpus=[card.minor for card in installed() if card.uuid in env["CUDA_VISIBLE_DEVICES"]],
+        gpus=[card.minor for card in cards],
         file_bytes=arena.run.disk,
     )
     return Confinement(sandbox, policy)

@@ -4,51 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 
 from overnight.arena.arena import Arena
 from overnight.core.errors import MeasurementImpossible
+from overnight.measure.job import Job, places
 from overnight.measure.reach import overnight_home
-from overnight.measure.stages import (
-    Task,
-    last_words,
-    open_place,
-    referee_digest,
-    stage_environment,
-)
+from overnight.measure.stages import last_words, open_place, referee_digest, stage_environment
 from overnight.repo.workspace import Workspace
 from overnight.stage.secrets import Secrets
 from overnight.stage.stage import StageEnd, StageSpec, run_stage
 
 
-def run_setup(arena: Arena, workspace: Workspace, task: Task) -> None:
-    """Run the setup in a checkout of the base commit, unless this machine has run it before.
+def run_setup(arena: Arena, workspace: Workspace, job: Job, stopping: threading.Event) -> None:
+    """Run the setup in a checkout of the job's base commit, unless this machine has run it before.
 
-    Raises MeasurementImpossible with its last words when it fails.
+    `stopping`, once set, ends it. Raises MeasurementImpossible with its last words when it fails.
     """
-    if arena.setup is None or not needs_setup(arena, workspace, task.base):
+    if arena.setup is None or not needs_setup(arena, workspace, job.base):
         return
     for target in arena.linked_data().values():
         target.mkdir(parents=True, exist_ok=True)
-    log = task.logs / "setup.log"
+    log, place = setup_log(arena, job.tag), places(arena, job.tag) / "setup"
+    log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        folder = open_place(arena, workspace, task.place, task.base)
-        env = stage_environment(arena, task.place / "tmp", arena.run.env)
+        folder = open_place(arena, workspace, place, job.base)
+        env = stage_environment(arena, place / "tmp", arena.run.env)
         command, timeout = arena.setup.command, arena.setup.timeout
-        known = Secrets.of(arena.run.env).in_bytes
-        spec = StageSpec(command, folder, env, log, log, timeout, family=task.family, blotted=known)
-        result = run_stage(spec, task.stopping)
+        known, family = Secrets.of(arena.run.env).in_bytes, job.family(arena)
+        spec = StageSpec(command, folder, env, log, log, timeout, family=family, blotted=known)
+        result = run_stage(spec, stopping)
     finally:
-        workspace.remove(task.place)
+        workspace.remove(place)
     if result.end is StageEnd.STOPPED:
         return
     if result.end is not StageEnd.EXITED or result.exit_code != 0:
         raise MeasurementImpossible(
             f"the setup failed: `{command}`, {last_words(result, log)}\nIts log is {log}"
         )
-    mark = _mark(arena, workspace, task.base)
+    mark = _mark(arena, workspace, job.base)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(command + "\n")
+
+
+def setup_log(arena: Arena, tag: str) -> Path:
+    """What the setup of this campaign printed."""
+    return arena.state / "logs" / tag / "setup.log"
 
 
 def needs_setup(arena: Arena, workspace: Workspace, base: str) -> bool:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from overnight.arena.arena import PROGRAM, Arena
-from overnight.core.experiment import Purpose
 from overnight.core.text import exception_line, tail
-from overnight.judge.prune import Pruning
-from overnight.measure.gpus import Gpu
+from overnight.measure.gpus import GPUS, Gpu, listed
+from overnight.measure.job import Job
 from overnight.measure.reach import PRIVATE, expanded, make_home, overnight_home, run_confinement
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.named import sandbox_named
@@ -36,32 +33,6 @@ _INHERITED = [
 ]
 
 
-@dataclass(frozen=True)
-class Task:
-    """What an executor is asked to measure."""
-
-    candidate: str
-    """The commit."""
-    base: str
-    """The commit that the referee comes from."""
-    seed: int
-    place: Path
-    """Scratch folder for the checkouts; must not exist, is removed afterwards."""
-    logs: Path
-    """Folder for the log files; must exist."""
-    family: str
-    """Names the processes of one campaign, so that strays can be found and ended."""
-    experiment: int = 0
-    """Its number within the campaign: a referee may ask more of the hundredth than of the first."""
-    stopping: threading.Event = field(default_factory=threading.Event)
-    """When set, the stages are ended and the result is None."""
-    sandbox: str | None = None
-    """Name of the back end that confines the run; None: the strongest that works."""
-    pruning: Pruning | None = None
-    """What the run is held against while it is on the clock; None: it is never ended early."""
-    purpose: Purpose = Purpose.JUDGE
-
-
 def stage_environment(
     arena: Arena, temporary: Path, handed: Sequence[str], **variables: str
 ) -> dict[str, str]:
@@ -81,10 +52,11 @@ def stage_environment(
 
 
 def candidate_stage(
-    arena: Arena, task: Task, folder: Path, command: str, cards: Sequence[Gpu] = ()
+    arena: Arena, job: Job, folder: Path, command: str, cards: Sequence[Gpu] = ()
 ) -> StageSpec:
-    """The stage that executes a candidate's code, confined and within the run's limits."""
-    run, place = arena.run, task.place
+    """The stage that executes a candidate's code, confined and within the run's limits. Its log is
+    run.log."""
+    run, place = arena.run, job.place(arena)
     env = stage_environment(
         arena,
         place / "tmp",
@@ -92,14 +64,14 @@ def candidate_stage(
         OUT=str(place / "out"),
         BUDGET_S=f"{run.budget:g}",
         CLOCK=run.clock,
-        SEED=str(task.seed),
+        SEED=str(job.seed),
     )
-    env["CUDA_VISIBLE_DEVICES"] = ",".join(card.uuid for card in cards)
-    confinement, sandbox = None, sandbox_named(task.sandbox)
+    env[GPUS] = listed(cards)
+    confinement, sandbox = None, sandbox_named(job.sandbox)
     env["HOME"] = str(make_home(sandbox, place / "home", expanded(arena.data, arena.root)))
     if sandbox:
         confinement = run_confinement(sandbox, arena, place, folder, env, cards)
-    log = task.logs / "run.log"
+    log = job.logs(arena) / "run.log"
     return StageSpec(
         command,
         folder,
@@ -113,7 +85,7 @@ def candidate_stage(
         disk_folders=[place / name for name in PRIVATE],
         disk_bytes=run.disk,
         confinement=confinement,
-        family=task.family,
+        family=job.family(arena),
         blotted=Secrets.of(run.env).in_bytes,
     )
 
