@@ -182,18 +182,18 @@ class Campaign:
             now.latest,
         ):
             self.rounds.append(now)
-        seed = self.machine.count
+        pair = self.machine.count
         for side in [tip, incumbent] if word.first is Side.TIP else [incumbent, tip]:
-            self._measure(side, seed)
+            self._measure(side, pair)
 
-    def _measure(self, program: Program, seed: int | None = None) -> None:
-        seed = self.machine.count if seed is None else seed
+    def _measure(self, program: Program, pair: int | None = None) -> None:
+        at = self.machine.count if pair is None else pair
         if program.own_seed is None:
             score = self.machine.measure(program.true)
         else:
             fixed = math.sqrt(1 - program.rest) * program.own_seed
             score = fixed + math.sqrt(program.rest) * self.machine.measure(0.0) + program.true
-        program.readings.append(Reading(score, seed))
+        program.readings.append(Reading(score, at, at, pair))
 
     def _standing(self, allowance: float = 0.0) -> Standing:
         count, rounds, tip = self.machine.count, self.rounds, self.stack[-1]
@@ -207,7 +207,7 @@ class Campaign:
             trials=trials(rounds),
             won=self.won,
             on_trial=bool(rounds) and (rounds[-1].tip, rounds[-1].incumbent) == pairing,
-            looks=sum(reading.seed >= self._ended for reading in tip.readings),
+            looks=sum(reading.at >= self._ended for reading in tip.readings),
             patience=max(allowance, patience(rounds, count, self.experiments)),
             now=count,
         )

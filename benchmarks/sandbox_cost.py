@@ -22,10 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from overnight.arena.arena import Arena
+from overnight.core.experiment import Purpose
+from overnight.measure.job import Job
 from overnight.measure.measurement import measure
 from overnight.measure.reach import PRIVATE
 from overnight.measure.setup import run_setup
-from overnight.measure.stages import Task
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.base import Confinement, Policy, Sandbox
 from overnight.sandbox.named import NONE, all_sandboxes
@@ -84,11 +85,10 @@ def steps(folder: Path, sandbox: str, seed: int) -> float:
     """How long the nanogpt arena in `folder` trains within its budget."""
     arena = Arena.load(folder)
     workspace = Workspace.open(folder, arena.state)
-    place, base = folder / ".overnight" / "worktrees" / "bench", workspace.head()
-    logs = folder.parent
-    task = Task(base, base, seed, place, logs, family="overnight:bench", sandbox=sandbox)
-    run_setup(arena, workspace, task)
-    measurement = measure(arena, workspace, task)
+    base, never = workspace.head(), threading.Event()
+    job = Job(seed, "bench", 0, base, base, seed, Purpose.JUDGE, sandbox, gpus=0)
+    run_setup(arena, workspace, job, never)
+    measurement = measure(arena, workspace, job, never)
     assert measurement is not None and measurement.score is not None, measurement
     return measurement.reported["steps"]
 

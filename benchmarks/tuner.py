@@ -293,7 +293,7 @@ class Desk:
 
     def judge(self, n: int, values: dict[str, Value], parameters: Values) -> Experiment:
         """Measure and judge one candidate, and note it."""
-        experiment = Experiment(n, "tuner", NOW, str(len(self._kept)), parameters=parameters)
+        experiment = Experiment(n, "tuner", NOW, parameters=parameters)
         outcome = self._landscape.outcome(values)
         if verdict := outcome.verdict:
             experiment = replace(experiment, verdict=verdict)
@@ -306,7 +306,7 @@ class Desk:
         while True:
             place = max(n for n, e in enumerate(self.history) if e.kept)
             mine, parents = (
-                tuple(Reading(-score, seed) for seed, score in enumerate(e.scores))
+                tuple(Reading(-score, k, k) for k, score in enumerate(e.scores))
                 for e in (experiment, self.history[place])
             )
             word = self._judge.decide(Evidence(mine, Standing((parents,), (False,))))

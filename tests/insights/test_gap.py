@@ -74,7 +74,7 @@ def test_an_honest_gain_is_rarely_warned_of_and_an_over_fitted_one_often(sigmas:
             return sitting(n, scores, chance.gauss(exam, 1.0))
 
         pair = side(0, 0, 0), side(-sigmas, -exam_gain, 5)
-        first, last = ([Reading(s, k) for k, s in enumerate(p.experiment.scores)] for p in pair)
+        first, last = ([Reading(s, k, k) for k, s in enumerate(p.experiment.scores)] for p in pair)
         return gap(*pair, noise_of(first, [last])).overfitted
 
     honest = sum(one(sigmas) for _ in range(4000)) / 4000

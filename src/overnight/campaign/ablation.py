@@ -16,7 +16,6 @@ from overnight.campaign.slots import Measure
 from overnight.core.experiment import Experiment, Purpose
 from overnight.judge.base import Side
 from overnight.judge.head_to_head import duel
-from overnight.judge.noise import Reading
 from overnight.judge.rules import judge_for
 from overnight.repo.workspace import Stale
 
@@ -106,7 +105,7 @@ class _Ablation:
     def result(self, commit: str) -> Ablated:
         gain: float | None = None
         try:
-            word = duel(judge_for(self._arena), self._take, established=_PAIRS)
+            word = duel(judge_for(self._arena), self._take, _PAIRS, self._seed)
             weight, gain, words = Weight.NONE_SEEN, word.gain, word.reason
             if word.keep:
                 weight = Weight.CARRIES
@@ -115,10 +114,10 @@ class _Ablation:
         n, title = self._left.n, self._left.description
         return Ablated(n, title, commit, weight, gain, self._count, words)
 
-    def _take(self, side: Side, seed: int) -> Reading:
+    def _take(self, side: Side, seed: int) -> float:
         program = self._final if side is Side.CANDIDATE else self._left
-        measurement = self._measure(Purpose.ABLATION, program, self._seed + seed)
+        measurement = self._measure(Purpose.ABLATION, program, seed)
         self._count += 1
         if measurement.score is None:
             raise _NoScore(f"{measurement.outcome}: {measurement.detail}")
-        return Reading(self._arena.worth(measurement), seed)
+        return self._arena.worth(measurement)

@@ -25,7 +25,6 @@ from overnight.core.text import one_line, tail
 from overnight.doctor.attack import Attack, Facts
 from overnight.judge.base import Side
 from overnight.judge.head_to_head import duel
-from overnight.judge.noise import Reading
 from overnight.judge.rules import judge_for
 from overnight.measure.job import Job, places
 from overnight.measure.measurement import measure
@@ -223,14 +222,14 @@ class Doctor:
         """What the arena's own judge makes of a candidate that has a score."""
         ready, known = [found], count()
 
-        def take(side: Side, seed: int) -> Reading:
+        def take(side: Side, seed: int) -> float:
             if side is Side.INCUMBENT:
                 taken = self.baseline(sandbox, next(known))
             else:
                 taken = ready.pop() if ready else self.measured(sandbox, commit=commit)
             if taken.score is None:
                 raise _Unscored(_ending(taken))
-            return Reading(self.arena.worth(taken), seed)
+            return self.arena.worth(taken)
 
         try:
             word = duel(judge_for(self.arena), take)
