@@ -1,4 +1,4 @@
-"""Records for the ledger's tests: a campaign, an experiment, a measurement, all of them together."""
+"""Records for the ledger's tests: a campaign, an experiment, a measurement, and all of them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def state(book: Book) -> dict[str, object]:
     known = {name: value for name, value in vars(book).items() if not name.startswith("_")}
     for name in ("arena", "ledger", "version"):
         del known[name]
-    for name in ("finished", "begun", "keeps", "next_number", "spent", "prior"):
+    for name in ("finished", "recent", "begun", "keeps", "next_number", "spent", "prior"):
         known[name] = list(value) if isinstance(value := getattr(book, name), tuple) else value
     if book.begun:
         for name in ("baseline", "incumbent", "tip", "latest"):

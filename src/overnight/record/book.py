@@ -113,6 +113,11 @@ class Book:
         return [*(held[n] for n in sorted(held) if n < oldest), *self._recent]
 
     @property
+    def recent(self) -> Sequence[Experiment]:
+        """The newest of them, oldest first: of their numbers, only unfinished ones are left out."""
+        return self._recent
+
+    @property
     def begun(self) -> bool:
         """Whether the baseline is measured."""
         return bool(self._kept)

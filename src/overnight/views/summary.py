@@ -279,7 +279,7 @@ def summarize(book: Book) -> Summary:
     counts = dict(book.counts)
     if (first := book.find(0)) is not None and first.verdict is not None:
         counts[first.verdict] -= 1
-    recent = book.finished[-_RECENT:]
+    recent = book.recent[-_RECENT:]
     noise = campaign_noise(book) if book.begun else noise_of(())
     newest = recent[-1].ended if recent and recent[-1].ended else record.started
     driven = driver_of(lock_path(arena, book.tag)) is not None
