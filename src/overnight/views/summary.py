@@ -292,7 +292,7 @@ def summarize(book: Book) -> Summary:
         baseline=book.baseline if book.begun else None,
         incumbent=book.incumbent if book.begun else None,
         experiments=sum(counts.values()),
-        verdicts={verdict: count for verdict, count in counts.items() if count},
+        verdicts={verdict: counts[verdict] for verdict in Verdict if counts.get(verdict)},
         recent=recent,
         keeps=book.keeps,
         provisional=book.lineage.provisional if book.begun else [],
