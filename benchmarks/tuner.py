@@ -293,7 +293,7 @@ class Desk:
 
     def judge(self, n: int, values: dict[str, Value], parameters: Values) -> Experiment:
         """Measure and judge one candidate, and note it."""
-        experiment = Experiment(n, "tuner", NOW, str(len(self._kept)), parameters=parameters)
+        experiment = Experiment(n, "tuner", NOW, parameters=parameters)
         outcome = self._landscape.outcome(values)
         if verdict := outcome.verdict:
             experiment = replace(experiment, verdict=verdict)

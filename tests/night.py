@@ -1,8 +1,9 @@
-"""A campaign for tests of what a person sees, written into a ledger as a campaign writes it."""
+"""A campaign for tests of what the user sees, written into a ledger as a campaign writes it."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from overnight.arena.arena import Arena
 from overnight.core.experiment import (
     CampaignRecord,
     Closing,
-    Idea,
+    Experiment,
     Measurement,
     Outcome,
+    Purpose,
+    UnderWay,
     Verdict,
 )
 from overnight.core.usage import FREE
+from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.views.summary import Summary, summarize
 from toy import ARENA, write_toy
@@ -46,6 +50,48 @@ class Night:
         self.ledger = Ledger.at(self.arena.ledger_place, self.arena.name)
         record = CampaignRecord("t", "toy", "overnight/t", "b" * 40, datetime.now(UTC))
         self.ledger.add_campaign(record)
+        self._book = Book(self.arena, self.ledger, record)
+
+    def book(self) -> Book:
+        """Its driver's book."""
+        return self._book
+
+    def summary(self) -> Summary:
+        return summarize(self._book)
+
+    def propose(self, description: str, hypothesis: str = "", **more: object) -> Experiment:
+        """A new experiment with a candidate: of an agent, but for the baseline."""
+        book, n, now = self._book, self._book.next_number, datetime.now(UTC)
+        e = Experiment(n, "tuner", now, candidate=f"{n:040x}", description=description)
+        e = replace(e, hypothesis=hypothesis or f"why {n}", **more)  # type: ignore[arg-type]
+        if not book.begun:
+            return book.add(e)
+        tip = book.tip
+        asked = book.ask(e.agent, tip.n, tip.n, FREE)
+        ended = replace(asked, thought=0.5, outcome="candidate", n=n)
+        at = {"start": tip.n, "against": tip.n, "parent": tip.candidate}
+        return book.add(replace(e, proposal=ended, **at))  # type: ignore[arg-type]
+
+    def begin(self, n: int, purpose: Purpose = Purpose.JUDGE) -> UnderWay:
+        """A measurement of experiment n begins."""
+        at, now = self._book.measured, datetime.now(UTC)
+        return self._book.begin(UnderWay(0, n, f"{n:040x}", purpose, at, at, None, now))
+
+    def measure(self, n: int, score: float, purpose: Purpose = Purpose.JUDGE) -> None:
+        """A measurement of experiment n is taken."""
+        begun = self.begin(n, purpose)
+        reported = {"loss": math.nan, "claimed": 7.0}
+        taken = Measurement(
+            begun.candidate,
+            begun.seed,
+            datetime.now(UTC),
+            Outcome.FINISHED,
+            score,
+            reported=reported,
+            purpose=purpose,
+            at=begun.at,
+        )
+        self._book.enter(begun.id, taken)
 
     def add(
         self,
@@ -60,31 +106,14 @@ class Night:
     ) -> None:
         """An experiment with this score, kept if it is better unless a verdict is given; or one
         that failed so."""
-        newest = self.ledger.experiments("t", last=1)
-        n = newest[0].n + 1 if newest else 0
-        best = self.ledger.incumbent("t")
-        self.ledger.open_experiment("t", n, "tuner", best.candidate if best else None)
-        idea = Idea(description, hypothesis or f"why {n}", expected=expected, usage=FREE)
-        self.ledger.record_candidate("t", n, f"{n:040x}", idea, ())
+        best = self._book.incumbent if self._book.begun else None
+        e = self.propose(description, hypothesis, expected=expected)
         if isinstance(score, Verdict):
-            self.ledger.close_experiment("t", n, Closing(score, reason))
+            self._book.conclude({e.n: Closing(score, reason)})
             return
-        row = self.ledger.open_measurement("t", n, f"{n:040x}", 0)
-        measured = Measurement(
-            f"{n:040x}",
-            0,
-            datetime.now(UTC),
-            Outcome.FINISHED,
-            score,
-            reported={"loss": math.nan, "claimed": 7.0},
-        )
-        self.ledger.close_measurement(row, measured)
+        self.measure(e.n, score)
         orient = self.arena.metric.orient
         gain = orient(score) - orient(best.score) if best and best.score is not None else None
         verdict = verdict or (Verdict.KEEP if gain is None or gain > 0 else Verdict.DISCARD)
-        self.ledger.close_experiment(
-            "t", n, Closing(verdict, reason, score, gain, within=within, whole=whole)
-        )
-
-    def summary(self) -> Summary:
-        return summarize(self.arena, self.ledger, "t")
+        closing = Closing(verdict, reason, score, gain, within=within, whole=whole)
+        self._book.conclude({e.n: closing})

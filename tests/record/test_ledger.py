@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("contracts.ledger", "contracts.processes", "contracts.spending")
+pytest.register_assert_rewrite("contracts.ledger", "contracts.spending")
 
 from contracts.ledger import LedgerContract  # noqa: E402
-from contracts.processes import Place  # noqa: E402
-from contracts.records import COMMIT, campaign, conclude  # noqa: E402
+from contracts.processes import Place, execute  # noqa: E402
+from contracts.records import COMMIT, campaign, conclude, experiment  # noqa: E402
 from contracts.spending import SpendingContract  # noqa: E402
 from overnight.core.errors import LedgerError  # noqa: E402
 from overnight.core.experiment import Verdict  # noqa: E402
@@ -87,7 +87,7 @@ def test_a_ledger_that_is_deleted_under_a_driver_is_noticed_at_once(tmp_path: Pa
     for gone in tmp_path.iterdir():
         gone.unlink()
     with pytest.raises(LedgerError, match="removed or replaced"):
-        ledger.open_experiment("jul1", 0, "baseline", None)
+        ledger.add_experiment("jul1", experiment(0))
     ledger.close()
 
 
@@ -182,7 +182,6 @@ class Server:
         self._binaries = binaries
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self._databases = 0
         self._become = []
         if ROOT:  # which PostgreSQL refuses to run as
             shutil.chown(folder, "postgres", "postgres")
@@ -221,12 +220,10 @@ class Server:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres:secret@/{database}?host={self._folder}"
 
-    def new_database(self) -> str:
-        """Its URL."""
-        self._databases += 1
-        name = f"test{self._databases}"
-        self._run("createdb", "-h", str(self._folder), "-U", "postgres", "-T", "template0", name)
-        return self.url(name)
+    def emptied(self) -> str:
+        """The URL of its database, in which nothing is."""
+        execute(self.url(), "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+        return self.url()
 
 
 @pytest.fixture(scope="module")
@@ -245,11 +242,11 @@ def server() -> Iterator[Server]:
 class TestPostgresql(LedgerContract, SpendingContract):
     @pytest.fixture
     def place(self, server: Server) -> Place:
-        return server.new_database()
+        return server.emptied()
 
 
 def test_a_server_that_is_away_is_said_and_found_again_when_it_is_back(server: Server) -> None:
-    ledger = Ledger.at(server.new_database(), "toy")
+    ledger = Ledger.at(server.emptied(), "toy")
     ledger.add_campaign(campaign())
     server.stop()
     try:

@@ -16,7 +16,8 @@ from rich.console import Console, RenderableType
 
 from night import HOSTILE, Night
 from overnight.campaign.limits import Limits, Stretch
-from overnight.core.experiment import Idea, Verdict
+from overnight.core.errors import LedgerError
+from overnight.core.experiment import Verdict
 from overnight.record.lock import CampaignLock, lock_path
 from overnight.views.experiment_text import experiment_text, plain_line, results_table
 from overnight.views.live import LiveView, last_screen, screen, sparkline, status_text
@@ -34,22 +35,15 @@ def printed(what: RenderableType, width: int = 100) -> str:
 @pytest.fixture
 def night(tmp_path: Path) -> Night:
     night = Night(tmp_path, unit="bits/byte")
-    Stretch.begin(night.ledger, "t", Limits(experiments=10, hours=7.5))
+    Stretch.begin(night.book(), Limits(experiments=10, hours=7.5))
     for score in (7.0, 6.0, Verdict.CRASH, 8.0):
         night.add(score, "DEPTH 4 → 2", "crashed: NameError: name 'x' is not defined")
     return night
 
 
-def under_way(night: Night, candidate: str | None = "c" * 40) -> None:
-    night.ledger.open_experiment("t", 4, "tuner", "a" * 40)
-    if candidate:
-        night.ledger.record_candidate("t", 4, candidate, Idea("WIDTH 64 → 96"), ())
-
-
 def test_it_shows_where_the_campaign_stands_and_what_is_tried(night: Night) -> None:
     with CampaignLock(lock_path(night.arena, "t")):
-        under_way(night)
-        night.ledger.open_measurement("t", 4, "c" * 40, 0)
+        night.begin(night.propose("WIDTH 64 → 96").n)
         text = printed(screen(night.summary()))
     for words in (
         "loss went from 7 to 6 (-14.3%) with 1 win in 3 experiments",
@@ -68,16 +62,16 @@ def test_it_shows_where_the_campaign_stands_and_what_is_tried(night: Night) -> N
 
 def test_it_says_when_the_incumbent_is_measured_again_beside_a_candidate(night: Night) -> None:
     with CampaignLock(lock_path(night.arena, "t")):
-        under_way(night)
-        night.ledger.open_measurement("t", 1, f"{1:040x}", 1)
+        night.propose("WIDTH 64 → 96")
+        night.begin(1)
         assert "#4 WIDTH 64 → 96, #1 measured again" in printed(screen(night.summary()))
 
 
 def test_it_says_that_the_agent_thinks_and_what_it_said_last(night: Night) -> None:
-    log = night.arena.state / "logs" / "t" / "4" / "agent.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    asked = night.book().ask("tuner", 1, 1)
+    log = night.arena.state / "logs" / "t" / "proposals" / str(asked.id) / "agent.log"
+    log.parent.mkdir(parents=True)
     with CampaignLock(lock_path(night.arena, "t")):
-        under_way(night, candidate=None)
         assert "#4 tuner thinks, for" in printed(screen(night.summary()))
         log.write_text('* edit: value.py\n{"type":"event","of":"a program"}\n')
         assert "#4 tuner thinks: * edit: value.py, for" in printed(screen(night.summary()))
@@ -94,7 +88,7 @@ def test_it_says_why_every_agent_rests_until_something_is_tried_again(night: Nig
 
 def test_it_says_that_the_setup_runs(tmp_path: Path) -> None:
     night = Night(tmp_path)
-    Stretch.begin(night.ledger, "t", Limits())
+    Stretch.begin(night.book(), Limits())
     night.ledger.add_event("t", "setup", words="the setup `python prepare.py`")
     with CampaignLock(lock_path(night.arena, "t")):
         assert "now     the setup `python prepare.py`, for" in printed(screen(night.summary()))
@@ -182,8 +176,10 @@ def test_self_reported_scores_are_marked_in_every_view(tmp_path: Path) -> None:
 def test_without_a_terminal_a_line_per_experiment_and_a_sign_of_life(night: Night) -> None:
     file = io.StringIO()
     with CampaignLock(lock_path(night.arena, "t")):
-        under_way(night)
-        with LiveView(night.arena, "t", Console(file=file), quiet_seconds=0.2) as view:
+        view = LiveView(night.summary(), Console(file=file), quiet_seconds=0.2)
+        night.propose("WIDTH 64 → 96")
+        with view:
+            view.changed(night.book())
             view.observe(night.ledger.experiments("t")[1])
             deadline = time.monotonic() + 20
             while "…" not in file.getvalue() and time.monotonic() < deadline:
@@ -195,7 +191,7 @@ def test_without_a_terminal_a_line_per_experiment_and_a_sign_of_life(night: Nigh
 
 def test_without_a_terminal_it_is_quiet_while_results_come(night: Night) -> None:
     file = io.StringIO()
-    with LiveView(night.arena, "t", Console(file=file)) as view:
+    with LiveView(night.summary(), Console(file=file)) as view:
         for e in night.ledger.experiments("t"):
             view.observe(e)
     assert [line.split()[0] for line in file.getvalue().splitlines()] == ["#0", "#1", "#2", "#3"]
@@ -205,21 +201,19 @@ def test_without_a_terminal_it_is_quiet_while_results_come(night: Night) -> None
 def test_a_log_that_cannot_be_written_does_not_end_the_night(night: Night) -> None:
     with open("/dev/full", "wb", buffering=0) as full:
         console = Console(file=io.TextIOWrapper(full, write_through=True))
-        with LiveView(night.arena, "t", console, quiet_seconds=0.01) as view:
+        with LiveView(night.summary(), console, quiet_seconds=0.01) as view:
             for e in night.ledger.experiments("t"):
                 view.observe(e)
 
 
 def test_a_view_survives_a_ledger_that_cannot_be_read(night: Night) -> None:
-    file = io.StringIO()
-    with LiveView(night.arena, "t", Console(file=file), quiet_seconds=0.05):
+    with LiveView(night.summary(), Console(file=io.StringIO())) as view:
         for path in night.arena.state.glob("ledger.db*"):
             with path.open("r+b") as ledger:  # cut short, mapped memory of SQLite's would be gone
-                ledger.write(b"not a database, not at all" * 100)
-        deadline = time.monotonic() + 20
-        while "cannot be read" not in file.getvalue() and time.monotonic() < deadline:
-            time.sleep(0.02)
-    assert "… the ledger cannot be read just now" in file.getvalue()
+                ledger.write(b"not a database, not at all" * 1000)
+        with pytest.raises(LedgerError):
+            night.summary()
+        view.changed(night.book())
 
 
 def test_a_campaign_in_a_real_terminal(tmp_path: Path) -> None:
@@ -250,7 +244,7 @@ def test_show_tells_why_and_what_was_measured(night: Night) -> None:
     for words in (
         "#1 DEPTH 4 → 2",
         "score      loss 6, gain +1",
-        "seed 0: finished 6",
+        "seed 1: finished 6",
         "claimed 7",
     ):
         assert words in text

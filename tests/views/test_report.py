@@ -20,7 +20,7 @@ DIFF = "diff --git a/x b/x\n-X=1\n+X=2\n"
 
 def report(night: Night, diff: str = DIFF) -> str:
     path = night.arena.state / "report.md"
-    write_report(night.arena, night.ledger, lambda old, new: diff, "t", path)
+    write_report(night.book(), lambda old, new: diff, path)
     return path.read_text(encoding="utf-8")
 
 
@@ -139,7 +139,7 @@ def test_what_kept_agents_from_working_is_told_in_the_morning(tmp_path: Path) ->
 
 def test_it_is_bounded_however_long_the_diffs_and_the_campaign(tmp_path: Path) -> None:
     night = Night(tmp_path)
-    for score in range(120, 0, -1):
+    for score in range(40, 0, -1):
         night.add(float(score), "word " * 1000)
     text = report(night, "+" + "x" * 100_000 + "\n" + "+y\n" * 10_000)
     assert len(text) < 500_000

@@ -73,7 +73,7 @@ class Reader:
 
 
 @runtime_checkable
-class Reading(Protocol):
+class BriefReader(Protocol):
     """An agent that says how it wants its briefs."""
 
     @property

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 
-from overnight.agents.base import Agent, Reader, Reading
+from overnight.agents.base import Agent, Reader, BriefReader
 from overnight.arena.arena import Arena
 from overnight.briefing.brief import Moment, write_brief
 from overnight.campaign.ablation import Ablated, ablate
@@ -239,7 +239,7 @@ class Campaign:
             self.book.note(FIXED_SEED, words=place)
 
     def _brief(self, ask: Ask) -> str:
-        reader = ask.agent.reader if isinstance(ask.agent, Reading) else Reader()
+        reader = ask.agent.reader if isinstance(ask.agent, BriefReader) else Reader()
         left = self._stretch.fits(self.book) if self._stretch else float("inf")
         moment = Moment(ask.agent.name, standing_of(self.book), left)
         try:

@@ -80,8 +80,8 @@ def decided(book: Book, judge: Judge) -> Mapping[int, Closing]:
         return {book.tip.n: failed}
     if _half_a_pair(book):
         return {}
-    word = judge.review(standing_of(book))
-    return _revised(book, word) if isinstance(word, Decision) else {}
+    review = judge.review(standing_of(book))
+    return _revised(book, review) if isinstance(review, Decision) else {}
 
 
 def wanted(book: Book, judge: Judge, ahead: Ahead, free: int) -> list[Wanted]:

@@ -6,6 +6,7 @@ under way. Whoever only looks opens a book too, and changes nothing.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -86,6 +87,7 @@ class Book:
         """Verdict → how many experiments have it; verdicts that never were are absent."""
         self._most = recent
         self._recent = [e for e in ledger.experiments(self.tag, last=recent) if e.verdict]
+        """Those with a verdict among the newest `recent` experiments, by number."""
         self._kept = ledger.experiments(self.tag, verdict=Verdict.KEEP)
         self._provisional = ledger.experiments(self.tag, verdict=Verdict.PROVISIONAL)
         more = recent < RECENT and ledger.repeated(self.tag, RECENT)
@@ -109,6 +111,11 @@ class Book:
         oldest = self._recent[0].n if self._recent else 0
         held = {e.n: e for e in (*self._repeated, *self._kept, *self._provisional)}
         return [*(held[n] for n in sorted(held) if n < oldest), *self._recent]
+
+    @property
+    def recent(self) -> Sequence[Experiment]:
+        """The newest of them, oldest first: of their numbers, only unfinished ones are left out."""
+        return self._recent
 
     @property
     def begun(self) -> bool:
@@ -211,6 +218,7 @@ class Book:
             self.unfinished.append(added)
         else:
             self._finish(added)
+        self._forget()
         self.version += 1
         return added
 
@@ -235,9 +243,9 @@ class Book:
             self.ledger.close_measurement(id, taken, self._rescored(begun, taken))
         self.under_way.remove(begun)
         self.version += 1
+        if taken is not None and begun.purpose is Purpose.HOLDOUT:
+            self.exams = self.ledger.exams(self.tag)
         if taken is None or begun.purpose not in (Purpose.JUDGE, Purpose.CHECK):
-            if taken is not None and begun.purpose is Purpose.HOLDOUT:
-                self.exams[begun.n] = taken
             return None
         self.measured += begun.purpose is Purpose.JUDGE
         again = self._read(begun.n)
@@ -253,8 +261,7 @@ class Book:
             if old and old.verdict:
                 self._count(old.verdict, -1)
                 self._provisional = [other for other in self._provisional if other.n != e.n]
-                if e.kept:
-                    self._kept.append(e)
+                self._hold(e)
                 self._count(e.verdict, 1)
                 self._replace(e)
             else:
@@ -286,12 +293,22 @@ class Book:
         self.version += 1
 
     def _finish(self, e: Experiment) -> None:
-        self._recent = [*self._recent[-self._most + 1 :], e]
+        insort(self._recent, e, key=_number)
+        self._forget()
         self._count(e.verdict, 1)
+        self._hold(e)
+
+    def _forget(self) -> None:
+        """What is older than the newest experiments that are held."""
+        oldest = self.next_number - self._most
+        self._recent = [e for e in self._recent if e.n >= oldest]
+
+    def _hold(self, e: Experiment) -> None:
+        """For as long as it is a keep, whatever comes after it."""
         if e.kept:
-            self._kept.append(e)
+            insort(self._kept, e, key=_number)
         elif e.verdict is Verdict.PROVISIONAL:
-            self._provisional.append(e)
+            insort(self._provisional, e, key=_number)
 
     def _count(self, verdict: Verdict | None, step: int) -> None:
         if verdict is not None:
@@ -302,3 +319,7 @@ class Book:
     def _replace(self, e: Experiment) -> None:
         for held in (self.unfinished, self._kept, self._provisional, self._recent):
             held[:] = [e if other.n == e.n else other for other in held]
+
+
+def _number(e: Experiment) -> int:
+    return e.n

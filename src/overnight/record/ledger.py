@@ -111,7 +111,8 @@ class Ledger:
         row = {k: v for k, v in vars(asked).items() if k not in ("id", "usage")} | vars(usage)
         with self._database.writing() as connection:
             id = _inserted(connection, PROPOSALS, self._key(tag) | row)
-        return replace(asked, id=id)
+            query = sa.select(PROPOSALS).where(PROPOSALS.c.id == id)
+            return load_proposal(connection.execute(query).mappings().one())
 
     def end_proposal(self, tag: str, ended: Proposal) -> Proposal:
         """It came to no experiment: `ended` has the outcome and what it used."""

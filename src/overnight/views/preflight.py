@@ -45,7 +45,7 @@ class Past:
     @classmethod
     def read(cls, book: Book, workspace: Workspace, limits: Limits) -> Past:
         """What is known of this campaign."""
-        found = book.finished[-_LOOKED_AT:]
+        found = book.recent[-_LOOKED_AT:]
         left = Stretch.ahead(book, limits).left(book)
         setup = needs_setup(book.arena, workspace, book.record.base)
         turns = book.events("start", "stop")

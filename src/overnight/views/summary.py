@@ -286,7 +286,7 @@ def summarize(book: Book) -> Summary:
     counts = dict(book.counts)
     if (first := book.find(0)) is not None and first.verdict is not None:
         counts[first.verdict] -= 1
-    recent = book.finished[-_RECENT:]
+    recent = book.recent[-_RECENT:]
     noise = campaign_noise(book) if book.begun else noise_of(())
     newest = recent[-1].ended if recent and recent[-1].ended else record.started
     driven = driver_of(lock_path(arena, book.tag)) is not None
@@ -299,7 +299,7 @@ def summarize(book: Book) -> Summary:
         baseline=book.baseline if book.begun else None,
         incumbent=book.incumbent if book.begun else None,
         experiments=sum(counts.values()),
-        verdicts={verdict: count for verdict, count in counts.items() if count},
+        verdicts={verdict: counts[verdict] for verdict in Verdict if counts.get(verdict)},
         recent=recent,
         keeps=book.keeps,
         provisional=book.lineage.provisional if book.begun else [],
