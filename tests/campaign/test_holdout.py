@@ -85,13 +85,12 @@ def test_what_is_due_follows_from_the_ledger_whatever_the_order_of_the_keeps(
         night.add(score)
 
     def numbers(end: bool = False) -> list[int]:
-        return [e.n for e in due(night.ledger, "t", 2, end)]
+        return [e.n for e in due(night.book(), 2, end)]
 
     def sit(n: int, outcome: Outcome = Outcome.FINISHED) -> None:
-        row = night.ledger.open_measurement("t", n, "c", EXAM_SEED, Purpose.HOLDOUT)
-        now = night.ledger.experiments("t")[0].started
-        done = Measurement("c", EXAM_SEED, now, outcome, purpose=Purpose.HOLDOUT)
-        night.ledger.close_measurement(row, done)
+        begun = night.begin(n, Purpose.HOLDOUT)
+        done = Measurement("c", EXAM_SEED, begun.started, outcome, purpose=Purpose.HOLDOUT)
+        night.book().enter(begun.id, done)
 
     assert numbers() == [0, 2, 4] and numbers(end=True) == [0, 2, 4, 5]
     sit(0)
@@ -115,7 +114,7 @@ def test_what_was_confirmed_with_a_later_keep_does_not_sit_it(tmp_path: Path) ->
     for score in (8, 7):
         night.add(score, within=3)
     night.add(6, within=3, whole=3.0)
-    assert [e.n for e in due(night.ledger, "t", 1)] == [0, 3]
+    assert [e.n for e in due(night.book(), 1)] == [0, 3]
 
 
 def test_no_verdict_no_seed_and_no_score_depends_on_an_exam(tmp_path: Path) -> None:
@@ -190,9 +189,9 @@ def wait_for_exam(toy: Path, n: int) -> None:
     while time.monotonic() < deadline:
         if file.exists():
             ledger = Ledger.at(file, "toy")
-            now = ledger.measuring("t")
+            under_way = ledger.under_way("t")
             ledger.close()
-            if now and now[0] == n and now[2] is Purpose.HOLDOUT:
+            if any(m.n == n and m.purpose is Purpose.HOLDOUT for m in under_way):
                 return
         time.sleep(0.05)
     raise AssertionError(f"experiment {n} does not sit its exam")

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from night import Night
 from overnight import Campaign, Experiment, Limits
-from overnight.core.experiment import Closing, Measurement, Outcome, Verdict
-from overnight.insights.pruning_savings import Savings, note_pruning, recount_pruning, savings
+from overnight.core.experiment import Measurement, Outcome
+from overnight.insights.pruning_savings import Savings, savings
 from overnight.judge.prune import EARLIEST, LEAST, is_control
 from overnight.views.documents import status_document
 from overnight.views.experiment_text import plain_line
@@ -180,7 +179,7 @@ def test_a_control_that_wins_is_a_win_that_would_have_been_lost(
 ) -> None:
     assert tried["pessimist control"].verdict == "keep"
     with Campaign.open(arena, TAG) as campaign:
-        found = savings(campaign.ledger, TAG)
+        found = savings(campaign.book)
     assert (found.prunes, found.controls, found.wins_lost) == (2, 2, 1)
     assert 0 < found.seconds_saved < 2 * BUDGET
 
@@ -190,9 +189,9 @@ def test_every_view_tells_what_was_saved_and_lost(
 ) -> None:
     words = "2 runs ended early, "
     with Campaign.open(arena, TAG) as campaign:
-        summary = summarize(campaign.arena, campaign.ledger, TAG)
+        summary = summarize(campaign.book)
         file = tmp_path / "report.md"
-        write_report(campaign.arena, campaign.ledger, lambda old, new: "+X=1", TAG, file)
+        write_report(campaign.book, lambda old, new: "+X=1", file)
     console = Console(width=120, record=True, file=(tmp_path / "screen").open("w"))
     console.print(status_text(summary))
     end = " saved; wins lost: 1 of 2 controls"
@@ -214,7 +213,7 @@ def test_switched_off_nothing_is_ended(hostile_folder: Path) -> None:
     with Campaign.open(made, TAG) as campaign:
         campaign.run(Writer([EXPERIMENTS[name] for name in names]), Limits())
         done = campaign.book.finished
-        assert savings(campaign.ledger, TAG).words == ""
+        assert savings(campaign.book).words == ""
     assert len(done) > LEAST
     assert [e.score for e in done[-2:]] == [96.0, 96.0]
     assert [value for _, value in run_of(done[-2]).curve] == HOPELESS
@@ -225,24 +224,6 @@ def test_a_baseline_that_reports_what_is_not_finite_is_ended_and_said(hostile_fo
     done = overnight(made, "run", "--experiments", "1")
     assert done.returncode == 4, done.stderr
     assert "reported loss=inf on its way" in done.stderr
-
-
-def test_a_prune_that_a_dead_driver_did_not_count_is_counted_once(tmp_path: Path) -> None:
-    night = Night(tmp_path)
-    for score in (7.0, 8.0):
-        night.add(score)
-    ledger = night.ledger
-    ledger.open_experiment("t", 2, "tuner", None)
-    row = ledger.open_measurement("t", 2, "c" * 40, 0)
-    first = ledger.experiments("t")[0].measurements[0]
-    ended = Measurement("c" * 40, 0, first.started, Outcome.PRUNED, stage_seconds={"run": 1.0})
-    ledger.close_measurement(row, ended)
-    experiment = ledger.close_experiment("t", 2, Closing(Verdict.DISCARD, "pruned"))
-    for _ in range(2):
-        recount_pruning(ledger, "t")
-        assert savings(ledger, "t").prunes == 1
-    note_pruning(ledger, "t", experiment)
-    assert savings(ledger, "t").prunes == 2
 
 
 def test_what_was_saved_is_told_in_few_words() -> None:

@@ -105,7 +105,7 @@ def test_a_stop_ends_a_replay_and_an_old_one_does_not(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "overnight", "replay", "1", "--times", "50", "-C", str(toy)]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     ledger = Ledger.at(toy / ".overnight" / "ledger.db", "toy")
-    while (now := ledger.measuring("t")) is None or now[2] is not Purpose.REPLAY:
+    while not any(m.purpose is Purpose.REPLAY for m in ledger.under_way("t")):
         time.sleep(0.05)
     assert "is measured again" in overnight(toy, "status").stdout
     assert overnight(toy, "stop").returncode == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -119,11 +119,10 @@ def test_what_was_withdrawn_says_nothing_about_its_program(toy: Path) -> None:
     (first,) = run(toy, Writer([]))
     program = program_digest({"value.py": file_digest("value.py", b"X=12\n")})
     with Campaign.open(toy, "t") as campaign:
-        ledger = campaign.ledger
-        ledger.open_experiment("t", 1, "writer", first.candidate)
-        ledger.record_candidate("t", 1, first.candidate, Idea("twelve"), (), program)
+        twelve = replace(first, n=1, start=0, against=0, program=program, verdict=None, ended=None)
+        campaign.book.add(twelve)
         told = Closing(Verdict.INVALID, "interrupted before it was judged")
-        assert ledger.close_experiment("t", 1, told).program == program
+        campaign.book.conclude({1: told})
     again = run(toy, Writer(["", "X=12\n", "X=12 # again\n"]))
     assert verdicts(again) == ["discard", "invalid"] and again[0].program == program
 

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from models.server import ScriptedModels
 from overnight import Campaign, Experiment, Limits
 from overnight.agents.named import agent_named
 from overnight.campaign.limits import Stop, StopKind
+from overnight.core.spending import Spent, together
 from overnight.core.usage import Usage
 from overnight.search.portfolio import Portfolio
 from stages import alive
@@ -115,7 +116,7 @@ class Night:
     stop: Stop
     experiments: list[Experiment]
     """Without the baseline."""
-    used: Usage
+    used: Spent
     troubles: list[str]
     warnings: list[str]
 
@@ -150,7 +151,7 @@ def night(toy: Path, script: Script) -> Night:
             for kind in ("trouble", "warning")
         )
         done = ledger.experiments("t")
-        return Night(toy, script, stop, done[1:], ledger.used("t", 1), troubles, warnings)
+        return Night(toy, script, stop, done[1:], together(campaign.book.spent), troubles, warnings)
 
 
 @pytest.fixture
@@ -300,14 +301,12 @@ def _what_was_handed_out_is_in_the_ledger(done: Night) -> None:
     for agent in handed:
         total = Usage()
         for e in done.of(agent):
-            total += Usage(e.tokens_in, e.tokens_cached, e.tokens_out)
+            total += replace(e.usage, dollars=None)
         assert total == _sum(handed[agent])
     dollars = cost(handed["claude"])
     every = _sum([*handed["api"], *handed["claude"]])
     found = done.used
-    assert (found.tokens_in, found.tokens_cached, found.tokens_out) == (
-        every.tokens_in, every.tokens_cached, every.tokens_out,
-    )  # fmt: skip
+    assert found.tokens == (every.tokens_in or 0) + (every.tokens_out or 0)
     assert found.dollars == pytest.approx(dollars) and 0 < dollars < 1
 
 
@@ -349,7 +348,7 @@ def test_a_cap_on_dollars_is_kept_to_by_the_last_call_too(toy: Path) -> None:
     handed = script.world.handed["claude"]
     assert 0 < cost(handed) <= cap
     with Campaign.open(toy, "t") as campaign:
-        used, last = campaign.ledger.used("t", 1), campaign.book.latest
+        used, last = together(campaign.book.spent), campaign.book.latest
     assert used.dollars == pytest.approx(cost(handed)) and last.n >= len(handed)
 
 
@@ -365,7 +364,7 @@ def test_a_reply_that_is_no_change_is_not_sent_back_where_the_tokens_are_used_up
     assert (stop.kind, stop.kind.exit_code) == (StopKind.CAPPED, 3)
     assert len(server.asks) == 2
     assert (first.verdict, second.verdict) == ("keep", "invalid")
-    assert "no room for a reply" in second.reason and second.tokens_in == 1020
+    assert "no room for a reply" in second.reason and second.usage.tokens_in == 1020
 
 
 def _begun(toy: Path, server: ScriptedModels) -> Campaign:

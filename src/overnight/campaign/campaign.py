@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 
-from overnight.agents.base import Agent, Reader, BriefReader
+from overnight.agents.base import Agent, BriefReader, Reader
 from overnight.arena.arena import Arena
 from overnight.briefing.brief import Moment, write_brief
 from overnight.campaign.ablation import Ablated, ablate
@@ -51,7 +51,7 @@ class Campaign:
         self._lock = lock
         self._judge = judge_for(book.arena)
         self.keeper = Keeper(book, workspace, self._warn)
-        self._slots = Slots(book, LocalExecutor(book.arena, workspace), sandbox)
+        self._slots = Slots(book, LocalExecutor(book.arena, workspace), sandbox, self._warn)
         self._proposers = Proposers(book, workspace, self.keeper, self._brief, sandbox)
         self.stopping: threading.Event = self._proposers.stopping
         """Set it to end the campaign at once; the next run takes up what was under way."""

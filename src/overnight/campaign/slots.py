@@ -29,11 +29,15 @@ class StoppedAtOnce(Exception):
 class Slots:
     """Hands jobs to an executor, and enters what comes of them into the book."""
 
-    def __init__(self, book: Book, executor: Executor, sandbox: str) -> None:
+    def __init__(
+        self, book: Book, executor: Executor, sandbox: str, warn: Callable[[str], None]
+    ) -> None:
         self._book = book
+        self._warn = warn
         self._executor = executor
         self._sandbox = sandbox
-        self._jobs: dict[Future[Measurement | None], int] = {}
+        self._jobs: dict[Future[Measurement | None], tuple[int, int]] = {}
+        """Id of each measurement, and the number of its experiment."""
 
     @property
     def free(self) -> int:
@@ -48,14 +52,14 @@ class Slots:
         """Begin a measurement."""
         begun = self._book.begin(wanted.measurement, wanted.trial, wanted.pair)
         future = self._executor.submit(self._job(begun, wanted.pruning))
-        self._jobs[future] = begun.id
+        self._jobs[future] = begun.id, begun.n
         return future
 
     def enter(self) -> Iterator[Experiment]:
         """Record what the measurements came to that have ended: the experiments about which they
         decide something. Raises MeasurementImpossible when the machine is at fault."""
         for done in [future for future in self._jobs if future.done()]:
-            id = self._jobs.pop(done)
+            id, n = self._jobs.pop(done)
             try:
                 taken = done.result()
             except BaseException:
@@ -63,6 +67,10 @@ class Slots:
                 raise
             if e := self._book.enter(id, taken):
                 yield e
+            if taken and taken.purpose is Purpose.HOLDOUT and taken.score is None:
+                # Not what it printed: that may tell of the exam's data.
+                words = f"the final exam of experiment {n} gave no score ({taken.outcome})"
+                self._warn(f"{words}; its logs are in {taken.log}")
 
     def prepare(self, base: str, pause: Callable[[Future[None]], object]) -> None:
         """Run the arena's setup where it was not run before; `pause` waits for it. Raises
