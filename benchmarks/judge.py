@@ -19,7 +19,8 @@ from typing import TypeVar
 import numpy as np
 
 from overnight.arena.settings import JudgeTable
-from overnight.core.experiment import Trial, Verdict
+from overnight.core.experiment import Verdict
+from overnight.core.under_way import Trial
 from overnight.judge.base import Decision, Evidence, Judge, More, Pair, Side, Standing
 from overnight.judge.noise import Reading, Series
 from overnight.judge.rules import RULES

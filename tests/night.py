@@ -15,9 +15,9 @@ from overnight.core.experiment import (
     Measurement,
     Outcome,
     Purpose,
-    UnderWay,
     Verdict,
 )
+from overnight.core.under_way import UnderWay
 from overnight.core.usage import FREE
 from overnight.record.book import Book
 from overnight.record.ledger import Ledger

@@ -22,9 +22,9 @@ from overnight.core.experiment import (
     Measurement,
     Outcome,
     Purpose,
-    UnderWay,
     Verdict,
 )
+from overnight.core.under_way import UnderWay
 from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE

@@ -21,9 +21,9 @@ from overnight.core.experiment import (
     Measurement,
     Outcome,
     Purpose,
-    UnderWay,
     Verdict,
 )
+from overnight.core.under_way import UnderWay
 from overnight.judge.base import Judge
 from overnight.judge.rules import judge_for
 from overnight.record.book import Book

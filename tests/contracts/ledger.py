@@ -29,13 +29,11 @@ from overnight.core.experiment import (
     Experiment,
     Measurement,
     Outcome,
-    Pair,
     Proposal,
     Purpose,
-    State,
-    Trial,
     Verdict,
 )
+from overnight.core.under_way import Pair, State, Trial
 from overnight.core.usage import FREE, Usage
 from overnight.record.ledger import Ledger
 

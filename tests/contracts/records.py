@@ -12,9 +12,9 @@ from overnight.core.experiment import (
     Measurement,
     Outcome,
     Purpose,
-    UnderWay,
     Verdict,
 )
+from overnight.core.under_way import UnderWay
 from overnight.core.usage import UNKNOWN, Usage
 from overnight.record.ledger import Ledger
 

@@ -14,17 +14,8 @@ import pytest
 from contracts.records import campaign
 from overnight.arena.arena import Arena
 from overnight.core.errors import NoCampaign
-from overnight.core.experiment import (
-    Closing,
-    Experiment,
-    Measurement,
-    Outcome,
-    Pair,
-    Purpose,
-    Trial,
-    UnderWay,
-    Verdict,
-)
+from overnight.core.experiment import Closing, Experiment, Measurement, Outcome, Purpose, Verdict
+from overnight.core.under_way import Pair, Trial, UnderWay
 from overnight.core.usage import FREE, UNKNOWN, Usage
 from overnight.record import book as module
 from overnight.record.book import Book

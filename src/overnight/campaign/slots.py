@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from overnight.campaign.wanted import Wanted
 from overnight.core.errors import LedgerError, MeasurementImpossible
-from overnight.core.experiment import Experiment, Measurement, Purpose, UnderWay
+from overnight.core.experiment import Experiment, Measurement, Purpose
+from overnight.core.under_way import UnderWay
 from overnight.executors.base import Executor
 from overnight.judge.prune import Pruning
 from overnight.measure.job import Job

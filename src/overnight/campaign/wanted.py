@@ -19,13 +19,11 @@ from overnight.core.experiment import (
     Experiment,
     Measurement,
     Outcome,
-    Pair,
     Purpose,
-    Trial,
-    UnderWay,
     Verdict,
     estimate,
 )
+from overnight.core.under_way import Pair, Trial, UnderWay
 from overnight.insights.readings import series
 from overnight.judge import base as judging
 from overnight.judge.base import Decision, Evidence, Judge, More, Side

@@ -126,63 +126,6 @@ class Measurement:
     """Number of the pair it is one half of, within its campaign."""
 
 
-class State(StrEnum):
-    """How far a measurement is."""
-
-    RUNNING = "running"
-    """It holds a slot."""
-    PENDING = "pending"
-    """It holds none: its outcome comes from outside, later."""
-    DONE = "done"
-
-
-@dataclass(frozen=True)
-class UnderWay:
-    """A measurement without an outcome yet."""
-
-    id: int
-    n: int
-    """Number of the experiment."""
-    candidate: str
-    purpose: Purpose
-    seed: int
-    at: int
-    pair: int | None
-    started: datetime
-    state: State = State.RUNNING
-    handle: str | None = None
-    """Of a pending one: by what its outcome is asked for."""
-    due: datetime | None = None
-    """Of a pending one: when its outcome is expected."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A tip measured against an incumbent, in pairs, without another experiment in between."""
-
-    number: int
-    tip: int
-    """Number of the experiment."""
-    incumbent: int
-    measured: int
-    """Measurements that the campaign had taken to decide before it."""
-    latest: int
-    """Number of the newest experiment at that time."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two measurements side by side, with one seed."""
-
-    number: int
-    trial: int
-    first: int
-    """Number of the experiment that is measured first."""
-    second: int
-    seed: int
-    at: int
-
-
 @dataclass(frozen=True)
 class Proposal:
     """One turn of an agent: where it started, what it used, and the experiment that came of it."""

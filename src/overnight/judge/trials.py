@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overnight.core.experiment import Trial
+from overnight.core.under_way import Trial
 
 _SHARE = 0.25
 _GRACE = 2.0

@@ -18,16 +18,14 @@ from overnight.core.experiment import (
     Event,
     Experiment,
     Measurement,
-    Pair,
     Proposal,
     Purpose,
-    Trial,
-    UnderWay,
     Value,
     Verdict,
     estimate,
 )
 from overnight.core.spending import Spent, by_agent
+from overnight.core.under_way import Pair, Trial, UnderWay
 from overnight.core.usage import UNKNOWN, Usage
 from overnight.record.ledger import Ledger, Note
 

@@ -22,16 +22,13 @@ from overnight.core.experiment import (
     Event,
     Experiment,
     Measurement,
-    Pair,
     Proposal,
     Purpose,
-    State,
-    Trial,
-    UnderWay,
     Value,
     Verdict,
 )
 from overnight.core.spending import Spent
+from overnight.core.under_way import Pair, State, Trial, UnderWay
 from overnight.core.usage import UNKNOWN, Usage
 from overnight.record.database import Database
 from overnight.record.rows import (

@@ -14,10 +14,9 @@ from overnight.core.experiment import (
     Outcome,
     Proposal,
     Purpose,
-    State,
-    UnderWay,
     Verdict,
 )
+from overnight.core.under_way import State, UnderWay
 from overnight.core.usage import Usage
 from overnight.record.schema import EXPERIMENTS, MEASUREMENTS, PROPOSALS
 

@@ -1,0 +1,66 @@
+"""What is under way in a campaign: measurements without an outcome, trials, pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from overnight.core.experiment import Purpose
+
+
+class State(StrEnum):
+    """How far a measurement is."""
+
+    RUNNING = "running"
+    """It holds a slot."""
+    PENDING = "pending"
+    """It holds none: its outcome comes from outside, later."""
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A measurement without an outcome yet."""
+
+    id: int
+    n: int
+    """Number of the experiment."""
+    candidate: str
+    purpose: Purpose
+    seed: int
+    at: int
+    pair: int | None
+    started: datetime
+    state: State = State.RUNNING
+    handle: str | None = None
+    """Of a pending one: by what its outcome is asked for."""
+    due: datetime | None = None
+    """Of a pending one: when its outcome is expected."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A tip measured against an incumbent, in pairs, without another experiment in between."""
+
+    number: int
+    tip: int
+    """Number of the experiment."""
+    incumbent: int
+    measured: int
+    """Measurements that the campaign had taken to decide before it."""
+    latest: int
+    """Number of the newest experiment at that time."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two measurements side by side, with one seed."""
+
+    number: int
+    trial: int
+    first: int
+    """Number of the experiment that is measured first."""
+    second: int
+    seed: int
+    at: int
