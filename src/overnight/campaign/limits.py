@@ -14,7 +14,6 @@ from overnight.core.spending import together
 from overnight.core.usage import Allowance
 from overnight.insights.limits_left import Left
 from overnight.record.book import Book
-from overnight.search.portfolio import Out, Portfolio
 
 _CAPPED = 3
 _MOMENT = 0.05
@@ -58,21 +57,6 @@ class Stop:
 
     kind: StopKind
     words: str
-
-    @classmethod
-    def without_agents(cls, portfolio: Portfolio) -> Stop | None:
-        """When nobody can be asked any more; None while somebody can."""
-        if portfolio.over is None:
-            return None
-        out, words = portfolio.over
-        return cls(_OUT[out], words)
-
-
-_OUT = {
-    Out.FAILED: StopKind.AGENT,
-    Out.CAPPED: StopKind.CAPPED,
-    Out.EXHAUSTED: StopKind.EXHAUSTED,
-}
 
 
 @dataclass(frozen=True)

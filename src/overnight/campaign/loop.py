@@ -22,7 +22,7 @@ from overnight.core.errors import MeasurementImpossible
 from overnight.core.experiment import Experiment, Measurement
 from overnight.judge.base import Judge
 from overnight.record.book import Book
-from overnight.search.portfolio import Ask, Portfolio
+from overnight.search.portfolio import Ask, Out, Portfolio
 from overnight.search.strategy import HillClimb, Start, Strategy
 
 SECONDS = 0.5
@@ -150,6 +150,14 @@ class Loop:
             )
 
 
+_OUT = {
+    Out.FAILED: StopKind.AGENT,
+    Out.CAPPED: StopKind.CAPPED,
+    Out.EXHAUSTED: StopKind.EXHAUSTED,
+}
+"""How a night ends when no agent can be asked any more."""
+
+
 class Night:
     """The plan of `run`: one change after another, until a limit or the user ends it."""
 
@@ -176,8 +184,9 @@ class Night:
         if not self._book.begun or self._book.unfinished:
             return None
         self._portfolio.charge(self._book.spent)
-        if stop := Stop.without_agents(self._portfolio):
-            return stop
+        if self._portfolio.over:
+            out, words = self._portfolio.over
+            return Stop(_OUT[out], words)
         for words in self._portfolio.gone():
             self._warn(f"{words}; the campaign goes on without it")
         return self._stretch.over(self._book)

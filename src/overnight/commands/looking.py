@@ -25,14 +25,15 @@ from overnight.core.errors import UsageError
 @app.command(epilog="Example: overnight status --json")
 def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Where a campaign stands."""
-    from overnight.views.documents import status_document
-    from overnight.views.live import status_text
-
     with record_of(folder, tag) as record:
         summary = record.summary()
         if as_json:
+            from overnight.views.documents import status_document
+
             print_json(status_document(summary))
         else:
+            from overnight.views.live import status_text
+
             out.print(status_text(summary))
 
 
@@ -63,8 +64,6 @@ def log(
 ) -> None:
     """Every experiment of a campaign, oldest first."""
     from overnight.core.experiment import Verdict
-    from overnight.views.documents import experiment_document
-    from overnight.views.experiment_text import results_table
 
     known = [v.value for v in Verdict]
     if verdict is not None and verdict not in known:
@@ -73,22 +72,27 @@ def log(
         wanted = Verdict(verdict) if verdict else None
         found = record.ledger.experiments(record.tag, last=last, verdict=wanted)
         if as_json:
+            from overnight.views.documents import experiment_document
+
             print_json([experiment_document(e, record.arena) for e in found])
         else:
+            from overnight.views.experiment_text import results_table
+
             out.print(results_table(found, record.arena.metric))
 
 
 @app.command(epilog="Example: overnight show 12")
 def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """One experiment: its idea, its measurements, its verdict and why."""
-    from overnight.views.documents import experiment_document
-    from overnight.views.experiment_text import experiment_text
-
     with record_of(folder, tag) as record:
         experiment = record.experiment(n, whole=True)
         if as_json:
+            from overnight.views.documents import experiment_document
+
             print_json(experiment_document(experiment, record.arena))
         else:
+            from overnight.views.experiment_text import experiment_text
+
             out.print(experiment_text(experiment, record.arena))
 
 

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
-from overnight.campaign.ablation import Ablated, Weight
 from overnight.core.experiment import Experiment, Purpose, Verdict
 from overnight.core.quantity import format_count, format_dollars, format_duration
 from overnight.core.spending import Spent
@@ -23,6 +22,7 @@ from overnight.insights.track_record import TrackRecord, came_to, held
 
 if TYPE_CHECKING:  # each takes long to import
     from overnight.agents.roster import Entry
+    from overnight.campaign.ablation import Ablated
     from overnight.campaign.replay import Replay
     from overnight.doctor.rehearsal import Rehearsal
 
@@ -243,7 +243,7 @@ def ablated_line(found: Ablated) -> str:
 
 def removal_text(found: Sequence[Ablated], branch: str) -> Text:
     """What could be taken out of the final program, and how."""
-    idle = [ablated for ablated in found if ablated.weight is Weight.NONE_SEEN]
+    idle = [ablated for ablated in found if ablated.weight == "none seen"]
     if not idle:
         return Text("Every win that could be taken back carries weight.\n")
     text = Text(f"Without a visible loss: {', '.join(f'#{a.n}' for a in idle)}. To remove them:\n")
