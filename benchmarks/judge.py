@@ -158,15 +158,15 @@ class Campaign:
         """One experiment, with a change of this true gain."""
         candidate = Program(len(self.finished), self.tip.true + gain, own_seed, rest)
         self._measure(candidate)
-        while isinstance(word := self._decided(candidate, simpler), More):
+        while isinstance(answer := self._decided(candidate, simpler), More):
             if self.machine.count >= self.most:
                 return
-            self._measure(candidate if word.of is Side.CANDIDATE else self.tip)
-        candidate.simpler = word.simpler
-        if word.keep:
+            self._measure(candidate if answer.of is Side.CANDIDATE else self.tip)
+        candidate.simpler = answer.simpler
+        if answer.keep:
             self.provisional.append(candidate)
-        if word.verdict is Verdict.KEEP:
-            self._keep(word)
+        if answer.verdict is Verdict.KEEP:
+            self._keep(answer)
         self._end(candidate)
 
     def settle(self, final: bool = False) -> None:
@@ -183,8 +183,8 @@ class Campaign:
                     self._measure(self.kept[-1] if of is Side.INCUMBENT else self.tip)
                 case Pair(first):
                     self._measure_pair(first)
-                case Decision(Verdict.KEEP) as word:
-                    self._keep(word)
+                case Decision(Verdict.KEEP) as answer:
+                    self._keep(answer)
                 case Decision():
                     self.provisional.pop()
 
@@ -208,13 +208,13 @@ class Campaign:
         self._ended = self.machine.count
         self.settle()
 
-    def _keep(self, word: Decision) -> None:
+    def _keep(self, answer: Decision) -> None:
         """The whole stack is kept: its tip is the incumbent now."""
         tip, incumbent = self.tip, self.kept[-1]
-        self.claimed += word.gain
+        self.claimed += answer.gain
         self.false += tip.true <= incumbent.true or tip.own_seed is not None
-        if word.interval:
-            low, high = word.interval
+        if answer.interval:
+            low, high = answer.interval
             self.covered.append(low <= tip.true - incumbent.true <= high)
         self.kept += self.provisional
         self.provisional = []
@@ -404,14 +404,16 @@ def losses(times: int) -> None:
     print("\nRule confirm, 60 candidates with simpler code, each a little worse: loss at the end")
     print(f"{'each is worse by':>16} {'mean':>7} {'95 % of campaigns lose at most':>32}")
     for loss in (0.0, 0.1, 0.3, 1.0):
-        lost = sorted(-s.true for s in many(simplifications, times, "confirm", "Gaussian", loss))
+        lost = sorted(
+            0.0 - s.true for s in many(simplifications, times, "confirm", "Gaussian", loss)
+        )
         most = lost[math.ceil(0.95 * times) - 1]
         print(f"{loss:>14.1f} σ {fmean(lost):>5.2f} σ {most:>30.2f} σ", flush=True)
     print("\nRule confirm, one candidate with simpler code that is exactly as good")
     print(f"{'margin':>7} {'experiments before':>19} {'kept':>15} {'still provisional':>18}")
     for margin, others in product((1.0, 2.0), (0, 20)):
         ends = many(equal_code, times, "confirm", "Gaussian", others, margin)
-        kept, left = (share(end == word for end in ends) for word in ("kept", "provisional"))
+        kept, left = (share(end == fate for end in ends) for fate in ("kept", "provisional"))
         print(f"{margin:>5.0f} σ {others:>19} {kept:>15} {left:>18}", flush=True)
 
 

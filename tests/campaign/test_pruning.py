@@ -122,7 +122,7 @@ def run_of(experiment: Experiment) -> Measurement:
 def test_a_hopeless_run_is_ended_early_whole_and_says_why(tried: dict[str, Experiment]) -> None:
     e, run = tried["hopeless"], run_of(tried["hopeless"])
     assert (e.verdict, e.score, run.outcome, run.score) == ("discard", None, "pruned", None)
-    assert re.match(r"pruned: at (2[6-9]|30)% of the budget: loss 70 there, the incumb", e.reason)
+    assert re.match(r"pruned: at (2[6-9]|30)% of the budget: loss 70, the incumb", e.reason)
     assert run.stage_seconds["run"] < 0.6 * BUDGET and "score" not in run.stage_seconds
     assert EARLIEST <= run.numbers["pruned_at"] <= 0.3 and run.curve[-1][1] == 70.0
     assert alive(MARK) == []

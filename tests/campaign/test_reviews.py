@@ -322,7 +322,7 @@ def test_simpler_code_with_the_same_score_is_a_win(tmp_path: Path) -> None:
         done = run(toy, Writer(texts))
         assert [str(e.verdict) for e in done[1:]] == verdicts
         if switch == "true":
-            assert done[3].reason.startswith("simpler, and equal within")
+            assert done[3].reason.startswith("simpler, and as good to within")
 
 
 def test_a_soft_constraint_costs_and_a_hard_one_forbids(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_identical_repeats_beside_noisy_ones_count_as_one_draw_and_the_reason_sa
         stack = ((*stack[0], *paired(drawn(seed, 1), seed)), (*stack[1], *paired([1.5], seed)))
         word = RULE.review(replace(standing, stack=stack))
     assert isinstance(word, Decision) and word.verdict is Verdict.DISCARD
-    assert "fix its own seed" in word.reason and "one draw" in word.reason
+    assert "fixes its seed" in word.reason and "one draw" in word.reason
 
 
 def test_only_what_the_noise_may_explain_is_called_within_it() -> None:
@@ -179,7 +179,7 @@ def test_only_what_the_noise_may_explain_is_called_within_it() -> None:
     assert far.startswith("no better than its parent (-")
 
 
-def test_what_is_given_up_is_told_with_the_gain_that_was_measured() -> None:
+def test_a_discard_after_a_trial_reports_the_gain_that_was_measured() -> None:
     stack = (tuple(paired(drawn(1, 30, 0.0), 0)), tuple(paired(drawn(2, 30, 0.5), 0)))
     standing = Standing(stack, (False, False), patience=math.inf, now=40)
     words = [Confirm(JudgeTable(), least).review(standing) for least in (0.0, 2.0)]
@@ -196,7 +196,9 @@ def test_simpler_code_is_kept_when_it_is_as_good_and_the_rule_can_be_switched_of
     simpler = RULE.decide(Evidence(same, standing, simpler=True))
     off = Confirm(JudgeTable(simplify=False), 0.0).decide(Evidence(same, standing, simpler=True))
     assert verdict_of(simpler) is Verdict.PROVISIONAL
-    assert isinstance(simpler, Decision) and simpler.reason.startswith("simpler, and equal within")
+    assert isinstance(simpler, Decision) and simpler.reason.startswith(
+        "simpler, and as good to within"
+    )
     assert verdict_of(plain) is not Verdict.PROVISIONAL and off == plain
     worse = RULE.decide(Evidence(readings([tip - 3.0] * 4, 40), standing, simpler=True))
     assert verdict_of(worse) is Verdict.DISCARD

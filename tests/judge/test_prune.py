@@ -131,7 +131,7 @@ def test_a_run_may_end_as_well_as_others_did_from_there_and_some_of_their_spread
     assert lost is not None and (lost.at, lost.value, lost.incumbent) == (0.3, -99, -10)
     assert (lost.lead, lost.needed) == (-89, -5)
     assert lost.most == pytest.approx(-99 + 7 + CAUTION * 2 / 5)
-    words = "at 30% of the budget: loss 99 there, the incumbent had 10; "
+    words = "at 30% of the budget: loss 99, the incumbent had 10; "
     assert lost.words(LOWER) == words + "it would end at 91.2 at best, 5 is needed"
 
 

@@ -1,4 +1,4 @@
-"""Measurements as the judge's readings, and the noise that a campaign has shown."""
+"""Turns measurements into the judge's readings, and estimates the noise of a campaign."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from overnight.judge.noise import Noise, Reading, Series, noise_of
 from overnight.record.book import Book
 
 _MOST_REPEATS = 100
-"""The newest candidates whose repeats tell of the noise."""
+"""Only the repeats of the newest candidates count for the noise."""
 
 
 def series(arena: Arena, experiment: Experiment) -> Series:
-    """What was measured of an experiment's candidate, as the judge sees it."""
+    """The judge's readings of an experiment's candidate, oldest first."""
     return tuple(
         Reading(arena.worth(m), m.at, m.seed, m.pair)
         for m in experiment.judged
@@ -23,8 +23,8 @@ def series(arena: Arena, experiment: Experiment) -> Series:
 
 
 def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:
-    """What each soft constraint takes off an experiment's score for the judge, in units of the
-    metric: the median over its measurements; those that cost nothing are left out."""
+    """What each soft constraint costs an experiment, in units of the metric: the median over its
+    measurements. Constraints that cost nothing are left out."""
     found = [arena.charges(m) for m in experiment.judged if m.score is not None]
     names = {name for charges in found for name in charges}
     costs = {n: median(charges.get(n, 0.0) for charges in found) for n in sorted(names)}

@@ -1,2 +1,2 @@
-"""Keep or discard: pure functions of readings. It may import stage and what lies below it, and
-imports core and arena alone."""
+"""Keep or discard: pure functions of readings. May import `stage` and the rooms below it; imports
+only `core` and `arena`."""

@@ -1,8 +1,8 @@
-"""Keep or discard: what a judge is asked, and what it may answer.
+"""What a judge is asked, and what it may answer.
 
-A judge sees numbers only, never code, and keeps no state: the same numbers give the same word, so
-that a campaign that is resumed goes on as if it had never stopped. It may ask for more
-measurements before it decides; the campaign takes them and asks again.
+A judge sees numbers only, never code, and keeps no state: the same numbers give the same answer, so
+a resumed campaign goes on as if it had never stopped. Before it decides, a judge may ask for more
+measurements; the campaign takes them and asks again.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from overnight.judge.noise import Noise, Series, noise_of
 
 
 class Side(StrEnum):
-    """Whose score is to be measured once more."""
+    """Which candidate to measure."""
 
     CANDIDATE = "candidate"
     TIP = "tip"
-    """The newest keep, provisional ones included: the candidate's parent."""
+    """The newest keep, provisional ones included: the parent of the candidate."""
     INCUMBENT = "incumbent"
-    """The newest keep that is confirmed: the tip of the campaign's branch."""
+    """The newest confirmed keep, at the tip of the campaign's branch."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known about the keeps when the judge is asked. Scores are oriented: larger is
-    better, and what soft constraints cost is taken off."""
+    """What is known about the keeps when the judge is asked. Scores are oriented (larger is
+    better), with the cost of soft constraints subtracted."""
 
     stack: tuple[Series, ...] = ()
-    """The incumbent's readings, then those of each provisional keep above it, up to the tip;
-    empty before the baseline is judged."""
+    """Readings of the incumbent, then of each provisional keep above it, up to the tip. Empty until
+    the baseline is kept."""
     simpler: tuple[bool, ...] = ()
     """For each of the stack: whether it was kept for being simpler, not for being better."""
     before: tuple[Series, ...] = ()
-    """Below an incumbent that was kept for being simpler: the readings of the newest keep that was
-    not, and of those between. What simplifications may lose is counted from there."""
+    """If the incumbent was kept for being simpler: readings of the newest keep that was not, and of
+    the keeps between the two. The loss through simplifications counts from there."""
     repeats: tuple[Series, ...] = ()
-    """Readings of further candidates that were measured more than once."""
+    """Readings of other candidates that were measured more than once."""
     experiments: int = 1
-    """How many candidates the campaign has had."""
+    """Candidates that the campaign has had."""
     trials: int = 0
-    """Trials of a tip against an incumbent that were begun in this campaign."""
+    """Trials (of one tip against one incumbent) that the campaign has begun."""
     won: int = 0
-    """Of those, how many ended with a keep."""
+    """Trials that ended with a keep."""
     on_trial: bool = False
-    """Whether the last of them is that of the present tip and incumbent."""
+    """Whether the newest trial is that of the present tip and incumbent."""
     looks: int = 0
-    """How often the tip was measured again since the last experiment."""
+    """How often the tip was measured since the newest experiment ended."""
     patience: float = 0.0
-    """Measurements that a trial may cost now: it grows while there is none."""
+    """Measurements that a trial may cost now. It grows while there is no trial."""
     now: int = 0
     """Measurements that the campaign has taken."""
 
@@ -60,13 +60,13 @@ class Standing:
         return self.stack[-1]
 
     def noise(self, *more: Series) -> Noise:
-        """Of one measurement, from every repeat that is known, and from `more`."""
+        """The noise of one measurement, from all known repeats and from `more`."""
         return noise_of(self.stack[0], [*self.stack[1:], *self.repeats, *more])
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A candidate beside what it has to beat."""
+    """A candidate and the keeps that it has to beat."""
 
     candidate: Series
     """At least one reading."""
@@ -84,23 +84,24 @@ class More:
 
 @dataclass(frozen=True)
 class Pair:
-    """Measure tip and incumbent side by side, both with one fresh seed; then ask again."""
+    """Measure tip and incumbent side by side, with the same fresh seed; then ask again."""
 
     first: Side
-    """They take turns, so that a drift within a pair favours neither."""
+    """The sides alternate, so that drift within a pair favours neither."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The judge's word about a candidate, or about the tip."""
+    """The judge's verdict about a candidate, or about the tip."""
 
     verdict: Verdict
     gain: float
-    """Estimated improvement over the parent, positive is better."""
+    """Estimated improvement over the parent; positive is better."""
     reason: str
     interval: tuple[float, float] | None = None
+    """95 % confidence interval of the gain."""
     shares: tuple[float, ...] = ()
-    """For a confirmed stack: what each of its keeps is believed to have of the gain, in order."""
+    """When a stack is confirmed: the estimated part of the gain of each of its keeps, in order."""
     simpler: bool = False
     """Kept for being simpler and as good, not for being better."""
 
@@ -110,36 +111,36 @@ class Decision:
 
 
 class Judge(Protocol):
-    """A keep-or-discard rule; it must come to a Decision after finitely many More."""
+    """A keep-or-discard rule. It must decide after finitely many More."""
 
     @property
     def fresh_seeds(self) -> bool:
-        """Whether every measurement has a seed of its own; if not, the k-th of every candidate
-        has seed k."""
+        """Whether each measurement gets a new seed. If not, the k-th measurement of every candidate
+        gets seed k."""
         ...
 
     def decide(self, evidence: Evidence) -> Decision | More:
-        """Decide about a candidate from all readings so far, or ask for one more."""
+        """Decide about a candidate from all its readings so far, or ask for one more."""
         ...
 
     def least(self, standing: Standing, simpler: bool) -> float:
-        """A first score below this does not speak for the candidate: what pruning may go by. Only
-        asked once there is a baseline."""
+        """The first score below which a candidate has nothing in its favour; pruning ends runs that
+        cannot reach it. Called only once there is a baseline."""
         ...
 
     def review(self, standing: Standing) -> Decision | More | Pair | None:
-        """Look at the provisional keeps between two experiments: confirm the tip (and with it all
-        below), drop it, measure, or None to leave things as they are."""
+        """Between two experiments: confirm the tip and all provisional keeps below it, drop the
+        tip, or ask for measurements. None: nothing to do now."""
         ...
 
 
 BASELINE = Decision(Verdict.KEEP, 0.0, "the baseline")
 
 
-def compared(gain: float, needed: float) -> str:
-    """A gain, beside the least that counts, in words."""
+def compared(gain: float, minimum: float) -> str:
+    """A gain and how it compares with the smallest gain that is kept, in words."""
     if gain <= 0:
         return f"no better than its parent ({gain:+.6g})"
-    if gain < needed:
-        return f"gain {gain:.6g} is below the {needed:.6g} that counts"
+    if gain < minimum:
+        return f"gain {gain:.6g} is below the minimum of {minimum:.6g}"
     return f"gain {gain:.6g}"

@@ -1,4 +1,4 @@
-"""Two programs before a judge, outside of any campaign: is the one really better than the other?"""
+"""Decides outside a campaign whether one program is really better than another."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from overnight.judge.base import Decision, Evidence, Judge, More, Pair, Side, St
 from overnight.judge.noise import Reading
 
 Take = Callable[[Side, int], float]
-"""Measures the candidate or the incumbent with this seed: its oriented score."""
+"""Measures the candidate or the incumbent with this seed; returns the oriented score."""
 
 
 def duel(judge: Judge, take: Take, established: int = 0, first_seed: int = 0) -> Decision:
-    """The judge's decision about a candidate, measured as often as it takes; a provisional keep
-    is confirmed or dropped. An `established` candidate is not screened but measured beside the
-    incumbent so often first. Seeds count up from `first_seed`; a pair shares one. An exception of
-    `take` ends it."""
+    """Measure candidate and incumbent until the judge decides: a keep is confirmed, never
+    provisional.
+
+    With `established` > 0 there is no screening: that many pairs are measured first, and the judge
+    confirms or discards. Seeds count up from `first_seed`; both sides of a pair have the same. An
+    exception raised by `take` is passed on.
+    """
     return _Duel(judge, take, first_seed).decision(established)
 
 
@@ -41,12 +44,14 @@ class _Duel:
         before, candidate = self._taken[Side.INCUMBENT], self._taken[Side.CANDIDATE]
         while isinstance(self._judge.decide(Evidence(tuple(before), Standing())), More):
             self._measure(Side.INCUMBENT)
-        while isinstance(word := self._judge.decide(self._evidence(candidate, before)), More):
-            self._measure(Side.INCUMBENT if word.of is Side.TIP else word.of)
-        if word.verdict is Verdict.KEEP or (word.verdict is Verdict.DISCARD and not established):
-            return word
+        while isinstance(answer := self._judge.decide(self._evidence(candidate, before)), More):
+            self._measure(Side.INCUMBENT if answer.of is Side.TIP else answer.of)
+        if answer.verdict is Verdict.KEEP or (
+            answer.verdict is Verdict.DISCARD and not established
+        ):
+            return answer
         return self._confirmed(before, candidate) or replace(
-            word, verdict=Verdict.DISCARD, interval=None, reason=f"not confirmed: {word.reason}"
+            answer, verdict=Verdict.DISCARD, interval=None, reason=f"not confirmed: {answer.reason}"
         )
 
     def _evidence(self, candidate: list[Reading], before: list[Reading]) -> Evidence:
@@ -62,8 +67,8 @@ class _Duel:
                     self._pair(sides if first is Side.TIP else sides[::-1])
                 case More():
                     self._measure(Side.CANDIDATE)
-                case word:
-                    return word
+                case answer:
+                    return answer
 
     def _pair(self, sides: list[Side]) -> None:
         pair = self._count

@@ -1,8 +1,8 @@
-"""Where the incumbent and the provisional keeps above it stand, as far as their readings tell.
+"""Estimates the true scores of the incumbent and of the provisional keeps above it.
 
-A Kalman filter over the true scores of a stack of candidates, each the child of the one below.
-A child is believed to lie near its parent until it is measured: that is what takes the luck out of
-a first draw. All of them drift together, as the machine does.
+A Kalman filter over a stack of candidates, each the child of the one below. The prior of a child is
+its parent's estimate: that removes the luck from a first score. All scores drift together, with the
+machine.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from statistics import median
 from overnight.judge.noise import Noise, Reading, Series
 
 STEP = 0.7
-"""How far a child lies from its parent before it is measured: a standard deviation, in sigmas."""
+"""Standard deviation of a child's score around its parent's, before any reading, in sigmas."""
 _FAR = 3.0
-"""A child that its readings put further from its parent, in sigmas, did make a large step."""
+"""If a child's readings lie further than this from its parent, in sigmas, the distance is taken as
+the standard deviation instead."""
 _FARTHEST = 1e100
-"""In sigmas: its square is still a number."""
+"""Largest such distance, in sigmas: its square does not overflow."""
 _WILD = 3.0
-"""A reading further from what was expected, in standard deviations, counts as this far."""
+"""A reading counts as at most this far from the expected score, in standard deviations."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much one of the stack is believed to be better than another."""
+    """The estimate of how much better one candidate is than another."""
 
     mean: float
     deviation: float
-    """Standard deviation of that belief."""
+    """Standard deviation of that estimate."""
 
     def beyond(self, margin: float) -> float:
         """Standard deviations by which the gap exceeds the margin."""
@@ -38,32 +39,32 @@ class Gap:
 
 
 class Levels:
-    """The beliefs after the readings of a stack. Index 0 is the incumbent, -1 the tip."""
+    """The estimates for a stack, from its readings. Index 0 is the incumbent, -1 the tip."""
 
     def __init__(self, stack: Sequence[Series], noise: Noise) -> None:
-        """`stack` from the incumbent up; every series has at least one reading."""
+        """The stack begins with the incumbent. Every series has at least one reading."""
         self._noise = noise
         self._unit = noise.sigma or 1.0
         self._drift = (noise.drift / self._unit) ** 2
-        self.bets: dict[int, float] = {}
-        """Pair of tip and incumbent → the gap believed in before it was measured."""
+        self.expected: dict[int, float] = {}
+        """Id of a pair of tip and incumbent → the gap that was estimated before it was measured."""
         first = stack[0][0]
         self._at = first.at
         self._means = [first.score]
-        # In squared sigmas: the square of a score may be too small for a number.
+        # In squared sigmas: the square of a score may underflow.
         self._own = 1.0 if noise.sigma else 0.0
         self._covariance = [[self._own]]
-        order = [(r.at, place, r) for place, series in enumerate(stack) for r in series]
-        for _, place, reading in sorted(order[1:], key=lambda entry: entry[:2]):
-            while place >= len(self._means):
+        order = [(r.at, index, r) for index, series in enumerate(stack) for r in series]
+        for _, index, reading in sorted(order[1:], key=lambda entry: entry[:2]):
+            while index >= len(self._means):
                 self._add_child(stack[len(self._means)])
             if reading.pair is not None and len(self._means) == len(stack):
-                self.bets.setdefault(reading.pair, self.gap(-1, 0).mean)
-            self._learn(place, reading)
+                self.expected.setdefault(reading.pair, self.gap(-1, 0).mean)
+            self._learn(index, reading)
 
     @property
     def size(self) -> int:
-        """How many candidates the stack has."""
+        """Number of candidates in the stack."""
         return len(self._means)
 
     def gap(self, upper: int, lower: int) -> Gap:
@@ -74,8 +75,8 @@ class Levels:
         return Gap(self._means[upper] - self._means[lower], deviation)
 
     def tip(self, now: int) -> tuple[float, float]:
-        """Mean and standard deviation of what the tip would score when `now` measurements of the
-        campaign have been taken, without the noise of a reading."""
+        """Mean and standard deviation of the tip's true score after `now` measurements of the
+        campaign."""
         variance = self._covariance[-1][-1] + self._drift * max(now - self._at, 0)
         return self._means[-1], self._unit * math.sqrt(variance)
 
@@ -89,21 +90,21 @@ class Levels:
         self._covariance.append(list(self._covariance[-1]))
         self._covariance[-1][-1] += step**2
 
-    def _learn(self, place: int, reading: Reading) -> None:
+    def _learn(self, index: int, reading: Reading) -> None:
         if reading.at > self._at:
             drift = self._drift * (reading.at - self._at)
             self._covariance = [[entry + drift for entry in row] for row in self._covariance]
             self._at = reading.at
         covariance = self._covariance
-        total = covariance[place][place] + self._own
+        total = covariance[index][index] + self._own
         if not total:
-            self._means[place] = reading.score
+            self._means[index] = reading.score
             return
         wild = _WILD * math.sqrt(total) * self._unit
-        surprise = min(max(reading.score - self._means[place], -wild), wild)
-        shares = [row[place] / total for row in covariance]
+        surprise = min(max(reading.score - self._means[index], -wild), wild)
+        shares = [row[index] / total for row in covariance]
         self._means = [m + s * surprise for m, s in zip(self._means, shares, strict=True)]
         self._covariance = [
-            [entry - share * other for entry, other in zip(row, covariance[place], strict=True)]
+            [entry - share * other for entry, other in zip(row, covariance[index], strict=True)]
             for row, share in zip(covariance, shares, strict=True)
         ]

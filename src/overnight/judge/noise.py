@@ -1,8 +1,8 @@
-"""How far the same program's scores lie apart: what one measurement is worth.
+"""The noise of one measurement: how far apart the scores of one program lie.
 
-Estimated from differences between successive readings of one candidate, pooled over all candidates
-that were measured more than once. A machine that drifts makes far readings differ more than near
-ones: the part that grows with time is told apart (a local level model; Harvey, 1989), so that
+It is estimated from the differences between successive readings of a candidate, pooled over all
+candidates that were measured more than once. If the machine drifts, readings that are further apart
+in time differ more; that part is estimated separately (a local level model; Harvey, 1989), so that
 old readings count less.
 """
 
@@ -16,16 +16,17 @@ from operator import truediv
 from statistics import median
 
 _MOST = 400
-"""The newest differences that count."""
+"""Only the newest differences count."""
 _CAP = 4.0
-"""Differences above this many medians are wild: they count as that many."""
+"""A difference counts at most this many times the median difference."""
 _DRIFTS = (0.0, 0.01, 0.03, 0.1)
-"""Variance that the machine adds between two readings, in units of the noise's own."""
+"""The variances that drift may add between two readings, in units of the noise's variance."""
 _ENOUGH_FOR_DRIFT = 6
+"""Fewest differences for an estimate of the drift."""
+_DOUBT = 2.0
+"""Log-likelihood that a drift must add to be believed; Akaike's criterion asks for half of it."""
 _SURE = 0.8416
 """Standard deviations of one-sided confidence, 80 %."""
-_DOUBT = 2.0
-"""Log-likelihood that a drift must explain before it is believed (Akaike's, for one number)."""
 
 
 @dataclass(frozen=True)
@@ -34,41 +35,41 @@ class Reading:
 
     score: float
     at: int
-    """When it was taken: the campaign's measurements that had begun before it, or before its pair.
-    """
+    """Its place in time: how many measurements the campaign had begun before it. Both readings of a
+    pair have that of the first."""
     seed: int
-    """The seed of the run. No rule looks at it."""
+    """The seed that the run was given. No rule uses it."""
     pair: int | None = None
-    """Two readings with the same pair, one of each of two candidates, were taken side by side."""
+    """Id of the pair, if it was measured side by side with a reading of another candidate."""
 
 
 Series = Sequence[Reading]
-"""The readings of one candidate, in the order they were taken."""
+"""The readings of one candidate, oldest first."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What is known about the noise of one measurement."""
+    """An estimate of the noise of one measurement."""
 
     sigma: float
-    """Standard deviation; 0 as long as no two readings of a candidate have differed."""
+    """Standard deviation; 0 until two readings of a candidate have differed."""
     drift: float
-    """Standard deviation of what the machine adds from one measurement to the next."""
+    """Standard deviation of the machine's drift from one measurement to the next."""
     differences: tuple[float, ...]
-    """Between successive readings of the same candidate."""
+    """Differences between successive readings of the same candidate."""
 
     @property
     def deterministic(self) -> bool:
-        """Whether repeats have always been equal, and there were two or more."""
+        """Whether all repeats were equal, and there were at least two."""
         return len(self.differences) >= 2 and not any(self.differences)
 
 
 def noise_of(incumbent: Series, others: Iterable[Series] = ()) -> Noise:
-    """Estimate from the incumbent's readings and from those of others; a single one tells nothing.
+    """Estimate the noise from the readings of the incumbent and of other candidates.
 
-    Candidates that fix their own seed must not make the noise look small: where the incumbent's
-    readings vary, equal ones of others do not count, and the estimate is not below what the
-    incumbent's alone say with 80 % confidence.
+    Candidates that fix their own seed must not make the noise look small. So if the incumbent's
+    readings vary, equal readings of others do not count, and the estimate is at least the lower
+    bound (80 % confidence) from the incumbent's readings alone.
     """
     own = list(pairwise(incumbent))
     varied = any(later.score != former.score for former, later in own)
@@ -78,22 +79,25 @@ def noise_of(incumbent: Series, others: Iterable[Series] = ()) -> Noise:
         for former, later in pairwise(series)
         if not varied or later.score != former.score
     ]
-    noise = _estimated(steps)
+    noise = _estimate(steps)
     if not varied or len(steps) == len(own):
         return noise
-    trusted = _estimated(own)
-    return replace(noise, sigma=max(noise.sigma, trusted.sigma * _surely(len(own))))
+    least = _estimate(own).sigma * _lower_bound(len(own))
+    return replace(noise, sigma=max(noise.sigma, least))
 
 
-def _surely(count: int) -> float:
-    """The share of a standard deviation, estimated from so many differences, that the true one has
-    with 80 % confidence: chi-squared as Wilson and Hilferty approximate it, here within 0.7 %.
-    scipy has it exactly, and takes longer to import than `overnight status` to print."""
-    spread = 2 / (9 * count)
-    return float((1 - spread + _SURE * math.sqrt(spread)) ** -1.5)
+def _lower_bound(count: int) -> float:
+    """Lower bound of a standard deviation, 80 % confidence, relative to its estimate from `count`
+    differences.
+
+    It follows from chi-squared, here in Wilson and Hilferty's approximation (error below 0.7 %):
+    importing scipy takes longer than printing `overnight status`.
+    """
+    variance = 2 / (9 * count)
+    return math.pow(1 - variance + _SURE * math.sqrt(variance), -1.5)
 
 
-def _estimated(steps: list[tuple[Reading, Reading]]) -> Noise:
+def _estimate(steps: list[tuple[Reading, Reading]]) -> Noise:
     steps = sorted(steps, key=lambda step: step[1].at)[-_MOST:]
     apart = tuple(later.score - former.score for former, later in steps)
     if not any(apart):
@@ -103,18 +107,18 @@ def _estimated(steps: list[tuple[Reading, Reading]]) -> Noise:
         sizes = [min(size, _CAP * middle) for size in sizes]
     lags = [max(later.at - former.at, 0) for former, later in steps]
     typical = median(lags) or 1.0
-    # In units of the largest, for the square of a score may be too small for a number.
+    # In units of the largest: the square of a score may underflow.
     unit = max(sizes)
     squares = [(size / unit) ** 2 for size in sizes]
     variance, share = _likeliest(squares, [lag / typical for lag in lags])
-    # A few differences know little: leave room for a noise that is larger than it looked.
+    # Few differences tell little: the noise may be larger than it looks.
     sigma = unit * math.sqrt(variance * (1 + 0.5 / len(apart)))
     drift = unit * math.sqrt(share * variance / typical)
     return Noise(sigma, drift, apart)
 
 
 def _likeliest(squares: list[float], lags: list[float]) -> tuple[float, float]:
-    """The noise's variance, and the drift per unit of lag as a share of it."""
+    """The likeliest variance of the noise, and the drift's per unit of lag as a share of it."""
     best = (-math.inf, 0.0, 0.0)
     for share in _DRIFTS if len(squares) >= _ENOUGH_FOR_DRIFT else (0.0,):
         spreads = [2 + share * lag for lag in lags]

@@ -1,12 +1,11 @@
-"""Which run is lost: the rule that ends it early, learned from the campaign's own curves.
+"""Ends a run early once it is lost, by a rule learned from the campaign's own curves.
 
-It asks the finished runs that were most alike at this share of the budget. A score is taken for a
-part of the value there (SLOPES) plus what was still to come, and the part is used for which that
-varied least. A run that is behind the incumbent is lost when even the most that was still to come
-for any of them, and some of their spread on top, would not bring it to a score that the judge would
-look at twice. Runs that were ended early have no end to learn from; the controls, one in CONTROLS
-of those that would be ended, keep the rule honest.
-What it is not: a judge. It keeps nothing, and a run that reports nothing is not its business.
+The rule looks at the finished runs whose values were closest at the same share of the budget. It
+models a score as slope x value + rest, where the rest is what the run still gained, and takes the
+slope (of SLOPES) whose rests varied least. A run behind the incumbent is lost if even the largest
+rest, plus some of the spread, would not bring it to a score that speaks for it. Runs that were
+ended early have no score to learn from; so one in CONTROLS of the lost runs goes on to its end.
+It is not a judge: it keeps nothing, and never ends a run that reports no values.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from overnight.arena.settings import Metric
 from overnight.core.experiment import Experiment, Measurement
 
 CONTROLS = 10
-"""One in so many runs that would be ended is let through to the end."""
+"""One in this many lost runs goes on to its end."""
 EARLIEST, LATEST = 0.25, 0.65
-"""Shares of the budget: before, values say little; after, there is little left to save. Divergence
-and values that are not finite end a run at any time."""
+"""Shares of the budget: before, values say little; after, there is little left to save. A run that
+diverges, or whose values are not finite, is ended at any time."""
 LEAST = 6
-"""Finished experiments to learn from before anything is ended."""
+"""Fewest finished runs to learn from."""
 ALIKE = 10
-"""So many of them are asked, the closest: one that was far ahead or behind says little."""
+"""This many of them are used, the closest: one that was far ahead or behind says little."""
 SLOPES = (1.0, 0.5)
-"""How much of a lead at a share of the budget may remain at the end."""
+"""How much of a lead may remain at the end of the budget."""
 CAUTION = 2.0
-"""The most of n numbers is too low a bound for the next by about 1 / (n - 1) of their spread: so
-many times that is granted on top. benchmarks/prune.py shows what such choices cost and lose."""
+"""The next of n + 1 numbers may exceed the largest of n, typically by 1 / (n - 1) of their spread.
+This many times that is allowed. benchmarks/prune.py shows the cost of such choices."""
 DIVERGED = 2.0
-"""A run has diverged when it lost so many times what the incumbent gained on its whole way."""
+"""A run has diverged once it lost this many times what the incumbent gained in its whole run."""
 MOST = 300
-"""The newest finished experiments that are learned from."""
+"""Only the newest finished experiments are learned from."""
 
 Curve = Sequence[tuple[float, float]]
 """(Share of the budget, value) of one run, by growing share."""
@@ -45,7 +44,7 @@ Curve = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Known:
-    """A measurement that went to its end. Values are oriented: larger is better."""
+    """The curve and score of a finished measurement, oriented: larger is better."""
 
     curve: Curve
     score: float
@@ -59,43 +58,43 @@ class Lost:
     """Share of the budget."""
     value: float
     incumbent: float
-    """What the incumbent had there, or at its worst when the run has diverged."""
+    """The incumbent's value there; if the run has diverged, the incumbent's worst value."""
     most: float
-    """The score that it could reach at best."""
+    """The best score that it could reach."""
     needed: float
-    """The least that is worth a second look."""
+    """The smallest first score that speaks for a candidate."""
     lead: float
-    """How far ahead of the incumbent it would end, by the same rule; below zero."""
+    """How far ahead of the incumbent it would end; negative."""
     diverged: bool = False
 
     def words(self, metric: Metric) -> str:
-        """In a sentence, with the metric as it is reported."""
+        """The reason in a sentence, with values as the run reports them."""
         name, share = metric.name, f"at {self.at:.0%} of the budget"
-        told = (self.value, self.incumbent, self.most, self.needed)
-        value, best, most, needed = (f"{metric.orient(v):.5g}" for v in told)
+        oriented = (self.value, self.incumbent, self.most, self.needed)
+        value, best, most, needed = (f"{metric.orient(v):.5g}" for v in oriented)
         if self.diverged:
             return f"{share}: {name} {value} has diverged, the incumbent's worst was {best}"
         ends = f"it would end at {most} at best, {needed} is needed"
-        return f"{share}: {name} {value} there, the incumbent had {best}; {ends}"
+        return f"{share}: {name} {value}, the incumbent had {best}; {ends}"
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What one candidate's run is held against while it is on the clock."""
+    """What a candidate's run is compared with while it is on the clock."""
 
     metric: Metric
     finished: Sequence[Known] = ()
-    """What there is to learn from: the first measurement of each."""
+    """The first measurement of each finished experiment."""
     incumbent: Sequence[Known] = ()
-    """Its measurements; without any, no run is lost."""
+    """Measurements of the parent; without any, no run is lost."""
     needed: float = 0.0
-    """The oriented score below which the judge gives a candidate up at once."""
+    """The oriented score below which the judge discards a candidate at once."""
     control: bool = False
-    """Whether this run goes on to its end even when it is lost."""
+    """Whether this run goes on to its end even if it is lost."""
 
     def lost(self, reported: Curve) -> Lost | None:
-        """Why a run with this curve so far is lost; None while it may win. The newest point
-        counts."""
+        """Why a run with this curve so far is lost, judged by its newest point; None while it may
+        win."""
         if not reported or not self.incumbent:
             return None
         curve = [(at, self.metric.orient(value)) for at, value in reported]
@@ -125,8 +124,8 @@ class Pruning:
 def pruning_for(
     metric: Metric, finished: Sequence[Experiment], tip: Experiment, needed: float, control: bool
 ) -> Pruning:
-    """What a candidate is held against: the finished experiments of its campaign, oldest first,
-    and its parent."""
+    """Compare a candidate with the finished experiments of its campaign, oldest first, and with its
+    parent, the tip."""
     firsts = (next(iter(e.judged), None) for e in finished[-MOST:])
     known = _known(metric, (m for m in firsts if m))
     return Pruning(metric, known, _known(metric, tip.judged), needed, control)
@@ -141,23 +140,23 @@ def _known(metric: Metric, measurements: Iterable[Measurement]) -> list[Known]:
 
 
 def is_control(tag: str, n: int) -> bool:
-    """Whether experiment `n` is let through: one in CONTROLS, and always the same ones."""
+    """Whether experiment `n` goes on even if it is lost; the same answer every time."""
     return hashlib.sha256(f"{tag}\0{n}".encode()).digest()[0] * CONTROLS < 256
 
 
 def value_at(curve: Curve, at: float) -> float | None:
-    """The value between the two points around; None before the first and after the last."""
-    place = bisect_left(curve, (at,))
-    if place < len(curve) and curve[place][0] == at:
-        return curve[place][1]
-    if place in (0, len(curve)):
+    """The curve's value there, interpolated; None before its first and after its last point."""
+    index = bisect_left(curve, (at,))
+    if index < len(curve) and curve[index][0] == at:
+        return curve[index][1]
+    if index in (0, len(curve)):
         return None
-    (before, low), (after, high) = curve[place - 1 : place + 1]
+    (before, low), (after, high) = curve[index - 1 : index + 1]
     return low + (high - low) * (at - before) / (after - before)
 
 
 def _at(known: Sequence[Known], at: float) -> list[tuple[float, float]]:
-    """Score and value there of those that have one."""
+    """(score, value at this share of the budget) of the runs that have such a value."""
     pairs = ((k.score, value_at(k.curve, at)) for k in known)
     return [(score, value) for score, value in pairs if value is not None]
 
@@ -165,8 +164,8 @@ def _at(known: Sequence[Known], at: float) -> list[tuple[float, float]]:
 def _still_to_come(
     known: Sequence[tuple[float, float]], slope: float
 ) -> tuple[float, float, float]:
-    """Of (score, value) pairs: the spread of score - slope * value, the slope, and the most that
-    is to be expected of the next run."""
+    """For pairs (score, value): the spread of score - slope x value, the slope, and the most that
+    the next run may be expected to have."""
     rest = [score - slope * value for score, value in known]
     spread = max(rest) - min(rest)
     return spread, slope, max(rest) + CAUTION * spread / (len(rest) - 1)

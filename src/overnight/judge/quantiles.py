@@ -1,17 +1,18 @@
-"""Student's t and chi-squared, by scipy, which takes a while to import: as late as can be."""
+"""Student's t and chi-squared. scipy is slow to import, so it is imported on first use."""
 
 from __future__ import annotations
 
 
 def student_t(freedom: float, chance: float) -> float:
-    """What Student's t with so many degrees of freedom stays below with this chance, 0 to 1."""
+    """The value below which Student's t, with `freedom` degrees of freedom, stays with probability
+    `chance`."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, chance))
 
 
 def chi_squared_below(freedom: float, value: float) -> float:
-    """The chance that chi-squared with so many degrees of freedom stays below the value."""
+    """The probability that chi-squared, with `freedom` degrees of freedom, stays below `value`."""
     from scipy.special import chdtr
 
     return float(chdtr(freedom, value))

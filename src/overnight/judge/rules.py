@@ -1,4 +1,4 @@
-"""The keep-or-discard rules by name, and the simple one."""
+"""The keep-or-discard rules by name, and the simple ones: `greedy` and `threshold`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from overnight.judge.noise import Series
 
 @dataclass(frozen=True)
 class Threshold:
-    """Keep what is better by at least `gain`, as the median over `repeats` measurements a side.
+    """Keep a candidate if its median score is better by at least `gain`; medians are over `repeats`
+    measurements of candidate and tip.
 
-    Repeats are spent only on candidates whose scores so far reach the threshold. With one a side
-    it is `greedy`, karpathy/autoresearch's rule.
+    Only candidates that reach the threshold so far are measured again. With one measurement each it
+    is `greedy`, the rule of karpathy/autoresearch.
     """
 
     gain: float
@@ -38,7 +39,7 @@ class Threshold:
     fresh_seeds: ClassVar[bool] = False
 
     def review(self, standing: Standing) -> Decision | More | Pair | None:
-        return None  # it knows no provisional keeps
+        return None  # there are no provisional keeps
 
     def least(self, standing: Standing, simpler: bool) -> float:
         return _level(standing.tip) + self.gain
@@ -82,5 +83,5 @@ RULES: dict[str, Callable[[JudgeTable, float], Judge]] = {
 
 
 def judge_for(arena: Arena) -> Judge:
-    """The judge that arena.toml names; the arena has already checked that the rule exists."""
+    """The judge that arena.toml names. The arena has checked that the rule exists."""
     return RULES[arena.judge.rule](arena.judge, arena.metric.min_gain)

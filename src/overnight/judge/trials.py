@@ -1,7 +1,7 @@
-"""How many measurements a trial of the tip may cost: a share of those that were spent without one.
+"""How many measurements a trial of the tip may cost: a share of those taken since the last trial.
 
-A large gain need not wait, since its trial is cheap; a small one is tried once the campaign has
-gone on for long enough.
+A large gain need not wait, because its trial is cheap. A small gain is tried after enough other
+measurements.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from overnight.core.under_way import Trial
 
 _SHARE = 0.25
 _GRACE = 2.0
-"""What a trial may cost right at the beginning."""
+"""Measurements that a trial may cost at the start of a campaign."""
 RESERVE = 20
-"""When no more than so many measurements are left, a trial may cost them all: what is still
-provisional at the end has helped nobody."""
+"""Once at most this many measurements are left, a trial may cost all of them: a keep that is still
+provisional at the end is of no use."""
 MOST_TRIALS = 2
-"""At the end, trials may cost as much as so many that go on for as long as they may."""
+"""After the last experiment, trials may cost as much as this many of the longest trials."""
 
 
 def patience(rounds: Sequence[Trial], measured: int, latest: int) -> float:
-    """Measurements that a trial may cost now, after `measured` in all."""
+    """Measurements that a trial may cost now, when the campaign has taken `measured`."""
     before = [r.measured for r in rounds if r.latest != latest]
     return _GRACE + _SHARE * (measured - (before[-1] if before else 0))
 
 
 def trials(rounds: Sequence[Trial]) -> int:
-    """How many different pairs of tip and incumbent were tried."""
+    """Number of trials: different pairs of tip and incumbent."""
     return len({(r.tip, r.incumbent) for r in rounds})
