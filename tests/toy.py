@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from overnight.cli import application
+from overnight.core.errors import OvernightError
 
 ARENA = """
 name = "toy"
@@ -103,3 +110,23 @@ def overnight(
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+@dataclass(frozen=True)
+class Done:
+    """The exit code of a command, and all that it printed."""
+
+    code: int
+    output: str
+
+
+def invoke(folder: Path, *words: str) -> Done:
+    """The command in this process: starting Python takes longer than most commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("TERM", "dumb")
+        done = CliRunner().invoke(application(), words)
+    if isinstance(done.exception, OvernightError):
+        return Done(done.exception.exit_code, f"{done.output}{done.exception}")
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return Done(done.exit_code, done.output)

@@ -1,20 +1,27 @@
-"""`overnight doctor`, as a user runs it: what it says of a closed arena and of an open one."""
+"""`overnight doctor`: what it says of closed and open arenas, and what it leaves behind."""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from overnight.arena.arena import Arena
 from overnight.doctor.attack import attacks
 from overnight.doctor.doctor import AttackResult, Doctor
+from overnight.doctor.printout import Findings, print_findings
 from overnight.doctor.readiness import Trait, readiness
 from overnight.repo.workspace import Workspace
+from overnight.stage.processes import below, read
+from stages import eventually
 from toy import ARENA, git, make_toy, overnight
 
 ATTACK = '''"""Look for a number that this arena's owner worries about.
@@ -29,34 +36,84 @@ except OSError as error:
 '''
 
 
-def examined(
-    toy: Path,
-) -> tuple[int, dict[str, dict[str, str]], dict[str, dict[str, str]], list[str]]:
-    """Exit code, attacks by name and sandbox, traits by name, warnings."""
-    done = overnight(toy, "doctor", "--json")
-    assert done.stdout, done.stderr
-    found = json.loads(done.stdout)
-    rows = {f"{row['sandbox']}: {row['attack']}": row for row in found["attacks"]}
-    return done.returncode, rows, {t["name"]: t for t in found["traits"]}, found["warnings"]
+@dataclass(frozen=True)
+class Examined:
+    """What `overnight doctor --json` said."""
+
+    code: int
+    rows: dict[str, dict[str, str]]
+    """By sandbox and attack."""
+    traits: dict[str, dict[str, str]]
+    warnings: list[str]
+
+    @classmethod
+    def at(cls, toy: Path) -> Examined:
+        done = overnight(toy, "doctor", "--json", timeout=600)
+        assert done.stdout, done.stderr
+        found = json.loads(done.stdout)
+        rows = {f"{row['sandbox']}: {row['attack']}": row for row in found["attacks"]}
+        traits = {trait["name"]: trait for trait in found["traits"]}
+        return cls(done.returncode, rows, traits, found["warnings"])
 
 
-def test_nothing_gets_through_in_an_arena_with_a_referee(tmp_path: Path) -> None:
-    secret = tmp_path / "answers"
+@contextmanager
+def examiner(toy: Path) -> Iterator[Doctor]:
+    arena = Arena.load(toy)
+    with Doctor(arena, Workspace.open(toy, arena.state)) as doctor:
+        yield doctor
+
+
+def attacked(toy: Path, *names: str, sandbox: str = "landlock") -> list[AttackResult]:
+    """What these attacks came to."""
+    found = {attack.name: attack for attack in attacks(Arena.load(toy))}
+    with examiner(toy) as doctor:
+        return [doctor.run(found[name], sandbox) for name in names]
+
+
+def traits_of(toy: Path) -> list[Trait]:
+    """The five traits, measured under Landlock."""
+    with examiner(toy) as doctor:
+        return readiness(doctor, "landlock", [])
+
+
+def closed_arena(folder: Path) -> Path:
+    """An arena with a referee and hidden data."""
+    secret = folder / "answers"
     secret.write_text("42\n")
     text = ARENA.replace("[metric]", f'hidden = ["{secret}"]\n[metric]')
-    toy = make_toy(tmp_path / "it's an arena", text)
-    code, rows, traits, _ = examined(toy)
-    assert {row["verdict"] for row in rows.values()} == {"blocked"}, rows
-    assert code == 0 and len(rows) >= 34
-    assert {name.partition(":")[0] for name in rows} == {"bubblewrap", "landlock"}
-    assert traits["an objective score"]["grade"] == "good"
-    assert traits["a bounded environment"]["found"] == f"{len(rows)} of {len(rows)} attacks blocked"
+    return make_toy(folder / "it's an arena", text)
+
+
+@pytest.mark.slow
+def test_nothing_gets_through_in_an_arena_with_a_referee(tmp_path: Path) -> None:
+    found = Examined.at(closed_arena(tmp_path))
+    assert {row["verdict"] for row in found.rows.values()} == {"blocked"}, found.rows
+    assert found.code == 0 and len(found.rows) >= 34
+    assert {name.partition(":")[0] for name in found.rows} == {"bubblewrap", "landlock"}
+    assert found.traits["an objective score"]["grade"] == "good"
+    blocked = f"{len(found.rows)} of {len(found.rows)} attacks blocked"
+    assert found.traits["a bounded environment"]["found"] == blocked
+
+
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+def test_an_attack_of_each_kind_is_blocked_in_each_sandbox_and_the_table_says_so(
+    tmp_path: Path, sandbox: str
+) -> None:
+    names = ["read hidden data", "forge the score", "plant modules", "leave state"]
+    rows = attacked(closed_arena(tmp_path), *names, "talk to servers", sandbox=sandbox)
+    assert {row.verdict for row in rows} == {"blocked"}, rows
+    with (out := Console(width=200)).capture() as printed:
+        print_findings(Findings(rows, [Trait("traces", "good", "every [candidate]")], []), out)
+    lines = printed.get().splitlines()
+    assert lines[1].split() == [sandbox, *names[0].split(), "blocked", *rows[0].happened.split()]
+    assert "every [candidate]" in printed.get() and lines[-1] == "Nothing got through."
 
 
 @pytest.fixture(scope="module")
 def open_arena(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shape of the original: the run prints the score that it is judged by."""
-    text = ARENA[: ARENA.index("[score]")].replace("[run]\n", '[run]\nsandbox = "landlock"\n')
+    limits = '[run]\nsandbox = "landlock"\nmemory = "500MB"\nprocesses = 100\n'
+    text = ARENA[: ARENA.index("[score]")].replace("[run]\n", limits)
     text += "\n[constraints]\nsize = { soft = 1 }\n"
     run = '. ./value.py\necho "loss: $X"\n'
     toy = make_toy(tmp_path_factory.mktemp("open") / "arena", text, run=run)
@@ -65,82 +122,93 @@ def open_arena(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy
 
 
-def test_a_self_reported_score_gets_through_a_vain_constraint_is_said_and_nothing_is_left_behind(
+def begun(toy: Path) -> tuple[subprocess.Popen[str], str]:
+    """A doctor in the middle of an attack, and what it has said."""
+    started = subprocess.Popen(
+        ["overnight", "doctor"], cwd=toy, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert started.stderr
+    said = ""
+    while "exhaust the machine" not in said:
+        said += started.stderr.readline()
+    assert eventually(lambda: hungry(started.pid), 60)
+    return started, said
+
+
+def hungry(doctor: int) -> set[int]:
+    """The processes of an attack that is under way."""
+    return {pid for pid in below(doctor) if b"refused(" in read(f"/proc/{pid}/cmdline")}
+
+
+def test_an_open_arena_after_a_killed_doctor_and_what_both_leave_behind(
     open_arena: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    killed, _ = begun(open_arena)
+    busy = overnight(open_arena, "doctor")
+    assert busy.returncode == 1 and f"process {killed.pid} is already examining" in busy.stderr
+    strays = hungry(killed.pid)
+    killed.kill()
+    killed.communicate()
     contract = open_arena / "arena.toml"
     text = contract.read_text()
     contract.write_text(text.replace("20s", "0.001s"))
     before = git(open_arena, "status", "--porcelain")
-    code, rows, traits, warnings = examined(open_arena)
+    found = Examined.at(open_arena)
     assert git(open_arena, "status", "--porcelain") == before
     contract.write_text(text)
+    assert not [pid for pid in strays if b"refused(" in read(f"/proc/{pid}/cmdline")]
     assert not list(tmp_path.glob(".overnight*"))
     assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
-    assert "uncommitted changes (arena.toml, " in warnings[0], "they take no part"
-    assert any(words.startswith("constraints.size: no such number") for words in warnings)
-    assert traits["an objective score"]["found"].startswith("loss ")
-    through = {row["attack"] for row in rows.values() if row["verdict"] == "through"}
-    assert code == 1 and through == {"forge the score", "look for a number"}
-    assert "referee" in rows["landlock: forge the score"]["close"]
-    assert "self-reported" in traits["an objective score"]["found"]
+    assert "uncommitted changes (arena.toml, " in found.warnings[0], "they take no part"
+    assert any(words.startswith("constraints.size: no such number") for words in found.warnings)
+    objective = found.traits["an objective score"]["found"]
+    assert objective.startswith("loss ") and "self-reported" in objective
+    through = {row["attack"] for row in found.rows.values() if row["verdict"] == "through"}
+    assert found.code == 1 and through == {"forge the score", "look for a number"}
+    assert "referee" in found.rows["landlock: forge the score"]["close"]
+    assert len(found.rows) >= 18
 
 
-def doctor(toy: Path) -> Doctor:
-    arena = Arena.load(toy)
-    return Doctor(arena, Workspace.open(toy, arena.state))
-
-
-def examined_by(toy: Path, name: str) -> AttackResult:
-    """What one attack came to, under Landlock."""
-    attack = next(attack for attack in attacks(Arena.load(toy)) if attack.name == name)
-    with doctor(toy) as examiner:
-        return examiner.run(attack, "landlock")
-
-
-def objective(toy: Path) -> Trait:
-    """The first trait, under Landlock."""
-    return traits_of(toy)[0]
-
-
-def traits_of(toy: Path) -> list[Trait]:
-    """The five traits, measured under Landlock."""
-    with doctor(toy) as examiner:
-        return readiness(examiner, "landlock", [])
+def test_an_interrupted_doctor_says_so_and_leaves_nothing_behind(open_arena: Path) -> None:
+    interrupted, said = begun(open_arena)
+    interrupted.send_signal(signal.SIGINT)
+    _, errors = interrupted.communicate(timeout=30)
+    assert interrupted.returncode == 130 and "overnight: interrupted" in errors
+    assert "note: uncommitted changes" in said and "landlock: break out …" in said
+    assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
 
 
 def test_a_stale_build_that_is_measured_is_said(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", run='echo X=5 > "$OVERNIGHT_OUT/value"\n')
-    found = objective(toy)
+    found = traits_of(toy)[0]
     assert found.grade == "poor" and "stale build" in found.found
 
 
-@pytest.mark.parametrize("line, grade", [("SEED=7", "fair"), ("SPEED=7", "good")])
-def test_a_seed_that_the_program_fixes_is_said(tmp_path: Path, line: str, grade: str) -> None:
-    found = objective(make_toy(tmp_path / "arena", value=f"X=10\n{line}\n"))
-    assert found.grade == grade and found.found.startswith("loss 7, no noise in 3 measurements")
-    assert ("value.py has `SEED=7` and nothing reads OVERNIGHT_SEED" in found.found) is (
-        grade == "fair"
-    )
+def test_a_seed_that_the_program_fixes_is_said(tmp_path: Path) -> None:
+    found = traits_of(make_toy(tmp_path / "arena", value="X=10\nSEED=7\n"))[0]
+    assert found.grade == "fair" and found.found.startswith("loss 7, no noise in 3 measurements")
+    assert "value.py has `SEED=7` and nothing reads OVERNIGHT_SEED" in found.found
 
 
 def test_an_arena_that_cannot_teach_anything_is_said(tmp_path: Path) -> None:
     run = '. ./value.py\ntest ! -s value.py || : ${X:?}\necho X=5 > "$OVERNIGHT_OUT/value"\n'
-    found = objective(make_toy(tmp_path / "arena", run=f"set -e\n{run}"))
+    found = traits_of(make_toy(tmp_path / "arena", run=f"set -e\n{run}"))[0]
     assert found.grade == "poor" and "no change can improve it" in found.found
 
 
 def test_a_budget_that_is_too_short_is_said_with_what_it_takes(tmp_path: Path) -> None:
     text = ARENA.replace('budget = "20s"', 'budget = "1s"')
     run = 'sleep 2\ncp value.py "$OVERNIGHT_OUT/value"\n'
-    found = objective(make_toy(tmp_path / "arena", text, run=run))
-    assert found.grade == "poor" and "with four times the budget it needs 2." in found.found
+    found = traits_of(make_toy(tmp_path / "arena", text, run=run))[0]
+    assert found.grade == "poor"
+    assert re.search(r"with four times the budget it needs [23]\.\d s", found.found)
 
 
-def test_a_start_up_that_eats_most_of_the_budget_is_said(tmp_path: Path) -> None:
-    text = ARENA.replace('budget = "20s"', 'budget = "2s"')
-    run = 'sleep 1.2\ncp value.py "$OVERNIGHT_OUT/value"\nsleep 0.7\n'
+@pytest.mark.slow
+def test_a_start_up_that_takes_most_of_the_budget_is_said(tmp_path: Path) -> None:
+    text = ARENA.replace('budget = "20s"', 'budget = "10s"')
+    run = 'sleep 5.5\ncp value.py "$OVERNIGHT_OUT/value"\nsleep 3.7\n'
     toy = make_toy(tmp_path / "arena", text, run=run)
     speed = traits_of(toy)[1]
     assert speed.grade == "poor" and "start-up takes most of it" in speed.found
@@ -148,7 +216,7 @@ def test_a_start_up_that_eats_most_of_the_budget_is_said(tmp_path: Path) -> None
 
 def test_an_attack_on_an_arena_that_does_not_run_counts_as_untried(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", run='test -n "$NEEDED"\n')
-    row = examined_by(toy, "forge the score")
+    (row,) = attacked(toy, "forge the score")
     assert row.verdict == "untried" and "crashed: exit code 1" in row.happened
     assert "run.env" in row.close
 
@@ -162,7 +230,7 @@ def test_a_referee_that_reads_the_runs_own_claim_is_found(tmp_path: Path) -> Non
         'print(json.dumps({"loss": json.loads(claim)["val"]["loss"]}))\n'
     )
     git(toy, "commit", "-qam", "a referee that believes")
-    found = examined_by(toy, "rewrite what the run left")
+    (found,) = attacked(toy, "rewrite what the run left")
     assert found.verdict == "through" and "taken as the score" in found.happened
 
 
@@ -171,18 +239,17 @@ print(json.dumps({"loss": random.random()}))
 """
 
 
-@pytest.mark.parametrize(
-    "judge, times, verdict",
-    [('rule = "threshold"\ngain = 1.0', 1, "blocked"), ('rule = "greedy"', 12, "through")],
-)
-def test_a_judge_that_keeps_luck_is_found(
-    tmp_path: Path, judge: str, times: int, verdict: str
-) -> None:
-    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[judge]\n{judge}\n", run="true\n")
-    (toy / "score.py").write_text(NOISY)
-    git(toy, "commit", "-qam", "nothing but noise")
-    found = [examined_by(toy, "change only the seed").verdict for _ in range(times)]
-    assert verdict in found
+def test_a_judge_that_keeps_luck_is_found(tmp_path: Path) -> None:
+    def verdict(judge: str) -> str:
+        toy = tmp_path / judge.partition("\n")[0]
+        if not toy.exists():
+            make_toy(toy, f"{ARENA}\n[judge]\nrule = {judge}\n", run="true\n")
+            (toy / "score.py").write_text(NOISY)
+            git(toy, "commit", "-qam", "nothing but noise")
+        return attacked(toy, "change only the seed")[0].verdict
+
+    assert verdict('"threshold"\ngain = 1.0') == "blocked"
+    assert any(verdict('"greedy"') == "through" for _ in range(20))
 
 
 PYTHON = """
@@ -213,43 +280,8 @@ def test_the_shape_of_the_original_is_open_where_it_is_open(tmp_path: Path) -> N
     (toy / "train.py").write_text(TRAIN)
     git(toy, "add", "--all")
     git(toy, "commit", "-qm", "it scores itself")
-    for name in ("forge the score", "patch the scoring library"):
-        row = examined_by(toy, name)
+    names = ("forge the score", "patch the scoring library", "overwrite the arena")
+    *through, blocked = attacked(toy, *names)
+    for row in through:
         assert row.verdict == "through" and "[score]" in row.close, row
-    assert examined_by(toy, "overwrite the arena").verdict == "blocked"
-
-
-def begun(toy: Path) -> subprocess.Popen[str]:
-    """A doctor in the middle of an attack."""
-    started = subprocess.Popen(
-        ["overnight", "doctor"], cwd=toy, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert started.stderr
-    while "outlive the deadline" not in started.stderr.readline():
-        pass
-    time.sleep(1)
-    return started
-
-
-def test_a_killed_doctor_is_no_hindrance_to_the_next(
-    open_arena: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    killed = begun(open_arena)
-    busy = overnight(open_arena, "doctor")
-    assert busy.returncode == 1 and f"process {killed.pid} is already examining" in busy.stderr
-    killed.kill()
-    killed.wait()
-    next_ = overnight(open_arena, "doctor")
-    assert next_.returncode == 1 and "the forged loss was taken" in next_.stdout, next_.stderr
-    assert next_.stderr.count("landlock: ") >= 17
-    assert not list(tmp_path.glob(".overnight*"))
-    assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
-
-
-def test_an_interrupted_doctor_says_so(open_arena: Path) -> None:
-    interrupted = begun(open_arena)
-    interrupted.send_signal(signal.SIGINT)
-    _, errors = interrupted.communicate(timeout=30)
-    assert interrupted.returncode == 130 and "overnight: interrupted" in errors
-    assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
+    assert blocked.verdict == "blocked"

@@ -49,15 +49,14 @@ def test_no_change_is_no_candidate_even_when_files_were_touched(bench: Bench) ->
     assert made.commit is None and made.dropped == ("prepare.py",) and not made.refused
 
 
-@pytest.mark.parametrize(
-    "name", ["größe.py", "a b.py", "-rf", "new\nline.py", 'q"uote.py', "back\\slash", "日本.py"]
-)
-def test_names_of_every_kind_come_through(bench: Bench, name: str) -> None:
-    commit, _ = bench.changed({f"model/{name}": "1\n"})
-    assert f"model/{name}" in bench.tree(commit)
-    again = bench.root / ".overnight" / "worktrees" / "again"
-    assert (bench.workspace.checkout(commit, again) / "model" / name).read_text() == "1\n"
-    assert bench.workspace.files(commit, editable).keys() == {"train.py", f"model/{name}"}
+def test_names_of_every_kind_come_through(bench: Bench) -> None:
+    names = ["größe.py", "a b.py", "-rf", "new\nline.py", 'q"uote.py', "back\\slash", "日本.py"]
+    paths = {f"model/{name}": "1\n" for name in names}
+    commit, _ = bench.changed(paths)
+    assert paths.keys() < bench.tree(commit).keys()
+    again = bench.workspace.checkout(commit, bench.root / ".overnight" / "worktrees" / "again")
+    assert [(again / path).read_text() for path in paths] == ["1\n"] * len(paths)
+    assert bench.workspace.files(commit, editable).keys() == {"train.py", *paths}
 
 
 def test_modes_and_inner_links_are_kept_outer_links_are_refused(bench: Bench) -> None:
@@ -103,13 +102,14 @@ def test_what_cannot_be_a_file_of_a_repository_is_refused_with_a_sentence(bench:
     )
 
 
-def test_eight_threads_make_two_hundred_candidates_and_lose_none(bench: Bench) -> None:
+@pytest.mark.parametrize("each", [3, pytest.param(25, marks=pytest.mark.slow)])
+def test_eight_threads_make_candidates_side_by_side_and_lose_none(bench: Bench, each: int) -> None:
     wrong: list[object] = []
 
     def cycles(thread: int) -> None:
         try:
-            for n in range(25):
-                number = thread * 25 + n
+            for n in range(each):
+                number = thread * each + n
                 place = bench.root / ".overnight" / "worktrees" / f"c{number}"
                 folder = bench.workspace.checkout(bench.head, place, own_git=True)
                 write(folder, {"train.py": f"x = {number + 100}\n"})
@@ -128,8 +128,8 @@ def test_eight_threads_make_two_hundred_candidates_and_lose_none(bench: Bench) -
         thread.join()
     assert not wrong
     found = bench.workspace.refs.recorded("t")
-    assert sorted(found) == list(range(200))
-    assert git(bench.root, "show", f"{found[137]}:train.py") == "x = 237\n"
+    assert sorted(found) == list(range(8 * each))
+    assert git(bench.root, "show", f"{found[17]}:train.py") == "x = 117\n"
     assert fingerprint(bench.root) == before
     assert not list((bench.root / ".overnight" / "git" / "indexes").iterdir())
 

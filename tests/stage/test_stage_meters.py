@@ -8,24 +8,18 @@ from stages import MB, Stages, linux
 BUSY = "import time\nwhile time.process_time() < {}: pass"
 
 
-def test_the_cpu_clock_counts_a_busy_loop(stages: Stages) -> None:
-    result = stages.run(stages.script("while True: pass"), 0.5, clock="cpu", grace_seconds=0.1)
-    assert result.end is StageEnd.DEADLINE
-    assert 0.5 <= result.cpu_seconds < 1.5
-
-
 @linux
 def test_the_cpu_clock_counts_all_processes_together(stages: Stages) -> None:
     code = "import os\nfor n in range(2): os.fork()\nwhile True: pass"
-    result = stages.run(stages.script(code), 1.0, clock="cpu", grace_seconds=0.0)
+    result = stages.run(stages.script(code), 0.5, clock="cpu", grace_seconds=0.0)
     assert result.end is StageEnd.DEADLINE
-    assert 1.0 <= result.cpu_seconds < 2.5
+    assert 0.5 <= result.cpu_seconds < 2.0
 
 
 def test_sleeping_costs_no_budget_of_the_cpu_clock(stages: Stages) -> None:
-    result = stages.run("sleep 0.7", 0.2, clock="cpu")
+    result = stages.run("sleep 0.5", 0.2, clock="cpu")
     assert result.end is StageEnd.EXITED
-    assert result.wall_seconds >= 0.7
+    assert result.wall_seconds >= 0.5
     assert result.cpu_seconds < 0.2
 
 
@@ -81,5 +75,5 @@ def test_shared_memory_is_counted_once(stages: Stages) -> None:
 
 def test_a_short_peak_between_two_looks_is_not_missed(stages: Stages) -> None:
     code = "b'x' * 150_000_000"
-    assert stages.run(stages.script(code)).peak_memory_bytes > 150 * MB
-    assert stages.run(stages.script(code), memory_bytes=100 * MB).end is StageEnd.MEMORY
+    result = stages.run(stages.script(code), memory_bytes=100 * MB)
+    assert result.end is StageEnd.MEMORY and result.peak_memory_bytes > 100 * MB
