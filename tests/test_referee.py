@@ -72,8 +72,8 @@ def test_a_candidate_sees_what_the_run_left_no_key_no_other_and_leaves_nothing(
         "        met = os.path.exists(state)\n"
         "        open(state, 'w').write('x')\n"
         f"        os.system('setsid sleep {nap} & (setsid sleep {nap} &)')\n"
-        "        seen = open(out + '/weights').read()\n"
-        "        return Message({'w': seen, 'key': os.environ.get('A_KEY'), 'met': met})"
+        "        weights = open(out + '/weights').read()\n"
+        "        return Message({'w': weights, 'key': os.environ.get('A_KEY'), 'met': met})"
     )
     for _ in range(2):
         with candidate(folder, body) as asked:

@@ -48,11 +48,11 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     text = ARENA.replace("sh run.sh", "python3 run.py").replace('"20s"\n\n', limits, 1)
     toy = make_toy(folder / "arena", text)
     (toy / "run.py").write_text(PROGRAM)
+    for n, code in enumerate(CANDIDATES.values(), 1):
+        (toy / f"{n}.py").write_text(f"X={n}\n{code}\n")
     git(toy, "add", "--all")
     git(toy, "commit", "--quiet", "-m", "a program that runs the value")
-    for n, code in enumerate(CANDIDATES.values(), 1):
-        (folder / str(n)).write_text(f"X={n}\n{code}\n")
-    agent = f'command:cp "{folder}/$OVERNIGHT_EXPERIMENT" value.py'
+    agent = "command:cp $OVERNIGHT_EXPERIMENT.py value.py"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OVERNIGHT_HOME", str(folder / "home"))
         done = invoke(toy, "run", "--experiments", str(len(CANDIDATES)), "--agent", agent)

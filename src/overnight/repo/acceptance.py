@@ -76,7 +76,7 @@ def unreadable(top: Path) -> Iterator[str]:
                 yield f"{os.path.relpath(entry.path, top)} is a FIFO"
 
 
-def has_matching_files(top: Path, path: str, matches: PathFilter) -> bool:
+def match_inside(top: Path, path: str, matches: PathFilter) -> bool:
     """Whether the path is a nested repository (git marks it with a final slash) that contains
     matching files."""
     if not path.endswith("/"):

@@ -20,11 +20,10 @@ from pathlib import Path, PurePosixPath
 from overnight.core.errors import WorkspaceError
 from overnight.repo.acceptance import (
     Collected,
-    FindAddedSecret,
     FindSecret,
     PathFilter,
     added_secrets,
-    has_matching_files,
+    match_inside,
     no_secrets,
     printable_names,
     refusals,
@@ -175,14 +174,10 @@ class Workspace:
             return Collected(None, (), printable_names(blocked))
         matches = self._of_arena(editable)
         changed = self._changes(folder)
-        taken = [
-            path for path in changed if matches(path) or has_matching_files(folder, path, matches)
-        ]
+        taken = [path for path in changed if matches(path) or match_inside(folder, path, matches)]
         others = sorted(set(changed).difference(taken))
         dropped = printable_names(os.path.relpath(path, self.prefix or ".") for path in others)
-        if refused := tuple(
-            refusals(folder, self.prefix, taken, self._added_secrets(parent, find_secret))
-        ):
+        if refused := self._refusals(folder, parent, taken, find_secret):
             return Collected(None, dropped, printable_names(refused))
         try:
             tree = self._tree_with(folder, taken)
@@ -224,9 +219,7 @@ class Workspace:
             raise WorkspaceError(f"{caller} is not a checkout of the repository at {self.top}")
         paths = [self.prefix + path for path in theirs.uncommitted(editable)]
         head = theirs.head()
-        if refused := list(
-            refusals(theirs.top, self.prefix, paths, self._added_secrets(head, find_secret))
-        ):
+        if refused := self._refusals(theirs.top, head, paths, find_secret):
             raise WorkspaceError("; ".join(refused))
         self._git.forget(theirs.top)
         self._git.run("read-tree", head, at=theirs.top)
@@ -286,8 +279,11 @@ class Workspace:
             env[f"GIT_CONFIG_VALUE_{n}"] = "false" if key.endswith(".required") else ""
         return env | {"GIT_CONFIG_COUNT": str(len(keys))}
 
-    def _added_secrets(self, parent: str, find_secret: FindSecret) -> FindAddedSecret:
-        return added_secrets(find_secret, lambda path: self._blob(f"{parent}:{path}"))
+    def _refusals(
+        self, top: Path, parent: str, paths: list[str], find_secret: FindSecret
+    ) -> tuple[str, ...]:
+        added = added_secrets(find_secret, lambda path: self._blob(f"{parent}:{path}"))
+        return tuple(refusals(top, self.prefix, paths, added))
 
     def _changes(self, folder: Path) -> list[str]:
         """Paths that differ from the index in a checkout, relative to its top."""
