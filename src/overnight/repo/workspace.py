@@ -194,10 +194,8 @@ class Workspace:
         `own_git`. Writes nothing."""
         if any(unreadable(folder)):
             return True
-        mine = self._of_arena(editable)
-        return any(
-            mine(path) or has_matching_files(folder, path, mine) for path in self._changes(folder)
-        )
+        matches, changed = self._of_arena(editable), self._changes(folder)
+        return any(matches(path) or match_inside(folder, path, matches) for path in changed)
 
     def adopt(
         self,
