@@ -9,45 +9,58 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_PLAIN = re.compile(
+_VARIABLES = re.compile(
     r"""\s*
-    (?: (?!PATH=) [A-Za-z_]\w* = [\w./:,@%+-]* \s+ )*  # set for it; PATH would lead elsewhere
-    ([\w./+-]+)
+    (?:
+        [A-Za-z_]\w* = (?: [^\s'"\\] | \\. | '[^']*' | "(?:[^"\\]|\\.)*" )*
+        (?: \s+ | \Z )
+    )*
+    """,
+    re.VERBOSE | re.ASCII | re.DOTALL,
+)
+_PLAIN_VARIABLES = re.compile(r"(?!.*\bPATH=)[\w./:,@%+=\s-]*", re.ASCII | re.DOTALL)
+"""Values without quotes and substitutions. PATH decides which program is found."""
+_PROGRAM = re.compile(
+    r"""([\w./+-]+)
     (?= [\s;&|] | \Z )
-    (?! \s*\( )  # a function
-    (?! .* (; | \|\| | \n\s*\S) )  # what comes then may do all the work
+    (?! \s*\( )  # the definition of a function
+    (?! .* (; | \|\| | \n\s*\S) )  # a command that runs even if this one fails
     """,
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 
 
 def words_of(command: str) -> list[str]:
-    """The words of a line, without variables that are set before its program. Raises ValueError
-    when a quote is left open."""
-    words = shlex.split(command)
-    while words and re.match(r"\w+=", words[0]):
-        words.pop(0)
-    return words
+    """The words of a line, without the variables that it sets before its program. Raises ValueError
+    for a quote that is not closed."""
+    return shlex.split(_split(command)[1])
 
 
 def program_of(command: str) -> str | None:
-    """The program without which a line cannot work, where that can be read off: variables with
-    plain values, then a plain word, and nothing that is run after it whatever comes of it. None:
-    the shell alone can tell."""
-    found = _PLAIN.match(command)
+    """The program without which a line cannot work; None where only a shell can tell. Told for
+    variables with plain values, then a plain word, with nothing after it that would run anyway."""
+    variables, rest = _split(command)
+    found = _PROGRAM.match(rest) if _PLAIN_VARIABLES.fullmatch(variables) else None
     return found[1] if found else None
 
 
+def _split(command: str) -> tuple[str, str]:
+    """The variables that a line sets before its program, and the rest of the line."""
+    found = _VARIABLES.match(command)
+    end = found.end() if found else 0
+    return command[:end], command[end:]
+
+
 def is_unknown(program: str, root: Path | None) -> bool:
-    """Whether a shell that is started in this folder would find no such program: no file there,
-    none on PATH, nothing that it knows by itself. None: in one that is not there yet, so that of
-    what depends on it nothing is said."""
+    """Whether a shell started in this folder would not find the program: there is no such file,
+    none on PATH, and it is no builtin. `root` None: the folder does not exist yet, so a program
+    that may lie in it is not unknown."""
     if "/" in program:
         known = root or Path(program).is_absolute()
         return bool(known) and not Path(root or "/", program).is_file()
     folders = os.environ.get("PATH", "").split(os.pathsep)
     if not all(map(os.path.isabs, folders)):
-        return False  # one of them is taken from the folder, too
+        return False  # PATH includes the folder itself
     if shutil.which(program) or (root and (root / program).is_file()):
         return False
     asked = ["sh", "-c", 'command -v -- "$0"', program]

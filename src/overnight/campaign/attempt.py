@@ -14,7 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from overnight.agents.base import Agent, Reader, Reading, Rejected, Workbench, is_free, reach_of
+from overnight.agents.base import (
+    Agent,
+    BriefReader,
+    Reader,
+    Rejected,
+    Workbench,
+    access_of,
+    is_free,
+)
 from overnight.briefing.brief import Moment, write_brief
 from overnight.campaign.confirmation import Reviews, failure_of
 from overnight.campaign.judge_input import standing_of
@@ -72,7 +80,7 @@ class Attempts:
         the agent has nothing to propose. Raises AgentError when it may help to ask again later:
         then there is no experiment, and none when it is stopped meanwhile; what was used stays."""
         self._thought, self._asked = 0.0, None
-        self._secrets = Secrets.of_agent(reach_of(turn.agent))
+        self._secrets = Secrets.of_agent(access_of(turn.agent))
         n = self._history.latest.n + 1
         parent = self._history.tip.candidate
         assert parent is not None
@@ -184,7 +192,7 @@ class Attempts:
         return Workbench(
             arena=self._arena,
             folder=folder,
-            place=place,
+            private=place,
             brief=brief,
             n=n,
             incumbent=turn.start or self._history.tip,
@@ -205,7 +213,7 @@ class Attempts:
         return bool(made.commit or made.refused)
 
     def _brief(self, agent: Agent) -> str:
-        reader = agent.reader if isinstance(agent, Reading) else Reader()
+        reader = agent.reader if isinstance(agent, BriefReader) else Reader()
         moment = Moment(agent.name, standing_of(self._driven), self.reviews.fits())
         steers = self._ledger.events(self._tag, "steer")
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from overnight.arena.arena import Arena
 from overnight.core.experiment import Event, confirmed_gain
@@ -15,7 +16,9 @@ from overnight.core.usage import UNLIMITED, Allowance
 from overnight.insights.limits_left import Left
 from overnight.record.history import History
 from overnight.record.ledger import Ledger
-from overnight.search.portfolio import Out, Portfolio
+
+if TYPE_CHECKING:
+    from overnight.search.portfolio import Portfolio
 
 _CAPPED = 3
 
@@ -59,17 +62,17 @@ class Stop:
     @classmethod
     def without_agents(cls, portfolio: Portfolio) -> Stop | None:
         """When nobody can be asked any more; None while somebody can."""
+        from overnight.search.portfolio import Out  # the views need the limits, but no agents
+
         if portfolio.over is None:
             return None
         out, words = portfolio.over
-        return cls(_OUT[out], words)
-
-
-_OUT = {
-    Out.FAILED: StopKind.AGENT,
-    Out.CAPPED: StopKind.CAPPED,
-    Out.EXHAUSTED: StopKind.EXHAUSTED,
-}
+        kinds = {
+            Out.FAILED: StopKind.AGENT,
+            Out.CAPPED: StopKind.CAPPED,
+            Out.EXHAUSTED: StopKind.EXHAUSTED,
+        }
+        return cls(kinds[out], words)
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,8 @@ class Campaign:
         try:
             self._take_up(observe)
             while not (stop := self._over(stretch, limits, portfolio)):
-                if portfolio.rest:
-                    self._measuring.pause(min(portfolio.rest, _BREATH))
+                if portfolio.wait:
+                    self._measuring.pause(min(portfolio.wait, _BREATH))
                 elif experiment := self._next(portfolio, stretch, limits, observe):
                     observe(experiment)
             if stop.kind.settles:
@@ -333,7 +333,7 @@ class Campaign:
     def _over(self, stretch: Stretch, limits: Limits, portfolio: Portfolio) -> Stop | None:
         if self._stop_asked():
             return Stop(StopKind.ASKED, "stop was asked for")
-        portfolio.charge(self.ledger.spent(self.tag))
+        portfolio.enforce_caps(self.ledger.spent(self.tag))
         if stop := Stop.without_agents(portfolio):
             return stop
         for words in portfolio.gone():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from overnight.agents.named import reach
+from overnight.agents.named import access_of_name
 from overnight.arena.arena import FILE, Arena
 from overnight.core.errors import UsageError, WorkspaceError
 from overnight.core.experiment import CampaignRecord, Experiment
@@ -92,7 +92,7 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
         if experiment.candidate is None:
             thought = _thought(arena, tag, experiment)  # before its logs are touched
             folder = places / "agent" / "tree" / workspace.prefix
-            table = reach(experiment.agent, arena)
+            table = access_of_name(experiment.agent, arena)
             secrets, who = Secrets.of_agent(table), note_writer(tag, n, experiment.agent)
             if table:
                 take_note(folder, arena.state / NAME, who, secrets.blotted)

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from overnight.agents.base import Reader
 from overnight.arena.arena import Arena
-from overnight.briefing.brief import first_brief, write_brief
 from overnight.core.errors import NoCampaign, UsageError
 from overnight.core.experiment import Experiment
 from overnight.record.history import History
@@ -64,6 +62,9 @@ class Record:
     def brief(self) -> str:
         """What an agent that tries changes of its own would be told now, under the campaign's own
         contract."""
+        from overnight.agents.base import Reader
+        from overnight.briefing.brief import first_brief, write_brief  # imports the agents
+
         campaign = self.ledger.campaign(self.tag)
         assert campaign is not None
         arena = base_arena(self.arena, self._workspace(), campaign.base)
