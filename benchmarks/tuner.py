@@ -195,7 +195,7 @@ class TheTuner:
         bench = Workbench(
             arena=self._arena,
             folder=self._folder,
-            place=self._folder,
+            private=self._folder,
             brief="",
             n=n,
             incumbent=[e for e in history if e.kept][-1],

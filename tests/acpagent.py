@@ -1,12 +1,13 @@
 """An agent that speaks the Agent Client Protocol and plays a script, for tests.
 
-Started as a program: `python acpagent.py SCRIPT.json`. The script says how it answers hello, and
-what it does in the turn of each experiment, a list of steps such as `["edit", "value.py", "X=5"]`.
+Started as a program: `python acpagent.py SCRIPT.json`. The script says how it answers `initialize`,
+and what it does for each experiment, a list of steps such as `["edit", "value.py", "X=5"]`. It
+speaks the protocol without the official package, which takes two seconds to import; the tests of
+real programs have that at the other end.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shlex
@@ -15,37 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from acp import PROTOCOL_VERSION, Agent, Client, RequestError, run_agent
-from acp.helpers import (
-    plan_entry,
-    start_edit_tool_call,
-    update_agent_message_text,
-    update_agent_thought_text,
-    update_plan,
-)
-from acp.schema import (
-    AgentCapabilities,
-    AuthenticateResponse,
-    AuthMethodAgent,
-    Cost,
-    Implementation,
-    InitializeResponse,
-    LoadSessionResponse,
-    NewSessionResponse,
-    PermissionOption,
-    PromptResponse,
-    SessionConfigOptionSelect,
-    SessionConfigSelectOption,
-    SetSessionConfigOptionResponse,
-    ToolCallLocation,
-    ToolCallUpdate,
-    UsageUpdate,
-)
-
 OPTIONS = [
-    PermissionOption(option_id="always", name="Always", kind="allow_always"),
-    PermissionOption(option_id="yes", name="Yes", kind="allow_once"),
-    PermissionOption(option_id="no", name="No", kind="reject_once"),
+    {"optionId": "always", "name": "Always", "kind": "allow_always"},
+    {"optionId": "yes", "name": "Yes", "kind": "allow_once"},
+    {"optionId": "no", "name": "No", "kind": "reject_once"},
 ]
 
 
@@ -57,166 +31,206 @@ def command(folder: Path, script: dict[str, object]) -> str:
     return shlex.join([sys.executable, str(folder / "acpagent.py"), str(folder / "script.json")])
 
 
-class Scripted(Agent):
-    """Plays the steps of one turn; what it is answered, it says."""
+class Refused(Exception):
+    """An error of the protocol, to be sent or that was received."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.error = {"code": code, "message": message}
+
+
+class Scripted:
+    """Plays the steps of one prompt; it says what its requests are answered."""
 
     def __init__(self, script: dict[str, Any]) -> None:
         self.script = script
         self.signed_in = not script.get("auth")
-        self.cancelled = asyncio.Event()
-        self.client: Client
+        self.cancelled = False
         self.session = ""
+        self.asked = 0
 
-    def on_connect(self, conn: Client) -> None:
-        self.client = conn
+    def serve(self) -> None:
+        while (message := self.receive()) is not None:
+            if "id" in message:
+                try:
+                    answer = {"result": self.answer(message["method"], message["params"])}
+                except Refused as refused:
+                    answer = {"error": refused.error}
+                self.send({"id": message["id"], **answer})
 
-    async def initialize(self, protocol_version: int, *_: Any, **__: Any) -> InitializeResponse:
-        return InitializeResponse(
-            protocol_version=self.script.get("version", PROTOCOL_VERSION),
-            agent_capabilities=AgentCapabilities(load_session=bool(self.script.get("load"))),
-            auth_methods=[
-                AuthMethodAgent(id=name, name=name.title()) for name in self.script.get("auth", ())
-            ],
-            agent_info=Implementation(name="scripted", version="1.0"),
-        )
+    def answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        match method:
+            case "initialize":
+                methods = [
+                    {"id": name, "name": name.title()} for name in self.script.get("auth", ())
+                ]
+                return {
+                    "protocolVersion": self.script.get("version", params["protocolVersion"]),
+                    "agentCapabilities": {"loadSession": bool(self.script.get("load"))},
+                    "authMethods": methods,
+                    "agentInfo": {"name": "scripted", "version": "1.0"},
+                }
+            case "authenticate":
+                if os.environ.get("SCRIPTED_KEY") != "right":
+                    raise Refused(-32000, "the key is wrong")
+                self.signed_in = True
+                return {}
+            case "session/new":
+                return self.new_session()
+            case "session/load":
+                return self.load_session(params["sessionId"])
+            case "session/set_config_option":
+                self.script["model"] = params["value"]
+                return {"configOptions": []}
+            case "session/prompt":
+                return self.prompt()
+        raise Refused(-32601, f"no method {method}")
 
-    async def authenticate(self, method_id: str, **_: Any) -> AuthenticateResponse:
-        if os.environ.get("SCRIPTED_KEY") != "right":
-            raise RequestError(-32000, "the key is wrong")
-        self.signed_in = True
-        return AuthenticateResponse()
-
-    async def new_session(self, cwd: str, **_: Any) -> NewSessionResponse:
+    def new_session(self) -> dict[str, Any]:
         if not self.signed_in:
-            raise RequestError.auth_required()
+            raise Refused(-32000, "Authentication required")
         self.session = f"session-of-{os.environ['OVERNIGHT_EXPERIMENT']}"
         Path.home().joinpath("remembered").write_text(self.session)
-        options = [
-            SessionConfigSelectOption(value=m, name=m) for m in self.script.get("models", ())
-        ]
-        choice = SessionConfigOptionSelect(
-            id="m", name="Model", category="model", type="select", current_value="small",
-            options=options,
-        )  # fmt: skip
-        return NewSessionResponse(
-            session_id=self.session, config_options=[choice] if options else None
-        )
+        models = [{"value": m, "name": m} for m in self.script.get("models", ())]
+        choice = {"id": "m", "name": "Model", "category": "model", "type": "select"}
+        choice |= {"currentValue": "small", "options": models}
+        return {"sessionId": self.session, "configOptions": [choice] if models else None}
 
-    async def load_session(self, cwd: str, session_id: str, **_: Any) -> LoadSessionResponse:
+    def load_session(self, session: str) -> dict[str, Any]:
         remembered = Path.home() / "remembered"
-        if not remembered.exists() or remembered.read_text() != session_id:
-            raise RequestError.resource_not_found(session_id)
-        self.session = session_id
-        await self.say("an old word")
-        await self.spend(1.0)
-        return LoadSessionResponse()
+        if not remembered.exists() or remembered.read_text() != session:
+            raise Refused(-32002, f"Resource not found: {session}")
+        self.session = session
+        self.say("an old word")
+        self.spend(1.0)
+        return {}
 
-    async def set_config_option(
-        self, config_id: str, session_id: str, value: str | bool, **_: Any
-    ) -> SetSessionConfigOptionResponse:
-        self.script["model"] = value
-        return SetSessionConfigOptionResponse(config_options=[])
-
-    async def cancel(self, session_id: str, **_: Any) -> None:
-        self.cancelled.set()
-
-    async def prompt(self, session_id: str, prompt: list[Any], **_: Any) -> PromptResponse:
-        self.brief = prompt[0].text
-        response = PromptResponse(stop_reason="end_turn")
+    def prompt(self) -> dict[str, Any]:
+        response: dict[str, Any] = {"stopReason": "end_turn"}
         for name, *words in self.script["turns"].get(os.environ["OVERNIGHT_EXPERIMENT"], ()):
             if name == "stop":
-                return PromptResponse(stop_reason=words[0])
+                return {"stopReason": words[0]}
             if name == "report":
-                response = PromptResponse.model_validate({"stopReason": "end_turn", **words[0]})
+                response |= words[0]
             else:
-                await getattr(self, name)(*words)
+                getattr(self, name)(*words)
         return response
+
+    # -- the wire
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.raw(json.dumps({"jsonrpc": "2.0", **message}))
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next message; a cancellation is noted."""
+        line = sys.stdin.readline()
+        message: dict[str, Any] | None = json.loads(line) if line else None
+        self.cancelled |= message is not None and message.get("method") == "session/cancel"
+        return message
+
+    def update(self, update: str, **fields: object) -> None:
+        params = {"sessionId": self.session, "update": {"sessionUpdate": update, **fields}}
+        self.send({"method": "session/update", "params": params})
+
+    def request(self, method: str, **params: object) -> dict[str, Any]:
+        """What a request of ours is answered. Raises Refused."""
+        self.asked += 1
+        id_ = f"ours-{self.asked}"
+        self.send({"id": id_, "method": method, "params": {"sessionId": self.session, **params}})
+        while (message := self.receive()) is not None and message.get("id") != id_:
+            pass
+        if message is None:
+            sys.exit(1)
+        if "error" in message:
+            raise Refused(message["error"]["code"], message["error"]["message"])
+        return message["result"] or {}
 
     # -- the steps
 
-    async def say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         text = text.format(model=self.script.get("model"), session=self.session)
-        await self.client.session_update(self.session, update_agent_message_text(text))
+        self.update("agent_message_chunk", content={"type": "text", "text": text})
 
-    async def think(self, text: str) -> None:
-        await self.client.session_update(self.session, update_agent_thought_text(text))
+    def think(self, text: str) -> None:
+        self.update("agent_thought_chunk", content={"type": "text", "text": text})
 
-    async def plan(self, text: str) -> None:
-        await self.client.session_update(self.session, update_plan([plan_entry(text)]))
+    def plan(self, text: str) -> None:
+        self.update("plan", entries=[{"content": text, "priority": "medium", "status": "pending"}])
 
-    async def spend(self, dollars: float, used: int = 10) -> None:
-        cost = Cost(amount=dollars, currency="USD")
-        update = UsageUpdate(session_update="usage_update", used=used, size=1000, cost=cost)
-        await self.client.session_update(self.session, update)
+    def spend(self, dollars: float, used: int = 10) -> None:
+        cost = {"amount": dollars, "currency": "USD"}
+        self.update("usage_update", used=used, size=1000, cost=cost)
 
-    async def edit(self, path: str, text: str) -> None:
+    def edit(self, path: str, text: str) -> None:
         """By itself, without asking."""
-        update = start_edit_tool_call(f"call-{path}", f"Edit {path}", str(Path.cwd() / path), text)
-        await self.client.session_update(self.session, update)
+        diff = {"type": "diff", "path": str(Path.cwd() / path), "newText": text}
+        call = {"toolCallId": f"call-{path}", "title": f"Edit {path}", "kind": "edit"}
+        self.update("tool_call", **call, status="pending", content=[diff])
         Path(path).write_text(text)
 
-    async def ask(self, kind: str, path: str, act: str = "") -> None:
+    def ask(self, kind: str, path: str, act: str = "") -> None:
         """Ask for permission; on a yes, do what the shell line says."""
-        places = [ToolCallLocation(path=os.path.abspath(path))] if path else None
-        call = ToolCallUpdate(tool_call_id=f"{kind}-{path}", kind=kind, locations=places)  # type: ignore[arg-type]
-        answer = await self.client.request_permission(self.session, call, OPTIONS)
-        chosen = getattr(answer.outcome, "option_id", "cancelled")
-        await self.say(f"[{kind} {path}: {chosen}]\n")
+        call: dict[str, object] = {"toolCallId": f"{kind}-{path}", "kind": kind}
+        if path:
+            call["locations"] = [{"path": os.path.abspath(path)}]
+        answer = self.request("session/request_permission", toolCall=call, options=OPTIONS)
+        chosen = answer["outcome"].get("optionId", "cancelled")
+        self.say(f"[{kind} {path}: {chosen}]\n")
         if chosen == "yes" and act:
             os.system(act)
 
-    async def write(self, path: str, text: str) -> None:
+    def write(self, path: str, text: str) -> None:
         try:
-            await self.client.write_text_file(self.session, os.path.abspath(path), text)
-            await self.say(f"[wrote {path}]\n")
-        except RequestError as error:
-            await self.say(f"[not written: {error}]\n")
+            self.request("fs/write_text_file", path=os.path.abspath(path), content=text)
+            self.say(f"[wrote {path}]\n")
+        except Refused as refused:
+            self.say(f"[not written: {refused}]\n")
 
-    async def read(self, path: str, *lines: int) -> None:
+    def read(self, path: str, line: int | None = None, limit: int | None = None) -> None:
+        place = {"path": os.path.abspath(path), "line": line, "limit": limit}
         try:
-            got = await self.client.read_text_file(self.session, os.path.abspath(path), *lines)
-            await self.say(f"[read {got.content!r}]\n".replace("{", "{{").replace("}", "}}"))
-        except RequestError as error:
-            await self.say(f"[not read: {error}]\n")
+            got = self.request("fs/read_text_file", **place)["content"]
+            self.say(f"[read {got!r}]\n".replace("{", "{{").replace("}", "}}"))
+        except Refused as refused:
+            self.say(f"[not read: {refused}]\n")
 
-    async def shell(self, line: str) -> None:
+    def shell(self, line: str) -> None:
         os.system(line)
 
-    async def terminal(self) -> None:
+    def terminal(self) -> None:
         try:
-            await self.client.create_terminal(self.session, "id")
-            await self.say("[a terminal]\n")
-        except Exception as error:
-            await self.say(f"[no terminal: {type(error).__name__}]\n")
+            got = self.request("terminal/create", command="id")
+            self.say("[a terminal]\n" if got else "[no terminal: an empty answer]\n")
+        except Refused as refused:
+            self.say(f"[no terminal: {refused}]\n")
 
-    async def fail(self, code: int, message: str) -> None:
-        raise RequestError(code, message)
+    def fail(self, code: int, message: str) -> None:
+        raise Refused(code, message)
 
-    async def die(self, code: int) -> None:
+    def die(self, code: int) -> None:
         print("out of luck", file=sys.stderr, flush=True)
         os._exit(code)
 
-    async def flood(self, size: int) -> None:
-        await self.say("x" * size)
+    def flood(self, size: int) -> None:
+        self.say("x" * size)
 
-    async def raw(self, line: str, times: int = 1) -> None:
-        """Bytes past the package."""
-        rest = (line.encode() + b"\n") * times
-        while rest:
-            try:
-                rest = rest[os.write(1, rest) :]
-            except BlockingIOError:
-                time.sleep(0.001)
+    def raw(self, line: str, times: int = 1) -> None:
+        try:
+            sys.stdout.write(f"{line}\n" * times)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os._exit(1)  # overnight reads no more
 
-    async def hang(self, deaf: bool = False) -> None:
+    def hang(self, deaf: bool = False) -> None:
         if deaf:
             time.sleep(600)
-        await self.cancelled.wait()
+        while not self.cancelled and self.receive() is not None:
+            pass
         Path("cancelled").write_text("heard")
 
-    async def spawn(self, line: str) -> None:
+    def spawn(self, line: str) -> None:
         os.system(f"setsid {line} &")
 
 
 if __name__ == "__main__":
-    asyncio.run(run_agent(Scripted(json.loads(Path(sys.argv[1]).read_text()))))
+    Scripted(json.loads(Path(sys.argv[1]).read_text())).serve()

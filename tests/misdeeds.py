@@ -191,13 +191,13 @@ def honest(change: Callable[[Text], Answer]) -> tuple[Step, Step]:
 
 
 _CHANGED_NOTHING = "nothing editable was changed"
-_TOLD_WORDS = "no change in two replies"
+_TOLD_WORDS = "both replies were unusable"
 
 MODEL = [
     Step("a patch", [patch(better)], KEEP),
     *candidates(whole),
     Step("a question, then a change", [QUESTION, whole(better)], KEEP),
-    Step("two questions", [QUESTION, QUESTION], INVALID, "two replies.*`TITLE:`", _TOLD_WORDS),
+    Step("two questions", [QUESTION, QUESTION], INVALID, "both replies.*`TITLE:`", _TOLD_WORDS),
     Step("a failed patch, then a change", [NO_PATCH, patch(better)], KEEP),
     Step("two failed patches", [NO_PATCH, NO_PATCH], INVALID, "does not occur", "does not occur"),
     Step("a failed parse", [CUT, CUT], INVALID, "has no last line", "has no last line"),
@@ -206,7 +206,7 @@ MODEL = [
     Step("overload", [fault(Refuse(503))], NOTHING, "overload"),
     Step("network loss", [fault(Drop())], NOTHING, "network"),
     Step("a fault of theirs", [fault(Refuse(500, body=TRACEBACK))], NOTHING, "overload"),
-    Step("words, then a rate limit", [QUESTION, fault(Refuse(429))], INVALID, "asked again"),
+    Step("words, then a rate limit", [QUESTION, fault(Refuse(429))], INVALID, "in the second call"),
     Step("garbled", [fault(Garble())], INVALID, "the call failed", "the call failed"),
     Step("refused", [fault(Refuse(400))], INVALID, "HTTP 400", "HTTP 400"),
 ]

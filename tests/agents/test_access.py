@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,47 +13,37 @@ from overnight import Arena
 from overnight.agents.base import table_of
 from overnight.agents.llm.agent import LlmAgent
 from overnight.agents.named import agent_named
-from overnight.agents.programs.access import reaching
+from overnight.agents.programs.access import with_access
 from overnight.agents.programs.preset import presets
 from overnight.agents.roster import roster
 from overnight.arena.settings import AgentTable
-from overnight.core.errors import UsageError
+from overnight.core.errors import ArenaError, UsageError
 from overnight.search.portfolio import portfolio_named
-from toy import ARENA, make_toy, overnight
+from toy import ARENA, make_toy, overnight, write_toy
 
-MISSING = [
-    pytest.param('command = "sh mend.sh"\nenv = ["NOWHERE_KEY"]', "export NOWHERE_KEY=…", id="env"),
-    pytest.param('command = "X=1 nonesuch --go"', "`nonesuch`, which its command", id="program"),
-    pytest.param('command = "X=a:b Y= nonesuch | cat"', "`nonesuch`, which its", id="variables"),
-    pytest.param('command = "\\n/nonesuch/agent\\n"', "`/nonesuch/agent`, which", id="absolute"),
-    pytest.param('kind = "acp"\ncommand = "nonesuch --acp"', "`nonesuch`, which", id="acp"),
-    pytest.param(
-        'kind = "acp"\ncommand = "sh a.sh"\nenv = ["NOWHERE_KEY"]', "NOWHERE_KEY=…", id="acp env"
+MISSING = {
+    'command = "sh mend.sh"\nenv = ["NOWHERE_KEY"]': "export NOWHERE_KEY=…",
+    'command = "X=1 nonesuch --go"': "`nonesuch`, the program that its command",
+    'command = "X=a:b Y= nonesuch | cat"': "`nonesuch`, the program",
+    'command = "\\n/nonesuch/agent\\n"': "`/nonesuch/agent`, the program",
+    'kind = "acp"\ncommand = "nonesuch --acp"': "`nonesuch`, the program",
+    'kind = "acp"\ncommand = "sh a.sh"\nenv = ["NOWHERE_KEY"]': "NOWHERE_KEY=…",
+    'kind = "llm"\nmodel = "openai/x"\nenv = ["NOWHERE_KEY"]': "NOWHERE_KEY=…",
+    'kind = "llm"\nmodel = "anthropic/claude-sonnet-4-5"': "export ANTHROPIC_API_KEY=…",
+    'kind = "llm"\nmodel = "gemini/gemini-2.5-pro"': "GOOGLE_API_KEY or GEMINI",
+    'kind = "llm"\nmodel = "openai/x"\nurl = "http://localhost:1/v1"\ndollars = 1.0': (
+        "price of its model is not known"
     ),
-    pytest.param(
-        'kind = "llm"\nmodel = "openai/x"\nenv = ["NOWHERE_KEY"]', "NOWHERE_KEY=…", id="llm env"
-    ),
-    pytest.param(
-        'kind = "llm"\nmodel = "anthropic/claude-sonnet-4-5"',
-        "export ANTHROPIC_API_KEY=…",
-        id="key",
-    ),
-    pytest.param(
-        'kind = "llm"\nmodel = "gemini/gemini-2.5-pro"', "GOOGLE_API_KEY or GEMINI", id="keys"
-    ),
-    pytest.param(
-        'kind = "llm"\nmodel = "openai/x"\nurl = "http://localhost:1/v1"\ndollars = 1.0',
-        "no price is known",
-        id="price",
-    ),
-    pytest.param('preset = "aider"\nmodel = "xai/x"', "not signed in", id="provider"),
-    pytest.param('preset = "aider"\nmodel = "sonnet"', "not signed in", id="no provider"),
-    pytest.param(
-        'kind = "llm"\nmodel = "openai/x"\nenv = ["MINE"]', "export MINE=…", id="only env"
-    ),
-    pytest.param('kind = "acp"', "needs `command`", id="no command"),
-    pytest.param('preset = "nonesuch"', 'preset = "nonesuch" is none', id="preset"),
-]
+    'preset = "aider"\nmodel = "xai/x"': "not signed in",
+    'preset = "aider"\nmodel = "sonnet"': "not signed in",
+    'preset = "codex"\ndollars = 1.0': "codex reports no dollars, and the price of its model",
+    'preset = "mini"': "mini has no default model; set model in [agents.",
+    'kind = "llm"\nmodel = "openai/x"\nenv = ["MINE"]': "export MINE=…",
+    'kind = "acp"': "needs `command`",
+    'preset = "nonesuch"': 'preset = "nonesuch" does not exist; write `command`',
+    'timeout = "5m"': "it has no `command`; write `command`, the shell line that starts the program, "
+    "or `preset`, one of aider, claude, codex",
+}
 READY = [
     'command = "cd . && sh mend.sh"',
     'command = "while false; do :; done; sh mend.sh | cat"',
@@ -90,29 +81,36 @@ READY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _no_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Every program is there, and nobody is signed in."""
-    keys = {key for preset in presets().values() for key in preset.keys}
-    for name in {*keys, "GOOGLE_API_KEY", "HTTPS_PROXY"}:
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "bin").mkdir()
-    for preset in presets().values():
-        (tmp_path / "bin" / preset.program).write_text("#!/bin/sh\n")
-        (tmp_path / "bin" / preset.program).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    programs = tmp_path_factory.mktemp("bin")
+    with pytest.MonkeyPatch.context() as patch:
+        keys = {key for preset in presets().values() for key in preset.keys}
+        for name in {*keys, "GOOGLE_API_KEY", "HTTPS_PROXY"}:
+            patch.delenv(name, raising=False)
+        for preset in presets().values():
+            (programs / preset.program).write_text("#!/bin/sh\n")
+            (programs / preset.program).chmod(0o755)
+        patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        yield
 
 
-@pytest.mark.parametrize(("table", "words"), MISSING)
-def test_what_is_missing_is_told_in_the_list_and_when_it_is_named(
-    tmp_path: Path, table: str, words: str
-) -> None:
-    arena = Arena.load(make_toy(tmp_path / "arena", f"{ARENA}\n[agents.mine]\n{table}\n"))
-    mine = next(one for one in roster(arena) if one.name == "mine")
-    assert not mine.ready and words in mine.words
-    with pytest.raises(UsageError) as told:
-        agent_named("mine", arena)
-    assert str(told.value).endswith(mine.words)
+def arena_with(folder: Path, *tables: str) -> Arena:
+    """The toy with tables [agents.mine0], [agents.mine1], …"""
+    named = (f"\n[agents.mine{n}]\n{table}\n" for n, table in enumerate(tables))
+    return Arena.load(write_toy(folder, ARENA + "".join(named)))
+
+
+def test_what_is_missing_is_told_in_the_list_and_when_it_is_named(tmp_path: Path) -> None:
+    arena = arena_with(tmp_path, *MISSING)
+    entries = {one.name: one for one in roster(arena)}
+    for n, (table, words) in enumerate(MISSING.items()):
+        mine = entries[f"mine{n}"]
+        assert not mine.ready and words in mine.words, table
+        with pytest.raises(UsageError) as told:
+            agent_named(mine.name, arena)
+        assert str(told.value).endswith(mine.words)
 
 
 def test_a_night_whose_agent_cannot_work_does_not_begin(tmp_path: Path) -> None:
@@ -120,40 +118,54 @@ def test_a_night_whose_agent_cannot_work_does_not_begin(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.mine]\n{table}\n")
     night = overnight(toy, "run", "--agent", "mine,tuner", "--experiments", "1")
     assert night.returncode == 2 and "export NOWHERE_KEY=…" in night.stderr
-    assert not list((toy / ".overnight" / "logs").glob("*/*"))
+    assert not list((toy / ".overnight").glob("[lw]o*/*"))
 
 
-@pytest.mark.parametrize("table", READY)
 def test_what_only_the_agent_itself_can_tell_is_left_to_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if '"OPENAI_API_KEY"' in table:
-        monkeypatch.setenv("OPENAI_API_KEY", "a-key")
-    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.mine]\n{table}\n")
-    assert agent_named("mine", Arena.load(toy)).name == "mine"
+    arena = arena_with(tmp_path, *READY)
+    for n, table in enumerate(READY):
+        with monkeypatch.context() as patch:
+            if '"OPENAI_API_KEY"' in table:
+                patch.setenv("OPENAI_API_KEY", "a-key")
+            assert agent_named(f"mine{n}", arena), table
 
 
 def test_what_a_provider_without_a_key_needs_is_handed_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OLLAMA_API_BASE", "http://127.0.0.1:11434")
-    table = reaching(AgentTable(preset="aider", model="ollama_chat/x"), presets()["aider"])
+    table = with_access(AgentTable(preset="aider", model="ollama_chat/x"), presets()["aider"])
     assert "OLLAMA_API_BASE" in table.env
 
 
-@pytest.mark.parametrize("name", ["portfolio", "a,b", "a:b", "a b", ""])
-def test_a_name_that_no_run_could_ask_for_is_a_mistake(tmp_path: Path, name: str) -> None:
-    text = f'{ARENA}\n[agents."{name}"]\ncommand = "sh mend.sh"\n'
-    toy = make_toy(tmp_path / "arena", text)
-    done = overnight(toy, "agents")
-    assert done.returncode == 2 and f'agents: "{name}" cannot be a name' in done.stderr
+def test_names_are_of_letters_and_digits_so_that_a_run_can_ask_for_them(tmp_path: Path) -> None:
+    def named(name: str) -> Arena:
+        text = f'{ARENA}\n[agents."{name}"]\ncommand = "sh mend.sh"\n'
+        return Arena.load(write_toy(tmp_path, text))
+
+    for name in ["portfolio", "a,b", "a:b", "a b", ""]:
+        with pytest.raises(ArenaError, match=f'agents: "{name}" cannot be a name'):
+            named(name)
+    for name in ["a-b_2.c", "größe"]:
+        assert agent_named(name, named(name)).name == name
 
 
-@pytest.mark.parametrize("name", ["a-b_2.c", "größe"])
-def test_a_name_of_letters_and_digits_is_none(tmp_path: Path, name: str) -> None:
-    text = f'{ARENA}\n[agents."{name}"]\ncommand = "sh mend.sh"\n'
-    toy = make_toy(tmp_path / "arena", text)
-    assert name in {one.name for one in roster(Arena.load(toy)) if one.ready}
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('command = "true"\npreset = "codex"', "preset"),
+        ('command = "true"\ntokens = 5', "tokens"),
+        ('command = "true"\nsession = "resume"', "session"),
+        ('kind = "llm"\nmodel = "openai/x"\npreset = "codex"', "preset"),
+    ],
+)
+def test_settings_of_an_agent_that_nothing_reads_are_mistakes(
+    tmp_path: Path, table: str, words: str
+) -> None:
+    with pytest.raises(ArenaError, match=rf"agents\.mine0\.{words}: has no effect"):
+        arena_with(tmp_path, table)
 
 
 @pytest.mark.parametrize(
@@ -168,39 +180,40 @@ def test_commas_belong_to_the_shell_line_that_has_them(
     tmp_path: Path, names: str, agents: list[str]
 ) -> None:
     text = f'{ARENA}\n[agents.mine]\ncommand = "sh mend.sh"\n[portfolio]\ntuner = false\n'
-    made = portfolio_named(names, Arena.load(make_toy(tmp_path / "arena", text))).agents
+    made = portfolio_named(names, Arena.load(write_toy(tmp_path, text))).agents
     assert [agent.name for agent in made] == agents
     table = table_of(made[-1])
     assert agents[-1] != "command" or (table and table.command == names.partition("command:")[2])
 
 
-@pytest.mark.parametrize(
-    ("module", "words"),
-    [
-        ("import nonesuch_at_all", "No module named 'nonesuch_at_all'"),
-        ("class Other: pass", "has no attribute 'Mine'"),
-        ("class Mine:\n    def __init__(self): raise ValueError('no luck')", "no luck"),
-    ],
-)
-def test_a_package_that_does_not_work_is_told_in_the_list_and_by_a_run(
-    tmp_path: Path, module: str, words: str
-) -> None:
+BROKEN = {
+    "import nonesuch_at_all": "No module named 'nonesuch_at_all'",
+    "class Other: pass": "has no attribute 'Mine'",
+    "class Mine:\n    def __init__(self): raise ValueError('no luck')": "no luck",
+    "class Mine:\n    name = 'fine'\n": None,
+}
+"""The module of a package with an agent, and why that cannot be loaded."""
+
+
+def test_a_package_that_does_not_work_is_told_in_the_list_and_by_a_run(tmp_path: Path) -> None:
     package = tmp_path / "site" / "my_agents-1.0.dist-info"
     package.mkdir(parents=True)
-    (tmp_path / "site" / "my_agents.py").write_text(module)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: my-agents\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text("[overnight.agents]\nmine = my_agents:Mine\n")
+    points = [f"mine{n} = my_agents{n}:Mine\n" for n in range(len(BROKEN))]
+    (package / "entry_points.txt").write_text("[overnight.agents]\n" + "".join(points))
+    for n, module in enumerate(BROKEN):
+        (tmp_path / "site" / f"my_agents{n}.py").write_text(module)
     toy = make_toy(tmp_path / "arena")
     env = {"PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{tmp_path / 'site'}"}
-    found = json.loads(overnight(toy, "agents", "--json", env=env).stdout)
-    (mine,) = [one for one in found if one["agent"] == "mine"]
-    assert not mine["ready"] and "my-agents" in mine["words"] and words in mine["words"]
-    done = overnight(toy, "run", "--agent", "mine", "--experiments", "1", env=env)
+    listed = json.loads(overnight(toy, "agents", "--json", env=env).stdout)
+    found = {one["agent"]: one for one in listed}
+    for n, words in enumerate(BROKEN.values()):
+        mine = found[f"mine{n}"]
+        assert "my-agents" in mine["words"] and mine["ready"] is (words is None)
+        assert (words or "from the package my-agents") in mine["words"]
+    done = overnight(toy, "run", "--agent", "mine2", "--experiments", "1", env=env)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "my-agents" in done.stderr and words in done.stderr
-    (tmp_path / "site" / "my_agents.py").write_text("class Mine:\n    name = 'mine'\n")
-    found = json.loads(overnight(toy, "agents", "--json", env=env).stdout)
-    assert {"agent": "mine", "ready": True, "words": "of the package my-agents"} in found
+    assert "my-agents" in done.stderr and "no luck" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Agents that speak the Agent Client Protocol: real programs, in real campaigns."""
+"""Agents that speak the Agent Client Protocol: real programs, alone and in campaigns."""
 
 from __future__ import annotations
 
@@ -9,24 +9,35 @@ from pathlib import Path
 
 import pytest
 
-from acprun import agent, done_in, one_turn, transcript
+from acprun import agent, scripted
+from desk import Desk
 from overnight import Campaign, Experiment, Limits
 from overnight.agents.acp.agent import AcpAgent
 from overnight.agents.named import agent_named
-from overnight.arena.arena import Arena
-from overnight.campaign.limits import StopKind
-from overnight.core.errors import UsageError
-from overnight.core.usage import Usage
+from overnight.core.errors import Trouble, UsageError
+from overnight.core.usage import Allowance, Usage
 from stages import alive
-from toy import ARENA, git, make_toy
-from writer import run, verdicts
+from toy import ARENA
+from writer import verdicts
 
-SANDBOXES = ["bubblewrap", "landlock", "none"]
+slow = pytest.mark.slow
+SANDBOXES = ["bubblewrap", pytest.param("landlock", marks=slow), pytest.param("none", marks=slow)]
 
 
-def used(experiment: Experiment) -> Usage:
-    e = experiment
-    return Usage(e.tokens_in, e.tokens_cached, e.tokens_out, e.dollars)
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def done_in(toy: Path, sandbox: str, proposer: AcpAgent, experiments: int) -> list[Experiment]:
+    done: list[Experiment] = []
+    with Campaign.open(toy, "t", sandbox) as campaign:
+        campaign.run(proposer, Limits(experiments=experiments), done.append)
+    return done
+
+
+def transcript(toy: Path, n: int = 1) -> str:
+    return (toy / ".overnight" / "logs" / "t" / str(n) / "agent.log").read_text()
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
@@ -34,8 +45,8 @@ def test_a_campaign_keeps_discards_and_survives_a_crash(
     toy: Path, tmp_path: Path, sandbox: str
 ) -> None:
     idea = "# twenty\n\nHypothesis: more is better\n"
-    turns = {
-        "1": [
+    turns: list[list[list[object]]] = [
+        [
             ["think", "Three would be best.\n"],
             ["plan", "find the file"],
             ["say", "I look first.\n"],
@@ -43,12 +54,12 @@ def test_a_campaign_keeps_discards_and_survives_a_crash(
             ["say", "Go closer"],
             ["say", " to three\n\nbecause the loss is the distance"],
         ],
-        "2": [["write", "value.py", "X=20\n"], ["write", ".overnight-idea.md", idea]],
-        "3": [["edit", "value.py", "nonsense(\n"]],
-    }
+        [["write", "value.py", "X=20\n"], ["write", ".overnight-idea.md", idea]],
+        [["edit", "value.py", "nonsense(\n"]],
+    ]
     shared = {path.name for path in Path("/dev/shm").iterdir()}
     opened = len(os.listdir("/proc/self/fd"))
-    done = done_in(toy, sandbox, agent(tmp_path / "agent", {"turns": turns}), 3)
+    done = done_in(toy, sandbox, scripted(tmp_path / "agent", *turns), 3)
     assert verdicts(done) == ["keep", "keep", "discard", "crash"], [e.reason for e in done]
     assert (done[1].description, done[1].hypothesis) == ("Go closer to three", "")
     assert (done[2].description, done[2].hypothesis) == ("twenty", "more is better")
@@ -63,9 +74,9 @@ def test_a_campaign_keeps_discards_and_survives_a_crash(
     assert not [name for name in left if not name.startswith(("overnight-sandbox-", "PostgreSQL."))]
 
 
-@pytest.mark.parametrize("sandbox", SANDBOXES)
+@pytest.mark.parametrize("sandbox", SANDBOXES[:2])
 def test_permission_is_given_by_the_arenas_policy(toy: Path, tmp_path: Path, sandbox: str) -> None:
-    steps = [
+    steps: list[list[object]] = [
         ["ask", "edit", "value.py", "echo X=5 > value.py"],
         ["ask", "edit", "score.py", "echo > score.py"],
         ["ask", "delete", "run.sh", "rm run.sh"],
@@ -79,39 +90,37 @@ def test_permission_is_given_by_the_arenas_policy(toy: Path, tmp_path: Path, san
         ["ask", "other", "score.py"],
         ["ask", "switch_mode", ""],
     ]
-    proposer = one_turn(tmp_path / "agent", steps, network=False)
-    done = done_in(toy, sandbox, proposer, 1)
+    done = done_in(toy, sandbox, scripted(tmp_path / "agent", steps, network=False), 1)
     said = transcript(toy)
     assert verdicts(done) == ["keep", "keep"], done[-1].reason
-    assert done[1].dropped == (() if sandbox == "none" else ("ran",))
-    command = "no" if sandbox == "none" else "yes"
+    assert done[1].dropped == ("ran",)
     for answer in (
         "[edit value.py: yes]", "[edit score.py: no]", "[delete run.sh: no]",
         "[edit ../../outside: no]", "[edit : no]", "[read program.md: yes]",
-        "[read /etc/passwd: no]", "[search .: yes]", f"[execute : {command}]", "[fetch : no]",
+        "[read /etc/passwd: no]", "[search .: yes]", "[execute : yes]", "[fetch : no]",
         "[other score.py: no]", "[switch_mode : yes]",
     ):  # fmt: skip
         assert answer in said, said
-    assert "score.py is not editable" in said and "the network is closed" in said
+    assert "score.py is not editable" in said and "this agent has no network" in said
 
 
-def test_an_agent_with_the_network_may_fetch(toy: Path, tmp_path: Path) -> None:
-    steps = [["ask", "fetch", ""], ["edit", "value.py", "X=5\n"]]
-    run(toy, one_turn(tmp_path / "agent", steps), experiments=1)
-    assert "[fetch : yes]" in transcript(toy)
-
-
-def test_files_are_served_within_the_worktree_and_written_where_editable(
-    toy: Path, tmp_path: Path
+def test_commands_need_a_sandbox_a_fetch_the_network_and_terminals_are_not_offered(
+    desk: Desk, tmp_path: Path
 ) -> None:
+    steps: list[list[object]] = [["ask", "execute", "", "touch ran"], ["ask", "fetch", ""]]
+    desk.ask(scripted(tmp_path / "agent", [*steps, ["terminal"]]))
+    for answer in ("[execute : no]", "[fetch : yes]", "[no terminal: "):
+        assert answer in desk.said()
+
+
+def test_files_are_served_within_the_worktree_and_written_where_editable(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("the answer\n")
     text = ARENA.replace('editable = ["value.py"]', 'editable = ["value.py", "lib/**"]')
-    (toy / "arena.toml").write_text(text.replace("\n[metric]", 'hidden = ["key.txt"]\n\n[metric]'))
-    (toy / "key.txt").write_text("the answer\n")
-    git(toy, "add", "--all")
-    git(toy, "commit", "--quiet", "-m", "hidden")
-    steps = [
+    desk = Desk(tmp_path, text.replace("\n[metric]", 'hidden = ["key.txt"]\n\n[metric]'))
+    (desk.arena.root / "key.txt").write_text("the answer\n")
+    (desk.arena.root / "value.py").chmod(0o755)
+    steps: list[list[object]] = [
         ["read", "program.md"],
         ["read", "score.py", 2, 1],
         ["read", "key.txt"],
@@ -127,105 +136,86 @@ def test_files_are_served_within_the_worktree_and_written_where_editable(
         ["write", "score.py", "print(0)\n"],
         ["write", ".git/config", "bad\n"],
         ["write", "../../../planted", "bad\n"],
-        ["shell", "rm lib link pipe big"],
+        ["write", "value.py", "X=4\n"],
+        ["shell", "test -x value.py && touch executable; rm lib link pipe big"],
         ["write", "lib/deep/new.py", "good = 1\n"],
         ["shell", f"ln -sf {secret} value.py"],
         ["write", "value.py", "X=5\n"],
         ["write", "value.py", "X" * 3_000_000],
-    ]  # fmt: skip
-    done = run(toy, one_turn(tmp_path / "agent", steps), experiments=1)
-    said = transcript(toy)
-    assert verdicts(done) == ["keep", "keep"], done[-1].reason + said
+    ]
+    desk.ask(scripted(tmp_path / "agent", steps))
+    said = desk.said()
     assert "[read 'Find the best X.\\n']" in said and "[read 'lines = pathlib" in said
     assert "the answer" not in said and said.count("[not read: ") == 7
     assert "key.txt is hidden from agents" in said and "pipe is not a regular file" in said
     assert said.count("[not written: ") == 5 and "only value.py, lib/** may change" in said
     assert "3,000,000 bytes are more than" in said
     assert secret.read_text() == "the answer\n" and not (tmp_path / "planted.py").exists()
-    assert git(toy, "show", f"{done[1].candidate}:lib/deep/new.py") == "good = 1\n"
-    assert git(toy, "show", f"{done[1].candidate}:value.py") == "X=5\n"
+    assert (desk.now("lib/deep/new.py"), desk.now()) == ("good = 1\n", "X=5\n")
+    assert (desk.tree / "executable").exists(), "a file keeps its permissions"
 
 
-def test_an_executable_file_stays_one_when_the_agent_writes_it(toy: Path, tmp_path: Path) -> None:
-    (toy / "value.py").chmod(0o755)
-    git(toy, "commit", "--quiet", "--all", "-m", "executable")
-    run(toy, one_turn(tmp_path / "agent", [["write", "value.py", "X=5\n"]]), experiments=1)
-    assert git(toy, "ls-tree", "overnight/t", "value.py").startswith("100755")
-
-
-def test_terminals_are_not_offered(toy: Path, tmp_path: Path) -> None:
-    steps = [["terminal"], ["edit", "value.py", "X=5\n"]]
-    run(toy, one_turn(tmp_path / "agent", steps), experiments=1)
-    assert "[no terminal: " in transcript(toy)
-
-
-def test_what_a_proposal_used_is_what_the_agent_reports(toy: Path, tmp_path: Path) -> None:
+def test_what_a_proposal_used_is_what_the_agent_reports(desk: Desk, tmp_path: Path) -> None:
     claude = {"totalTokens": 1160, "inputTokens": 10, "outputTokens": 50, "cachedReadTokens": 1000,
               "cachedWriteTokens": 100}  # fmt: skip
     thinker = {"totalTokens": 175, "inputTokens": 100, "outputTokens": 50, "thoughtTokens": 25}
     quota = {"quota": {"token_count": {"input_tokens": 44, "output_tokens": 9}}}
-    turns = {
-        "1": [["spend", 0.125], ["report", {"usage": claude}]],
-        "2": [["report", {"usage": thinker}]],
-        "3": [["report", {"_meta": quota}]],
-        "4": [["report", {"_meta": {"quota": "much"}}]],
-    }
-    for n, steps in turns.items():
-        steps.append(["edit", "value.py", f"X={10 - int(n)}\n"])
-    done = run(toy, agent(tmp_path / "agent", {"turns": turns}), experiments=4)
-    assert [used(e) for e in done[1:]] == [
+    turns: list[list[list[object]]] = [
+        [["spend", 0.125], ["report", {"usage": claude}]],
+        [["report", {"usage": thinker}]],
+        [["report", {"_meta": quota}]],
+        [["report", {"_meta": {"quota": "much"}}]],
+    ]
+    proposer = scripted(tmp_path / "agent", *turns)
+    ideas = [desk.ask(proposer) for _ in turns]
+    assert [idea.usage for idea in ideas if idea] == [
         Usage(1110, 1000, 50, 0.125), Usage(100, None, 75), Usage(44, None, 9), Usage(),
     ]  # fmt: skip
 
 
-def test_an_agent_above_its_share_is_stopped(toy: Path, tmp_path: Path) -> None:
-    turns = {"1": [["spend", 0.75], ["hang"]], "2": [["spend", 0.1, 900], ["hang"]]}
-    proposer = agent(tmp_path / "agent", {"turns": turns}, dollars=0.5, tokens=800)
-    done = run(toy, proposer, experiments=2)
-    assert "its share of a proposal: $0.75 of $0.50" in done[1].reason
-    assert "900 of 800 tokens" in done[2].reason
-
-
-def test_an_agent_is_stopped_where_what_the_campaign_may_use_is_used_up(
-    toy: Path, tmp_path: Path
+def test_an_agent_is_ended_at_its_limits_and_at_those_of_the_campaign(
+    desk: Desk, tmp_path: Path
 ) -> None:
-    proposer = one_turn(tmp_path / "agent", [["spend", 0.75], ["hang"]])
-    with Campaign.open(toy, "t") as campaign:
-        stop = campaign.run(proposer, Limits(dollars=0.5))
-        (done,) = campaign.ledger.experiments("t")[1:]
-    assert stop.kind is StopKind.DOLLARS and stop.kind.exit_code == 3
-    assert done.dollars == 0.75 and "its share of a proposal: $0.75 of $0.50" in done.reason
+    turns: list[list[list[object]]] = [
+        [["spend", 0.75], ["hang"]],
+        [["spend", 0.1, 900], ["hang"]],
+        [["spend", 0.45], ["hang"]],
+    ]
+    proposer = scripted(tmp_path / "agent", *turns, dollars=0.5, tokens=800)
+    errors = [desk.refused(proposer) for _ in turns[:2]]
+    errors.append(desk.refused(proposer, allowance=Allowance(dollars=0.4)))
+    limits = ["$0.75 of $0.50", "900 of 800 tokens", "$0.45 of $0.40"]
+    for error, limit in zip(errors, limits, strict=True):
+        assert error.trouble is Trouble.LIMIT
+        assert f"its limit for one proposal: {limit}" in str(error)
+    assert errors[0].usage and errors[0].usage.dollars == 0.75
 
 
-def test_the_model_is_chosen_where_the_agent_offers_it(toy: Path, tmp_path: Path) -> None:
-    turns = {"1": [["say", "with {model}"], ["write", "value.py", "X=5\n"]]}
-    script: dict[str, object] = {"models": ["small", "large"], "turns": turns}
-    done = run(toy, agent(tmp_path / "agent", script, model="large"), experiments=1)
-    assert "with large" in transcript(toy) and done[1].kept
-    other = run(toy, agent(tmp_path / "agent", script, model="huge"), experiments=1)
-    assert 'model = "huge": the agent has no such model; it offers: small, large' in other[0].reason
-    del script["models"]
-    none = run(toy, agent(tmp_path / "agent", script, model="huge"), experiments=1)
-    assert "offers no choice of models" in none[0].reason
+def test_the_model_is_chosen_where_the_agent_offers_it(desk: Desk, tmp_path: Path) -> None:
+    script: dict[str, object] = {"turns": {"1": [["say", "with {model}"]]}}
+    offers = {**script, "models": ["small", "large"]}
+    desk.ask(agent(tmp_path / "agent", offers, model="large"))
+    assert "with large" in desk.said()
+    error = desk.refused(agent(tmp_path / "agent", offers, model="huge"))
+    assert 'model = "huge": the agent has no such model; it offers: small, large' in str(error)
+    error = desk.refused(agent(tmp_path / "agent", script, model="huge"))
+    assert "offers no choice of models" in str(error)
 
 
 def test_a_key_that_the_agents_method_is_named_after_signs_it_in(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script: dict[str, object] = {
-        "auth": ["chat-login", "scripted-key"],
-        "turns": {n: [["edit", "value.py", "X=5\n"]] for n in ("1", "2")},
-    }
-    monkeypatch.setenv("SCRIPTED_KEY", "wrong")
+    script: dict[str, object] = {"auth": ["chat-login", "scripted-key"], "turns": {}}
     proposer = agent(tmp_path / "agent", script, env=("SCRIPTED_KEY",))
-    refused = run(toy, proposer, experiments=1)[-1]
-    assert "The method scripted-key gave: error -32000: the key is wrong" in refused.reason
+    monkeypatch.setenv("SCRIPTED_KEY", "wrong")
+    error = desk.refused(proposer)
+    assert "The method scripted-key gave: error -32000: the key is wrong" in str(error)
     monkeypatch.setenv("SCRIPTED_KEY", "right")
-    assert verdicts(run(toy, proposer, experiments=1)) == ["keep"]
+    assert desk.ask(proposer)
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES[:2])
-def test_a_conversation_goes_on_until_a_failure(toy: Path, tmp_path: Path, sandbox: str) -> None:
+def test_a_conversation_continues_until_a_failure(toy: Path, tmp_path: Path, sandbox: str) -> None:
     turns: dict[str, list[list[object]]] = {
         str(n): [
             ["say", "in {session}\n"],
@@ -247,24 +237,22 @@ def test_a_conversation_goes_on_until_a_failure(toy: Path, tmp_path: Path, sandb
     assert [e.dollars for e in done if e.n in (1, 2, 4, 5)] == [2.0, 2.0, 5.0, 5.0]
 
 
-def test_a_conversation_that_is_full_or_cannot_be_loaded_is_begun_anew(
-    toy: Path, tmp_path: Path
+def test_a_conversation_that_is_full_or_cannot_be_loaded_starts_anew(
+    desk: Desk, tmp_path: Path
 ) -> None:
-    steps: dict[str, list[list[object]]] = {
-        str(n): [["say", "in {session}\n"], ["edit", "value.py", f"X={20 - n}\n"]]
-        for n in range(1, 4)
-    }
-    steps["2"].append(["spend", 1.0, 600])
-    steps["1"].append(["shell", "rm ~/remembered"])
-    script: dict[str, object] = {"load": True, "turns": steps}
-    run(toy, agent(tmp_path / "agent", script, session="resume"), experiments=3)
-    assert "a new session, not the one before: error -32002" in transcript(toy, 2)
-    assert "in session-of-2" in transcript(toy, 2) and "in session-of-3" in transcript(toy, 3)
+    turns: dict[str, list[list[object]]] = {str(n): [["say", "in {session}\n"]] for n in (1, 2, 3)}
+    turns["1"].append(["shell", "rm ~/remembered"])
+    turns["2"].append(["spend", 1.0, 600])
+    script: dict[str, object] = {"load": True, "turns": turns}
+    for _ in turns:
+        desk.ask(agent(tmp_path / "agent", script, session="resume"))
+    assert "a new session, not the one before: error -32002" in desk.said(2)
+    assert "in session-of-2" in desk.said(2) and "in session-of-3" in desk.said(3)
 
 
 def test_a_table_leads_to_the_agent_or_says_what_is_missing(tmp_path: Path) -> None:
     tables = '\n[agents.a]\nkind = "acp"\ncommand = "sh --acp"\n[agents.b]\nkind = "acp"\n'
-    arena = Arena.load(make_toy(tmp_path / "arena", ARENA + tables))
+    arena = Desk(tmp_path, ARENA + tables).arena
     assert agent_named("a", arena) == AcpAgent("a", arena.agents["a"])
     with pytest.raises(UsageError, match=r'\[agents.b\]: kind = "acp" needs `command`'):
         agent_named("b", arena)
@@ -275,6 +263,6 @@ def test_a_table_leads_to_the_agent_or_says_what_is_missing(tmp_path: Path) -> N
         "from overnight.arena.arena import Arena\n"
         "agent_named('a', Arena.load(Path(sys.argv[1])))\n"
     )
-    words = [sys.executable, "-c", code, str(tmp_path / "arena")]
+    words = [sys.executable, "-c", code, str(arena.root)]
     said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
     assert "UsageError" in said and "pip install 'overnight[acp]'" in said

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.agents.tuner.constants import Constant, changes_in_words, edit, find_constants
+from overnight.agents.tuner.constants import Constant, edit, find_constants, title_of
 from overnight.core.errors import AgentError
 from overnight.core.experiment import Value
 
@@ -222,7 +222,7 @@ def test_what_is_no_python_is_said_with_the_file(source: str) -> None:
 def test_words_name_the_file_only_where_a_name_occurs_twice() -> None:
     constants = find_constants("a.py", "X = 1e-5\nY = True") + find_constants("b/c.py", "X = 2")
     change: dict[str, Value] = {"a.py:X": 2e-5, "a.py:Y": False, "b/c.py:X": 2}
-    assert changes_in_words(constants, change) == "a.py:X 1e-5 → 2e-5, Y True → False"
+    assert title_of(constants, change) == "a.py:X 1e-5 → 2e-5, Y True → False"
 
 
 def test_files_of_the_standard_library_survive_an_edit_of_all_they_have() -> None:

@@ -7,50 +7,35 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
-from contracts.agent import VALUE, AgentContract
+from contracts.agent import VALUE, AgentContract, Nights
+from desk import BRIEF, Desk
 from models import chat
 from models.ask import Ask
 from models.change import reply, said, searched
 from models.reply import Drop, Hang, Message, Refuse, Reply, Say, Usage
 from models.server import KEY, ScriptedModels, answering
-from overnight import Campaign, Experiment, Idea, Limits
-from overnight.agents.base import Agent, Workbench
+from overnight import Campaign, Idea, Limits
+from overnight.agents.base import Agent
 from overnight.agents.llm.agent import LlmAgent
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
-from toy import ARENA, git, make_toy
+from toy import ARENA, git
 from writer import run, verdicts
 
-
-@dataclass
-class Watched:
-    """An agent of which a test sees what it raised and what it was asked with."""
-
-    agent: LlmAgent
-    raised: list[AgentError] = field(default_factory=list)
-    benches: list[Workbench] = field(default_factory=list)
-    name: str = "watched"
-
-    def propose(self, bench: Workbench) -> Idea | None:
-        self.benches.append(bench)
-        try:
-            return self.agent.propose(bench)
-        except AgentError as error:
-            self.raised.append(error)
-            raise
+CLAUDE = "anthropic/claude-sonnet-4-5"
+MODELS = ["openai/some-model", CLAUDE]
 
 
-def agent(server: ScriptedModels, model: str = "openai/some-model", **table: object) -> Watched:
+def agent(server: ScriptedModels, model: str = MODELS[0], **table: object) -> LlmAgent:
     url = server.address if model.startswith("anthropic") else f"{server.address}/v1"
     settings = {"kind": "llm", "model": model, "url": url, "timeout": "60s", **table}
-    return Watched(LlmAgent("mine", AgentTable.model_validate(settings)))
+    return LlmAgent("mine", AgentTable.model_validate(settings))
 
 
 @pytest.fixture(autouse=True)
@@ -59,113 +44,104 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def one(
-    toy: Path, answers: list[str | Reply], **table: object
-) -> tuple[Experiment, Watched, ScriptedModels]:
-    """One experiment with these answers."""
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def one(desk: Desk, *answers: str | Reply, **table: object) -> tuple[Idea, ScriptedModels]:
+    """The proposal that comes of these answers."""
     with answering(*answers) as server:
-        mine = agent(server, **table)
-        done = run(toy, mine, experiments=1)
-    return done[-1], mine, server
+        idea = desk.ask(agent(server, **table))  # type: ignore[arg-type]
+    assert idea is not None and len(server.asks) <= len(answers)
+    return idea, server
 
 
-def trouble(toy: Path, *answers: str | Reply, **table: object) -> AgentError:
-    """What the agent raised, when no second call was made for it."""
-    done, mine, server = one(toy, list(answers), **table)
-    assert done.verdict == "invalid" and not done.measurements
-    assert len(server.asks) <= len(answers)
-    (error,) = mine.raised
-    assert str(error) == done.reason
-    return error
+def error(desk: Desk, *answers: str | Reply, **table: object) -> tuple[AgentError, ScriptedModels]:
+    """What the agent raises after these answers, the last of which it asks for once."""
+    with answering(*answers) as server:
+        raised = desk.refused(agent(server, **table))  # type: ignore[arg-type]
+    assert len(server.asks) <= len(answers) and desk.now() == desk.value
+    return raised, server
 
 
 class TestLlm(AgentContract):
-    @pytest.fixture(autouse=True)
-    def _served(self) -> Iterator[None]:
+    server: ScriptedModels
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _served(cls) -> Iterator[None]:
         def next_one(ask: Ask) -> Reply:
             now = next(line for line in ask.latest.splitlines() if line.startswith("X="))
             return Say(reply(f"X={int(now.split('#')[0][2:]) - 1}"))
 
-        with ScriptedModels(next_one) as self.server:
+        with ScriptedModels(next_one) as cls.server:
             yield
 
-    def make(self, toy: Path) -> Agent:
-        return agent(self.server).agent
+    @classmethod
+    def make(cls, toy: Path) -> Agent:
+        return agent(cls.server)
 
-    def test_it_sees_the_file_as_it_is(self, toy: Path) -> None:
-        self.done(toy, 1)
+    def test_it_sees_the_file_as_it_is(self, nights: Nights) -> None:
         assert VALUE.strip() in self.server.asks[0].latest
 
 
-@pytest.mark.parametrize("model", ["openai/some-model", "anthropic/claude-sonnet-4-5"])
-def test_a_keep_a_discard_and_a_crash(toy: Path, model: str) -> None:
+def test_a_keep_a_discard_and_a_crash(toy: Path) -> None:
     with answering(
         said(searched("X=10", "X=5"), "five", "+4.5"),
         reply("X=90", "ninety"),
         reply("exit 3 # X=", "broken"),
     ) as server:
-        done = run(toy, agent(server, model), experiments=3)
+        done = run(toy, agent(server), experiments=3)
     assert verdicts(done) == ["keep", "keep", "discard", "crash"]
     kept = done[1]
     assert (kept.description, kept.hypothesis, kept.expected) == ("five", "it may help", 4.5)
     assert (kept.tokens_in, kept.tokens_cached, kept.tokens_out) == (1000, 800, 50)
-    priced = model == "anthropic/claude-sonnet-4-5"
-    assert kept.dollars == (pytest.approx(200 * 3e-6 + 800 * 3e-7 + 50 * 15e-6) if priced else None)
+    assert kept.dollars is None
     assert "X=5" in server.asks[1].latest and "five" in server.asks[1].latest
     log = (toy / ".overnight" / "logs" / "t" / "1" / "agent.log").read_text()
     assert "===== user" in log and "TITLE: five" in log and "tokens_in 1000" in log
 
 
-def test_two_bad_replies_are_no_proposal_and_cost_no_measurement(toy: Path) -> None:
-    done, mine, server = one(toy, ["no idea", said(searched("X=11", "X=5"))])
-    assert done.verdict == "invalid" and not done.measurements
-    assert "no change in two replies" in done.reason and "does not occur" in done.reason
-    (error,) = mine.raised
-    assert error.trouble is Trouble.NO_CHANGE and error.usage is not None
-    assert (error.usage.tokens_in, error.usage.tokens_out) == (2000, 100)
-    assert len(server.asks) == 2
+def test_a_known_price_is_reckoned_and_a_change_is_made(desk: Desk) -> None:
+    idea, _ = one(desk, reply("X=5", "five"), model=CLAUDE)
+    assert idea.usage.dollars == pytest.approx(200 * 3e-6 + 800 * 3e-7 + 50 * 15e-6)
+    assert idea.title == "five" and desk.now() == "X=5\n"
+
+
+def test_two_bad_replies_are_an_error_with_what_both_used(desk: Desk) -> None:
+    raised, server = error(desk, "no idea", said(searched("X=11", "X=5")))
+    assert "both replies were unusable" in str(raised) and "does not occur" in str(raised)
+    assert raised.trouble is Trouble.NO_CHANGE and raised.usage is not None
+    assert (raised.usage.tokens_in, raised.usage.tokens_out) == (2000, 100)
     *opening, second, again = (m["content"] for m in server.asks[1].body["messages"])
     assert opening == [m["content"] for m in server.asks[0].body["messages"]]
     assert second == "no idea" and "<<<<<<< SEARCH" in again
     assert "no line that begins with `TITLE:`" in again
 
 
-def test_a_bad_reply_and_then_a_good_one_is_a_proposal(toy: Path) -> None:
-    done, mine, _ = one(toy, ["", reply("X=5")])
-    assert done.verdict == "keep" and mine.raised == [] and done.tokens_in == 2000
+def test_a_bad_reply_and_then_a_good_one_is_a_proposal(desk: Desk) -> None:
+    idea, _ = one(desk, "", reply("X=5"))
+    assert desk.now() == "X=5\n" and idea.usage.tokens_in == 2000
 
 
-def test_a_protected_file_stays_as_it_is(toy: Path) -> None:
+def test_a_protected_file_stays_as_it_is(desk: Desk) -> None:
     cheat = said("score.py\n<<<<<<< WHOLE\nprint('{\"loss\": 0}')\n>>>>>>> WHOLE")
-    done, _, _ = one(toy, [cheat])
-    assert done.verdict == "invalid" and "score.py is not editable" in done.reason
+    raised, _ = error(desk, cheat, cheat)
+    assert "score.py is not editable" in str(raised) and "the referee speaks" in desk.now(
+        "score.py"
+    )
 
 
-def test_how_long_a_server_asks_to_be_left_alone_is_heard(toy: Path) -> None:
+def test_the_wait_that_a_server_asks_for_is_heard(desk: Desk) -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
-    said = ("90", soon, "soon", "9" * 400)
-    with answering(*(Refuse(429, {"retry-after": words}) for words in said)) as server:
-        mine = agent(server)
-        with Campaign.open(toy, "t") as campaign:
-            for _ in said:
-                with pytest.raises(AgentError):
-                    campaign.try_(mine)
-    waits = [error.wait for error in mine.raised]
+    asked = ("90", soon, "soon", "9" * 400)
+    waits = [error(desk, Refuse(429, {"retry-after": words}))[0].wait for words in asked]
     assert waits[0] == 90 and 500 < waits[1] <= 600 and waits[2:] == [0, 0]
 
 
 SAID = '{"error": {"type": "x", "message": "said by the server"}}'
 USED = """{"choices": [{"message": {"role": "assistant", "content": %s}}], "usage": %s}"""
-
-
-@pytest.mark.parametrize("count", ["-7", "9" * 400])
-def test_a_number_of_tokens_that_cannot_be_costs_no_change(toy: Path, count: str) -> None:
-    usage = f'{{"prompt_tokens": {count}, "completion_tokens": 5, "total_tokens": 5}}'
-    body = USED % (json.dumps(reply("X=5")), usage)
-    done, _, _ = one(toy, [Refuse(200, body=body)])
-    assert (done.verdict, done.tokens_in, done.tokens_out) == ("keep", None, 5)
-
-
 FAULTS: list[tuple[Reply, Trouble, str]] = [
     (Refuse(401, body=SAID), Trouble.SIGN_IN, "HTTP 401"),
     (Refuse(403, body=SAID), Trouble.SIGN_IN, "HTTP 403"),
@@ -176,7 +152,7 @@ FAULTS: list[tuple[Reply, Trouble, str]] = [
     (Refuse(500, body=SAID), Trouble.OVERLOAD, "HTTP 500"),
     (Refuse(503, body=SAID), Trouble.OVERLOAD, "HTTP 503"),
     (Refuse(529, body=SAID), Trouble.OVERLOAD, "HTTP 529"),
-    (Drop(), Trouble.NETWORK, "is the server up"),
+    (Drop(), Trouble.NETWORK, "check that the server is up"),
     (Refuse(200, body="<html>hello"), Trouble.BROKEN, "the call failed"),
     (Refuse(200, body="{}"), Trouble.BROKEN, "mine: "),
     (Refuse(200, body='{"choices": [], "content": []}'), Trouble.BROKEN, "mine: "),
@@ -185,46 +161,25 @@ FAULTS: list[tuple[Reply, Trouble, str]] = [
 ]
 
 
-@pytest.mark.parametrize("model", ["openai/some-model", "anthropic/claude-sonnet-4-5"])
-def test_what_goes_wrong_is_told_by_its_kind_and_is_not_tried_again(toy: Path, model: str) -> None:
-    with answering(*(answer for answer, _, _ in FAULTS)) as server:
-        mine = agent(server, model)
-        with Campaign.open(toy, "t") as campaign:
-            for answer, expected, _ in FAULTS:
-                if expected.passes:
-                    with pytest.raises(AgentError):
-                        campaign.try_(mine)
-                else:
-                    done = campaign.try_(mine)
-                    assert done and done.verdict == "invalid" and not done.measurements, answer
-            numbers = [e.n for e in campaign.ledger.experiments("t")]
-    assert len(server.asks) == len(FAULTS), "one call each"
-    assert numbers == [0, *range(1, 1 + sum(not expected.passes for _, expected, _ in FAULTS))]
-    for (answer, expected, words), error in zip(FAULTS, mine.raised, strict=True):
-        assert error.trouble is expected, (answer, error)
-        assert re.search(words, str(error)), (answer, error)
-        assert "\n" not in str(error) and "Traceback" not in str(error)
+@pytest.mark.parametrize("model", MODELS)
+def test_what_goes_wrong_is_told_by_its_kind_and_is_not_tried_again(desk: Desk, model: str) -> None:
+    for answer, trouble, words in FAULTS:
+        raised, server = error(desk, answer, model=model)
+        assert raised.trouble is trouble and len(server.asks) == 1, (answer, raised)
+        assert re.search(words, str(raised)) and "\n" not in str(raised), (answer, raised)
 
 
-def test_a_server_that_is_not_there_costs_no_experiment(toy: Path) -> None:
-    with answering() as server, Campaign.open(toy, "t") as campaign:
-        mine = agent(server, url="http://127.0.0.1:9")
-        with pytest.raises(AgentError):
-            campaign.try_(mine)
-        assert [e.n for e in campaign.ledger.experiments("t")] == [0]
-    (error,) = mine.raised
-    assert error.trouble is Trouble.NETWORK and "127.0.0.1:9" in str(error)
+def test_a_server_or_a_provider_that_is_not_there_is_told(desk: Desk) -> None:
+    raised, _ = error(desk, url="http://127.0.0.1:9")
+    assert raised.trouble is Trouble.NETWORK and "127.0.0.1:9" in str(raised)
+    raised, _ = error(desk, model="some-model", url=None)
+    assert raised.trouble is Trouble.BROKEN and "check model" in str(raised)
 
 
-def test_a_provider_that_does_not_exist_is_told(toy: Path) -> None:
-    error = trouble(toy, model="some-model", url=None)
-    assert error.trouble is Trouble.BROKEN and "check model" in str(error)
-
-
-def test_a_hanging_server_ends_with_the_time_limit(toy: Path) -> None:
+def test_a_hanging_server_ends_with_the_time_limit(desk: Desk) -> None:
     began = time.monotonic()
-    error = trouble(toy, Hang(60), timeout="2s")
-    assert error.trouble is Trouble.HUNG and "within the 2 s" in str(error)
+    raised, _ = error(desk, Hang(60), timeout="2s")
+    assert raised.trouble is Trouble.HUNG and "within the 2 s" in str(raised)
     assert time.monotonic() - began < 60
 
 
@@ -244,25 +199,22 @@ def test_a_stop_is_heard_while_the_model_thinks(toy: Path) -> None:
             time.sleep(0.05)
         asked = time.monotonic()
         campaign.stopping.set()
-        thread.join(10)
+        thread.join(30)
         (account,) = campaign.ledger.spent("t")
     assert (account.tokens, account.unpriced) == (960, 1), "of what was answered"
-    assert ended and ended[0] - asked < 3 and mine.raised == []
+    assert ended and ended[0] - asked < 10
 
 
-def test_an_endless_reply_is_read_in_bounds(toy: Path) -> None:
-    error = trouble(toy, "x" * 50_000_000)
-    assert error.trouble is Trouble.BROKEN and "more than 10,000,000 bytes" in str(error)
-    log = toy / ".overnight" / "logs" / "t" / "1" / "agent.log"
-    assert log.stat().st_size < 100_000
+def test_an_endless_reply_is_read_in_bounds(desk: Desk) -> None:
+    raised, _ = error(desk, "x" * 20_000_000)
+    assert raised.trouble is Trouble.BROKEN and "more than 10,000,000 bytes" in str(raised)
+    assert desk.log().stat().st_size < 100_000
 
 
-def test_a_long_reply_is_no_change_and_is_not_sent_back_whole(toy: Path) -> None:
-    done, _, server = one(toy, [reply("x" * 5_000_000), reply("X=5")])
-    assert done.verdict == "keep"
-    assert len(json.dumps(server.asks[1].body)) < 60_000
-    log = toy / ".overnight" / "logs" / "t" / "1" / "agent.log"
-    assert log.stat().st_size < 1_200_000
+def test_a_long_reply_is_no_change_and_is_not_sent_back_whole(desk: Desk) -> None:
+    _, server = one(desk, reply("x" * 5_000_000), reply("X=5"))
+    assert desk.now() == "X=5\n" and len(json.dumps(server.asks[1].body)) < 60_000
+    assert desk.log().stat().st_size < 1_200_000
 
 
 def uncounted(text: str, finish: str = "stop") -> Refuse:
@@ -273,90 +225,80 @@ def uncounted(text: str, finish: str = "stop") -> Refuse:
     return Refuse(200, body=json.dumps(whole))
 
 
-def test_a_reply_that_was_cut_is_told_so(toy: Path) -> None:
-    _, _, server = one(toy, [uncounted("TITLE: x", "length")])
-    assert "for lack of tokens" in server.asks[1].latest
+def test_a_reply_that_was_cut_is_told_so(desk: Desk) -> None:
+    _, server = one(desk, uncounted("TITLE: x", "length"), reply("X=5"))
+    assert "cut off at the limit of tokens" in server.asks[1].latest
 
 
-def test_unknown_usage_is_unknown(toy: Path) -> None:
-    kept, _, _ = one(toy, [uncounted(reply("X=5"))])
-    assert kept.verdict == "keep"
-    assert (kept.tokens_in, kept.tokens_out, kept.dollars) == (None, None, None)
+def test_unknown_and_impossible_usage_is_unknown(desk: Desk) -> None:
+    idea, _ = one(desk, uncounted(reply("X=5")))
+    assert (idea.usage.tokens_in, idea.usage.tokens_out, idea.usage.dollars) == (None, None, None)
+    for count in ("-7", "9" * 400):
+        usage = f'{{"prompt_tokens": {count}, "completion_tokens": 5, "total_tokens": 5}}'
+        idea, _ = one(desk, Refuse(200, body=USED % (json.dumps(reply("X=5")), usage)))
+        assert (idea.usage.tokens_in, idea.usage.tokens_out) == (None, 5)
 
 
 # -- limits
 
 
-def test_a_prompt_beyond_the_tokens_of_a_proposal_is_not_sent(toy: Path) -> None:
-    error = trouble(toy, tokens=500)
-    assert error.trouble is Trouble.LIMIT and "tokens = 500" in str(error)
+def test_a_prompt_beyond_the_tokens_of_a_proposal_is_not_sent(desk: Desk) -> None:
+    raised, _ = error(desk, tokens=500)
+    assert raised.trouble is Trouble.LIMIT and "tokens = 500" in str(raised)
 
 
-def test_what_is_left_of_the_tokens_bounds_the_reply(toy: Path) -> None:
-    done, _, server = one(toy, [reply("X=5")], tokens=5000)
-    assert done.verdict == "keep" and 1000 < server.asks[0].body["max_tokens"] < 4500
+def test_what_is_left_of_the_tokens_bounds_the_reply_and_a_second_call(desk: Desk) -> None:
+    _, server = one(desk, reply("X=5"), tokens=5000)
+    assert 1000 < server.asks[0].body["max_tokens"] < 4900
+    raised, server = error(desk, Say("no", Usage(4000, 900, 0)), tokens=5000)
+    assert len(server.asks) == 1 and raised.trouble is Trouble.LIMIT
+    assert "the first reply was unusable" in str(raised)
+    assert raised.usage is not None and raised.usage.tokens_in == 4000
 
 
-def test_a_second_call_that_the_tokens_do_not_allow_is_not_made(toy: Path) -> None:
-    _, mine, server = one(toy, [Say("no", Usage(4000, 900, 0))], tokens=5000)
-    (error,) = mine.raised
-    assert len(server.asks) == 1 and error.trouble is Trouble.LIMIT
-    assert "its first reply was no change" in str(error)
-    assert error.usage is not None and error.usage.tokens_in == 4000
+def test_dollars_bound_the_reply_by_the_prices_that_are_known(desk: Desk) -> None:
+    _, server = one(desk, reply("X=5"), model=CLAUDE, dollars=0.05)
+    assert 1000 < server.asks[0].body["max_tokens"] < 3333
+    raised, _ = error(desk, model=CLAUDE, dollars=0.003)
+    assert raised.trouble is Trouble.LIMIT and "dollars = 0.003" in str(raised)
 
 
-def test_dollars_bound_the_reply_by_the_prices_that_are_known(toy: Path) -> None:
-    claude = "anthropic/claude-sonnet-4-5"
-    done, _, server = one(toy, [reply("X=5")], model=claude, dollars=0.05)
-    assert done.verdict == "keep" and 1000 < server.asks[0].body["max_tokens"] < 3333
-    error = trouble(toy, model=claude, dollars=0.003)
-    assert error.trouble is Trouble.LIMIT and "dollars = 0.003" in str(error)
-
-
-def test_files_that_do_not_fit_the_models_window_are_told(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", value="X=10\n" + "# a line that says nothing\n" * 50_000)
-    error = trouble(toy, model="openai/gpt-4o")
-    assert error.trouble is Trouble.LIMIT and "reads at most 128,000" in str(error)
-
-
-def test_files_that_no_model_could_read_are_told(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", value="X=10\n" + "#" * 11_000_000)
-    assert "the largest is value.py" in str(trouble(toy))
+def test_files_that_are_too_large_are_told(tmp_path: Path) -> None:
+    long = Desk(tmp_path / "long", value="X=10\n" + "# a line that says nothing\n" * 50_000)
+    raised, _ = error(long, model="openai/gpt-4o")
+    assert raised.trouble is Trouble.LIMIT and "reads at most 128,000" in str(raised)
+    huge = Desk(tmp_path / "huge", value="X=10\n" + "#" * 11_000_000)
+    assert "the largest is value.py" in str(error(huge)[0])
 
 
 # -- the prompt
 
 
 def test_only_plain_editable_text_is_shown(tmp_path: Path) -> None:
-    text = ARENA.replace('["value.py"]', '["value.py", "model/**"]')
-    toy = make_toy(tmp_path / "arena", text)
-    (toy / "model").mkdir()
-    (toy / "model" / "a.py").write_text("inside = 1\n")
-    (toy / "model" / "weights").write_bytes(b"\xff\x00\xfe")
-    (toy / "model" / "link.py").symlink_to("../score.py")
-    git(toy, "add", "--all")
-    git(toy, "commit", "--quiet", "-m", "more")
-    _, _, server = one(toy, [reply("X=5")])
+    desk = Desk(tmp_path, ARENA.replace('["value.py"]', '["value.py", "model/**"]'))
+    model = desk.arena.root / "model"
+    model.mkdir()
+    (model / "a.py").write_text("inside = 1\n")
+    (model / "weights").write_bytes(b"\xff\x00\xfe")
+    (model / "link.py").symlink_to("../score.py")
+    _, server = one(desk, reply("X=5"))
     sent = json.dumps(server.asks[0].body)
     assert "inside = 1" in sent and "the referee speaks" not in sent
-    assert "model/weights is no text" in sent
-
-
-def test_what_stays_the_same_comes_first_and_is_marked_for_the_cache(toy: Path) -> None:
-    with answering(reply("X=90"), reply("X=91"), reply("X=92")) as server:
-        run(toy, agent(server, "anthropic/claude-sonnet-4-5"), experiments=3)
-    first, second = (ask.body["messages"][0]["content"] for ask in server.asks[1:])
-    assert ["cache_control" in part for part in first] == [True, True, False]
-    assert first[:2] == second[:2] and first[2] != second[2]
-    assert server.asks[1].body["system"] == server.asks[2].body["system"]
-    assert first[2]["text"].startswith("\n## Where we stand"), "the brief begins there to change"
-
-
-def test_a_server_of_ones_own_gets_one_plain_text(toy: Path) -> None:
-    _, _, server = one(toy, [reply("X=5")])
+    assert "model/weights is not text" in sent
     messages = server.asks[0].body["messages"]
     assert [m["role"] for m in messages] == ["system", "user"]
-    assert all(isinstance(m["content"], str) for m in messages)
+    assert all(isinstance(m["content"], str) for m in messages), "plain for a server of one's own"
+
+
+def test_what_stays_the_same_comes_first_and_is_marked_for_the_cache(desk: Desk) -> None:
+    with answering(reply("X=90"), reply("X=91")) as server:
+        for n in range(2):
+            desk.ask(agent(server, CLAUDE), brief=f"{BRIEF}- {n} experiments\n")
+    first, second = (ask.body["messages"][0]["content"] for ask in server.asks)
+    assert ["cache_control" in part for part in first] == [True, True, False]
+    assert first[:2] == second[:2] and first[2] != second[2]
+    assert server.asks[0].body["system"] == server.asks[1].body["system"]
+    assert first[2]["text"].startswith("\n## Where we stand"), "the brief begins there to change"
 
 
 # -- keys
@@ -367,25 +309,24 @@ def held(folder: Path, needle: str) -> list[Path]:
     return [file for file in files if needle.encode() in file.read_bytes()]
 
 
-@pytest.mark.parametrize("model", ["openai/some-model", "anthropic/claude-sonnet-4-5"])
+@pytest.mark.parametrize("model", [MODELS[0], pytest.param(CLAUDE, marks=pytest.mark.slow)])
 def test_a_key_reaches_its_server_and_nothing_on_disk(
     toy: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     echo = f'{{"error": {{"type": "x", "message": "wrong key {KEY}, Bearer {KEY}"}}}}'
     with answering(Refuse(400, body=echo), KEY, reply(f"X=5 # {KEY}", KEY), reply("X=6")) as server:
-        mine = agent(server, model, env=["MY_KEY"])
-        done = run(toy, mine, experiments=3)
+        done = run(toy, agent(server, model, env=["MY_KEY"]), experiments=3)
     sent = server.asks[0].headers
     assert KEY in (sent.get("authorization", "") + sent.get("x-api-key", ""))
     assert done[2].verdict == "keep" and done[2].description == "[MY_KEY]"
-    assert held(toy, KEY) == [] and KEY not in str(mine.raised)
+    assert held(toy, KEY) == [] and KEY not in "".join(e.reason for e in done)
     assert KEY not in git(toy, "show", "overnight/t")
 
 
 def test_a_server_of_ones_own_is_not_sent_a_providers_key(
-    toy: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    _, _, server = one(toy, [reply("X=5")])
+    _, server = one(desk, reply("X=5"))
     assert KEY not in str(server.asks[0].headers)

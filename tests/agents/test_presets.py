@@ -20,8 +20,8 @@ from overnight.sandbox.runtime import program_paths
 from toy import ARENA, git, make_toy, overnight
 
 ROOT = Path(__file__).parent.parent.parent
-PLACEHOLDERS = {"model", "turns", "dollars", "resume", "server", "files"}
-WORDS = {"prompt", "folder", "home", "key", "session", "server", "model", "turns", "dollars"}
+OPTIONS = {"model", "answers", "dollars", "resume", "server", "files"}
+VALUES = {"prompt", "folder", "home", "key", "session", "server", "model", "answers", "dollars"}
 KEYS = {key for preset in presets().values() for key in (*preset.keys, *preset.passes)}
 
 
@@ -78,7 +78,7 @@ def test_every_name_in_braces_stands_for_something(name: str) -> None:
     texts += [*preset.home.values(), *preset.server.env.values(), preset.server.wire]
     texts += [part for parts in preset.options.values() for part in parts]
     found = {name for text in texts for name in re.findall(r"\{(\w+)\}", text)}
-    assert found <= PLACEHOLDERS | WORDS
+    assert found <= OPTIONS | VALUES
     assert preset.output.tokens_in and preset.output.tokens_out
 
 
@@ -87,7 +87,7 @@ def test_failures_are_told_apart_in_words_for_a_person(name: str) -> None:
     preset = presets()[name]
     for failure in preset.failures:
         re.compile(failure.pattern)
-        assert failure.words.endswith(".")
+        assert failure.sentence.endswith(".")
     known = {failure.trouble for failure in preset.failures}
     assert {Trouble.SIGN_IN, Trouble.RATE, Trouble.OVERLOAD, Trouble.NETWORK} <= known
     assert preset.failure("I lowered LR to 0.401 and 429 tests pass, 500 more to go.") is None
@@ -266,7 +266,7 @@ def test_a_key_that_an_agent_puts_into_its_change_is_committed_nowhere(tmp_path:
         ('preset = "cloude"', ["[agents.x]", '"cloude"', "claude, codex"]),
         ('timeout = "5m"', ["[agents.x]", "command", "preset"]),
         ('preset = "codex"\ndollars = 1.0', ["reports no dollars", "tokens"]),
-        ('preset = "mini"', ["no model of its own", "[agents.x]"]),
+        ('preset = "mini"', ["no default model", "[agents.x]"]),
     ],
 )
 def test_a_table_that_leads_nowhere_is_told_before_anything_runs(

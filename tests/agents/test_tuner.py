@@ -14,7 +14,7 @@ import pytest
 from overnight.agents.base import Workbench
 from overnight.agents.tuner.agent import Tuner
 from overnight.agents.tuner.constants import find_constants
-from overnight.agents.tuner.gaussian_process import Belief
+from overnight.agents.tuner.gaussian_process import GaussianProcess
 from overnight.arena.arena import Arena
 from overnight.core.errors import AgentError
 from overnight.core.experiment import (
@@ -81,7 +81,7 @@ class Search:
         return Workbench(
             arena=self.arena,
             folder=self.folder,
-            place=self.folder,
+            private=self.folder,
             brief="",
             n=len(self.history),
             incumbent=[e for e in self.history if e.kept][-1],
@@ -224,8 +224,8 @@ def test_what_was_ended_early_counts_as_what_it_seemed_to_come_to(tmp_path: Path
         key = constants[0].key
         one = Experiment(1, "tuner", NOW, "0", "1", Verdict.DISCARD, parameters={key: 128})
         others = [replace(one, n=n, parameters={key: 64}, gain=1.0) for n in range(2, 5)]
-        belief = Belief(constants, [ended_early(one, gain), *others], lambda e: {key: 64})
-        return float(belief.of_changes({key: 64}, [{key: 128}])[0][0])
+        model = GaussianProcess(constants, [ended_early(one, gain), *others], lambda e: {key: 64})
+        return float(model.predict({key: 64}, [{key: 128}])[0][0])
 
     assert told(-4.0) < told(-1.0) < told(-0.1) < 0
 

@@ -22,15 +22,15 @@ TITLES = [
     "Strategy",
     "Contract",
     "How to hand in",
-    "The person says, newest first",
+    "The user says, newest first",
     "Where we stand",
-    "What can be seen",
+    "Detectable gains",
     "Your record",
     "Wins, in order",
     "Near misses, worth combining, best first",
     "Failures by cause, most frequent first",
     "Ideas already tried, newest first",
-    "Notes of whoever was here before",
+    "Notes from earlier experiments",
 ]
 
 
@@ -65,7 +65,7 @@ def test_it_tells_everything_there_is_to_know(night: Night) -> None:
     text = brief(night)
     assert titles(text) == TITLES
     assert "Find the best X." in section(text, "Strategy")
-    assert "leave the optimiser alone" in section(text, "The person says, newest first")
+    assert "leave the optimiser alone" in section(text, "The user says, newest first")
     assert "value.py" in section(text, "Contract") and "minimize loss" in section(text, "Contract")
     assert "python3 score.py" in section(text, "Contract")
     assert "loss 5 (#1); the baseline, #0, had 7. 1 win in 5 exp" in section(text, "Where we stand")
@@ -179,14 +179,14 @@ def test_of_the_wins_the_largest_stay_in_order_and_members_of_stacks_go_first(ni
     lines = [line for line in wins.splitlines() if line.startswith("#")]
     numbers = [int(line[1:].split(" ")[0]) for line in lines]
     assert "the great one" in wins and "to 5.0" in wins and "more left out)" in wins
-    assert numbers == sorted(numbers) and "confirmed with" not in wins
+    assert numbers == sorted(numbers) and "confirmed together" not in wins
     few = Night(night.arena.root.parent / "other")
     few.add(7.0)
     few.add(5.0, "stands out")
     few.add(4.9, "a member", within=3)
     few.add(4.5, "the tip", within=3, whole=0.5)
     wins = section(brief(few), "Wins")
-    assert "a member (confirmed with #3, not shown to add anything)" in wins
+    assert "a member (confirmed together with #3; its own gain is unknown)" in wins
     assert "#3 +0.5 → 4.5: the tip\n" in wins
     stand = section(brief(few), "Where we stand")
     assert "2 wins, 1 change confirmed with a later one in 3 experiments" in stand
@@ -260,10 +260,10 @@ def test_noise_is_told_in_gains_that_can_be_seen(tmp_path: Path) -> None:
     agent = Writer([f"X={50 + n}\n" for n in range(4)])
     with Campaign.open(toy, "t") as campaign:
         campaign.run(agent, Limits(experiments=3, hours=1.0))
-    assert "## What can be seen\n- The noise of one measurement is " in agent.seen[0].brief
-    sight = section(agent.seen[-1].brief, "What can be seen")
-    assert "is kept in four campaigns of five" in sight and "cannot be seen, alone, in the" in sight
-    assert "20 pairs of measurements that a trial may take" in sight
+    assert "## Detectable gains\n- The noise of one measurement is " in agent.seen[0].brief
+    sight = section(agent.seen[-1].brief, "Detectable gains")
+    assert "is kept with a probability of 80%" in sight and "cannot be confirmed with the" in sight
+    assert "20 pairs of measurements that a confirmation may take" in sight
 
 
 def test_with_few_measurements_left_only_large_gains_can_be_seen(tmp_path: Path) -> None:
@@ -271,18 +271,16 @@ def test_with_few_measurements_left_only_large_gains_can_be_seen(tmp_path: Path)
     with Campaign.open(toy, "t") as campaign:
         campaign.run(Writer([]), Limits())
         told = {
-            left: section(
-                write_brief(campaign.arena, campaign.book, [], Moment(left=left)), "What can"
-            )
+            left: section(write_brief(campaign.book, Moment(left=left)), "Detectable")
             for left in (1.0, 4.0, 12.0)
         }
-    assert "nothing can be confirmed any more" in told[1.0]
-    floors = [float(told[n].split("Gains under ")[1].split(" ")[0]) for n in (4.0, 12.0)]
+    assert "no gain can be confirmed" in told[1.0]
+    floors = [float(told[n].split("A single gain below ")[1].split(" ")[0]) for n in (4.0, 12.0)]
     assert floors[0] > floors[1] > 0 and "the 12 measurements that are left" in told[12.0]
 
 
 def test_without_noise_any_gain_shows(night: Night) -> None:
-    assert "not known yet" in section(brief(night), "What can be seen")
+    assert "not known yet" in section(brief(night), "Detectable gains")
 
 
 def test_an_agent_whose_tokenizer_fails_costs_one_proposal(toy: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_question_is_quoted_and_told_to_whoever_is_asked_next(toy: Path) -> No
     words = "the agent's last words: `I see 'two' ways. Which one shall I take?`"
     assert done[1].reason == f"nothing editable was changed; {words}"
     brief = (toy / ".overnight" / "logs" / "t" / "2" / "brief.md").read_text()
-    assert words in brief and "Nobody is there to answer a question" in brief
+    assert words in brief and "Nobody can answer a question" in brief
 
 
 def test_a_fault_of_an_agents_own_code_costs_one_proposal_and_no_night(toy: Path) -> None:

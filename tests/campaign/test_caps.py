@@ -76,7 +76,7 @@ def test_an_agent_alone_ends_with_its_dollars_and_a_restart_gives_it_no_more(
     with answering(dear("X=5"), dear("X=4")) as server:
         code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
         assert (code, len(server.asks)) == (3, 2), said
-        assert "It stopped: sonnet has used up its $0.15 of this campaign" in said
+        assert "It stopped: sonnet has used up its $0.15 for this campaign" in said
         first, second = most_out(server)
         assert first < 0.15 / WRITTEN and second < (0.15 - PRICE) / WRITTEN
         code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
@@ -92,7 +92,7 @@ def test_the_others_go_on_without_an_agent_that_has_used_up_its_share(tmp_path: 
         code, said = ran(toy, server, "--experiments", "5")
         assert code == 0 and len(server.asks) == 2, said
     assert [e["agent"] for e in experiments(toy)] == ["sonnet"] * 2 + ["tuner"] * 3
-    assert "note: sonnet has used up its $0.15 of this campaign" in said
+    assert "note: sonnet has used up its $0.15 for this campaign" in said
 
 
 def test_too_little_for_a_proposal_is_an_end_too_and_nothing_is_sent_for_it(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_too_little_for_a_proposal_is_an_end_too_and_nothing_is_sent_for_it(tmp_
     with answering(dear("X=5")) as server:
         code, said = ran(toy, server, "--agent", "sonnet", "--experiments", "9")
         assert (code, len(server.asks)) == (3, 1), said
-    assert "sonnet has too little left for a proposal: sonnet: the campaign leaves" in said
+    assert "sonnet has too little left for a proposal: sonnet: the campaign has" in said
     _, last = experiments(toy)
     assert (last["verdict"], last["measurements"], last["cost"]) == ("invalid", [], 0.0)
 
@@ -114,7 +114,7 @@ def test_what_a_run_has_left_bounds_a_reply_as_well(tmp_path: Path) -> None:
         assert most_out(server)[1] < (0.15 - PRICE) / WRITTEN
         code, said = ran(toy, server, "--agent", "sonnet", "--tokens", "7100")
         assert (code, len(server.asks)) == (3, 3), "each run has its own"
-        assert "the campaign leaves tokens = 100, no room for a reply" in said
+        assert "the campaign has tokens = 100 left, too little for a reply" in said
         assert most_out(server)[2] < 7100
 
 
@@ -163,7 +163,7 @@ campaign = { time = "3s" }
     begun = time.monotonic()
     done = overnight(toy, "run", "--tag", "t", "--agent", "slow", "--experiments", "9")
     assert done.returncode == 3 and time.monotonic() - begun < 60
-    assert "slow has used up its 3.0 s of this campaign" in done.stdout
+    assert "slow has used up its 3.0 s for this campaign" in done.stdout
     first, second = experiments(toy)
     assert first["verdict"] == "keep" and second["verdict"] == "invalid"
     assert re.search(r"still working after (0\.\d|1) s and was ended", str(second["reason"]))
@@ -180,7 +180,7 @@ def test_an_agent_that_speaks_acp_is_held_to_what_is_left(toy: Path, tmp_path: P
         stop = campaign.run(AcpAgent("scripted", table), Limits(experiments=9))
         done = campaign.ledger.experiments("t")
     assert verdicts(done) == ["keep", "keep", "invalid"]
-    assert "used up its share of a proposal: $0.40 of $0.25" in done[2].reason
+    assert "its limit for one proposal: $0.40 of $0.25" in done[2].reason
     assert stop.kind is StopKind.CAPPED and "has used up its $1.00" in stop.words
 
 

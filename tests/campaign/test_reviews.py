@@ -243,7 +243,7 @@ def test_the_agent_hears_of_provisional_keeps_and_of_the_noise(tmp_path: Path) -
             assert tried.n < 12
         assert campaign.try_(writer), "its agent hears of what is provisional by now"
     briefs = [bench.brief for bench in writer.seen]
-    assert any("- Above it, provisional: #" in brief for brief in briefs)
+    assert any("- Provisional, not yet confirmed: #" in brief for brief in briefs)
     assert all("- The noise of one measurement is " in brief for brief in briefs)
 
 

@@ -82,7 +82,7 @@ def test_a_whole_campaign(toy: Path, tmp_path: Path) -> None:
         (mine / "score.py").write_text("print('{\"loss\": 0}')\n")
         invalid = await tried(client, "a better referee", folder=str(mine))
         assert invalid["verdict"] == "invalid" and "value.py" in str(invalid["reason"])
-        assert "is as in its HEAD" in str(invalid["reason"])
+        assert "is the same as in HEAD" in str(invalid["reason"])
 
         note = document(await client.call_tool("note", {"words": "X beyond 10 is\nworse"}))
         assert "mcp:a chat: X beyond 10 is" in str(note["note"])

@@ -1,7 +1,9 @@
-"""What every agent owes."""
+"""What every agent must do."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,38 +15,54 @@ from toy import ARENA, git, make_toy
 VALUE = "X=10  # -20..20\n"
 
 
+@dataclass(frozen=True)
+class Nights:
+    """Two arenas with the same files: two experiments in each, in one by two agent objects."""
+
+    toy: Path
+    first: Sequence[Experiment]
+    second: Sequence[Experiment]
+    other: Path
+    both: Sequence[Experiment]
+
+
 class AgentContract:
     """Subclass it and say how an agent is made that can change the toy's value.py."""
 
-    def make(self, toy: Path) -> Agent:
+    @classmethod
+    def make(cls, toy: Path) -> Agent:
         raise NotImplementedError
 
-    @pytest.fixture
-    def toy(self, hostile_folder: Path) -> Path:
-        return make_toy(hostile_folder / "arena", ARENA, value=VALUE)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def nights(cls, tmp_path_factory: pytest.TempPathFactory) -> Nights:
+        folder = tmp_path_factory.mktemp("it's ein Ordner – ü")
+        toy, other = (make_toy(folder / name, ARENA, value=VALUE) for name in ("arena", "other"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OVERNIGHT_HOME", str(folder / "home"))
+            first, second = cls.done(toy, 1), cls.done(toy, 1)
+            return Nights(toy, first, second, other, cls.done(other, 2))
 
-    def done(self, toy: Path, experiments: int) -> list[Experiment]:
+    @classmethod
+    def done(cls, toy: Path, experiments: int) -> list[Experiment]:
         seen: list[Experiment] = []
         with Campaign.open(toy, "t") as campaign:
-            campaign.run(self.make(toy), Limits(experiments=experiments), seen.append)
+            campaign.run(cls.make(toy), Limits(experiments=experiments), seen.append)
         return seen
 
-    def test_a_proposal_changes_an_editable_file_and_says_what(self, toy: Path) -> None:
-        experiment = self.done(toy, 1)[-1]
-        assert experiment.n == 1 and experiment.measurements, experiment.reason
-        assert experiment.description and "\n" not in experiment.description
-        changed = git(toy, "diff", "--name-only", str(experiment.parent), str(experiment.candidate))
-        assert changed.split() == ["value.py"] and experiment.dropped == ()
+    def test_a_proposal_changes_an_editable_file_and_says_what(self, nights: Nights) -> None:
+        e = nights.first[-1]
+        assert e.n == 1 and e.measurements, e.reason
+        assert e.description and "\n" not in e.description
+        changed = git(nights.toy, "diff", "--name-only", str(e.parent), str(e.candidate))
+        assert changed.split() == ["value.py"] and e.dropped == ()
 
-    def test_the_same_history_gets_the_same_proposal(self, toy: Path, tmp_path: Path) -> None:
-        other = make_toy(tmp_path / "other", ARENA, value=VALUE)
-        trees = []
-        for folder in (toy, other):
-            experiments = self.done(folder, 2)
-            trees.append([git(folder, "rev-parse", f"{e.candidate}^{{tree}}") for e in experiments])
-        assert trees[0] == trees[1]
+    def test_a_new_agent_object_continues_where_the_last_one_stopped(self, nights: Nights) -> None:
+        assert [e.n for e in [*nights.first, *nights.second]] == [0, 1, 2]
 
-    def test_a_new_agent_object_goes_on_where_the_last_one_was(self, toy: Path) -> None:
-        first = self.done(toy, 1)
-        second = self.done(toy, 1)
-        assert [e.n for e in first + second] == [0, 1, 2]
+    def test_the_same_history_gets_the_same_proposal(self, nights: Nights) -> None:
+        def trees(folder: Path, experiments: Sequence[Experiment]) -> list[str]:
+            return [git(folder, "rev-parse", f"{e.candidate}^{{tree}}") for e in experiments]
+
+        mine = trees(nights.toy, [*nights.first, *nights.second])
+        assert mine == trees(nights.other, nights.both)

@@ -120,7 +120,9 @@ def test_try_puts_a_change_on_top_of_the_wins_or_is_stale(tmp_path: Path) -> Non
     finished = overnight(toy, "try", "-m", "the same line", "--tag", "t", "--json")
     found = json.loads(finished.stdout)
     assert found["verdict"] == "stale" and finished.returncode == 13
-    assert "conflicts with #1, the incumbent. To go on from there: `git switch" in found["reason"]
+    assert (
+        "conflicts with #1, the incumbent. To continue from there, run `git sw" in found["reason"]
+    )
 
 
 def test_try_tells_why_a_change_failed_once_and_whole(toy: Path) -> None:

@@ -245,7 +245,7 @@ def _agents_that_cannot_work_cost_no_experiment(done: Night) -> None:
         assert re.match(rf"api could not work \({step.reason}\): ", words), (step.name, words)
         assert "Traceback" not in words
     (out,) = done.warnings
-    assert "claude needs a person (sign-in)" in out and "the campaign goes on without it" in out
+    assert "claude needs you (sign-in)" in out and "the campaign goes on without it" in out
     assert done.script.taken["claude"][-1].name == "expired sign-in"
     assert done.of("claude")[-1].n < EXPERIMENTS / 2, "the others went on"
 

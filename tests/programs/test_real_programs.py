@@ -158,7 +158,7 @@ def test_a_refusal_is_told_for_what_it_is(
     models.script = lambda _: Refuse(status)
     night = Night(name, models, tmp_path, timeout="60s")  # some go on asking for much longer
     done = night.rehearsed()
-    known = {f.words for f in presets()[name].failures if f.trouble.value == trouble}
+    known = {f.sentence for f in presets()[name].failures if f.trouble.value == trouble}
     assert done.returncode == 1 and any(words in done.stdout for words in known), done.stdout
 
 

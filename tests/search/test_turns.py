@@ -149,7 +149,7 @@ def test_a_rest_is_as_long_as_the_server_asks_up_to_half_an_hour() -> None:
     rests = []
     for wait in (0.0, 1.0, 600.0, 9e9):
         portfolio.heard(busy, AgentError("try later", Trouble.RATE, wait=wait))
-        rests.append(portfolio.rest)
+        rests.append(portfolio.wait)
     assert rests == [30, 60, 600, 1800]
 
 
@@ -164,7 +164,7 @@ def test_who_cannot_sign_in_is_not_asked_again(toy: Path) -> None:
     assert [e.agent for e in done] == ["failing", "good", "good", "good", "good"]
     with Campaign.open(toy, "u") as campaign:
         warnings = [event.data["words"] for event in campaign.ledger.events("u", "warning")]
-    said = "failing needs a person (sign-in): the key was refused; run `x login`"
+    said = "failing needs you (sign-in): the key was refused; run `x login`"
     assert warnings == [f"{said}; the campaign goes on without it"]
 
 
@@ -175,11 +175,11 @@ def test_on_a_plateau_the_agent_the_words_and_the_start_change(toy: Path) -> Non
     _, done = ran(toy, portfolio, experiments=2 + 4 * PLATEAU)
     switched = words(toy, "switch")
     assert "the turn goes to second" in switched[0]
-    assert "something bolder" in switched[1] and "every other change begins from" in switched[2]
+    assert "bolder changes" in switched[1] and "every other change starts from" in switched[2]
     agents = [e.agent for e in done]
     assert "second" not in agents[: 2 + PLATEAU] and "second" in agents[2 + PLATEAU :]
     assert any("## This time" in bench.brief for bench in gain.seen)
-    back = next(bench for bench in gain.seen if "earlier one" in bench.brief)
+    back = next(bench for bench in gain.seen if "earlier keep" in bench.brief)
     assert back.incumbent.n == 1, "the win before the newest"
     tried = next(e for e in done if e.n == back.n)
     assert tried.parent == done[1].candidate, "it is held against the newest all the same"

@@ -125,16 +125,14 @@ def test_what_kept_agents_from_working_is_told_in_the_morning(tmp_path: Path) ->
     for n in range(20):
         words = f"claude could not work (rate limit): try later {n} | <b>\n# now"
         night.ledger.add_event("t", "trouble", words=words)
-    night.ledger.add_event("t", "switch", n=21, words="no win in 12 experiments: something bolder")
-    night.ledger.add_event(
-        "t", "warning", words="codex needs a person (sign-in): run `codex login`"
-    )
+    night.ledger.add_event("t", "switch", n=21, words="no win in 12 experiments: bolder changes")
+    night.ledger.add_event("t", "warning", words="codex needs you (sign-in): run `codex login`")
     (section,) = re.findall(r"## What else happened\n\n(.*?)\n## ", report(night), re.DOTALL)
     lines = section.strip().split("\n")
     assert lines[0] == "The newest 15; 7 more events came before."
     assert len([line for line in lines if re.match(r"\| \w{3} \d\d, \d\d:\d\d \| ", line)]) == 15
     assert r"try later 19 \| \<b> # now |" in lines[-3]
-    assert "something bolder |" in lines[-2] and r"run \`codex login\` |" in lines[-1]
+    assert "bolder changes |" in lines[-2] and r"run \`codex login\` |" in lines[-1]
 
 
 def test_it_is_bounded_however_long_the_diffs_and_the_campaign(tmp_path: Path) -> None:

@@ -1,2 +1,2 @@
-"""Who proposes changes: models, programs, the tuner, people. It may import insights and what lies
-below it."""
+"""Who proposes changes: models, programs, the tuner, you. May import insights and everything below
+it."""

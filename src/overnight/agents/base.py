@@ -1,7 +1,8 @@
-"""The whole interface of an agent: one method."""
+"""The interface of an agent: one method, and what it is given."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from overnight.core.errors import AgentError
 from overnight.core.experiment import Experiment, Idea, Verdict
 from overnight.core.sections import Count, estimated_tokens
 from overnight.core.usage import UNLIMITED, Allowance
+from overnight.stage.secrets import name_of_key
 
 
 @dataclass(frozen=True)
@@ -23,38 +25,37 @@ class Workbench:
     arena: Arena
     folder: Path
     """The arena's folder in a private worktree of the incumbent: edit files here."""
-    place: Path
-    """The folder of that worktree, `tree`, and of an agent program's private ones, `tmp` and
-    `home`."""
+    private: Path
+    """The folder that holds the worktree, `tree`, and an agent program's own `tmp` and `home`."""
     brief: str
-    """What there is to know, as text (see brief.py)."""
+    """What the agent is told (see briefing/brief.py)."""
     n: int
     """Number of the experiment that this proposal is for."""
     incumbent: Experiment
-    """What the change is made to: the newest keep, provisional or not."""
+    """The experiment that the change is made to: the newest keep, provisional or not."""
     history: Sequence[Experiment]
     """Every finished experiment of this campaign, the baseline first."""
     prior: Sequence[Experiment]
     """Experiments of earlier campaigns in the same arena."""
     transcript: Path
-    """File for whatever the agent program says; kept with the experiment's logs."""
+    """The file for the agent's output, kept with the experiment's logs."""
     sandbox: str | None = None
-    """Name of the back end that confines an agent program; None: the strongest that works."""
+    """Name of the sandbox that confines an agent program; None: the strongest that works here."""
     family: str = ""
-    """Names the processes of this campaign, so that strays can be found and ended."""
+    """Marks the processes of this campaign, so that leftovers can be found and ended."""
     allowance: Allowance = UNLIMITED
-    """What this proposal may use at most of dollars and tokens."""
+    """The most dollars, tokens and seconds that this proposal may use."""
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the campaign is being stopped at once: return soon."""
+    """Set when the campaign is stopped at once: return soon."""
     edited: Callable[[], bool] = lambda: True
-    """Whether an editable file of the folder, as it stands, is another than it was."""
+    """Whether any editable file in the folder differs from the incumbent's now."""
     refusal: Callable[[], str | None] = lambda: None
-    """Why the folder, as it stands, would be refused as a program that was there before, in a
-    sentence; None when it is new. To be asked before a proposal is handed in."""
+    """Why the folder, as it is now, would be refused as a program that was tried before; None: it
+    is new. For agents that can choose another change."""
 
     @property
-    def parent_words(self) -> str:
-        """What the change is made to, in words: `#3, which is provisional and on no branch`."""
+    def incumbent_name(self) -> str:
+        """For messages: `#3, which is provisional and on no branch`."""
         if self.incumbent.verdict is Verdict.PROVISIONAL:
             return f"#{self.incumbent.n}, which is provisional and on no branch"
         return f"#{self.incumbent.n}, the {'incumbent' if self.incumbent.n else 'baseline'}"
@@ -62,14 +63,14 @@ class Workbench:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads a brief."""
+    """How an agent wants its briefs."""
 
     tokens: int = 10_000
-    """Most tokens of it."""
+    """Most tokens in a brief."""
     count: Count = estimated_tokens
-    """By its model's tokenizer, where that is known."""
+    """Counts tokens, by the tokenizer of the agent's model where that is known."""
     edits: bool = True
-    """Whether it works in the worktree, and says what it did in files there."""
+    """Whether the agent edits files in the worktree, and describes its change in a file there."""
 
 
 @runtime_checkable
@@ -85,25 +86,26 @@ class Agent(Protocol):
 
     @property
     def name(self) -> str:
-        """How the ledger calls it."""
+        """The agent's name in the ledger."""
         ...
 
     def propose(self, bench: Workbench) -> Idea | None:
-        """Change editable files below `bench.folder` and say what was done.
+        """Change editable files below `bench.folder` and describe the change.
 
-        None means: nothing left to propose, the campaign ends.
-        Raises AgentError when this proposal failed; the next experiment asks again.
+        None: there is nothing left to propose.
+        Raises AgentError when this proposal failed; the agent is asked again later.
         """
         ...
 
 
 @dataclass(frozen=True)
 class TableAgent:
-    """What is known of every agent of a table [agents.NAME]."""
+    """An agent that a table [agents.NAME] in arena.toml describes."""
 
     name: str
     table: AgentTable
     heeds_brief: ClassVar[bool] = True
+    """Whether a hint in the brief changes what it proposes."""
 
     @property
     def reader(self) -> Reader:
@@ -111,12 +113,17 @@ class TableAgent:
 
 
 def is_free(agent: Agent) -> bool:
-    """Whether its proposals cost nothing, for no model has a part in them."""
+    """Whether its proposals cost nothing, because they use no model."""
     return bool(getattr(agent, "free", False))
 
 
+def heeds_brief(agent: Agent) -> bool:
+    """Whether a hint in the brief changes what it proposes."""
+    return bool(getattr(agent, "heeds_brief", False))
+
+
 def unreported(agent: Agent) -> frozenset[str]:
-    """Which of `dollars` and `tokens` it is known never to report."""
+    """Which of `dollars` and `tokens` it never reports."""
     return frozenset(getattr(agent, "unreported", ()))
 
 
@@ -126,20 +133,28 @@ def table_of(agent: Agent) -> AgentTable | None:
     return table if isinstance(table, AgentTable) else None
 
 
-def reach_of(agent: Agent) -> AgentTable | None:
-    """Its table with what it may read beside what it names: its key, its sign-in."""
-    reach = getattr(agent, "reach", None)
-    return reach if isinstance(reach, AgentTable) else table_of(agent)
+def access_of(agent: Agent) -> AgentTable | None:
+    """Its table, extended by the keys and sign-in files that it may read."""
+    access = getattr(agent, "access", None)
+    return access if isinstance(access, AgentTable) else table_of(agent)
 
 
 def caps_of(agent: Agent) -> CampaignCaps:
-    """What it may use in a campaign; nothing is said without a table."""
+    """What it may use in a campaign; no caps without a table."""
     table = table_of(agent)
     return table.campaign if table else CampaignCaps()
 
 
+def key_of(table: AgentTable) -> str | None:
+    """The value of the key that the table names; None: LiteLLM looks for the provider's own
+    variables. A server of the user's own gets "none" rather than a provider's key."""
+    if key := os.environ.get(name_of_key(table.env) or ""):
+        return key
+    return "none" if table.url else None
+
+
 class Rejected(AgentError):
-    """A proposal that has a name but cannot become a candidate: a patch that does not apply."""
+    """A proposal with a title that cannot become a candidate: a patch that does not apply."""
 
     def __init__(self, message: str, idea: Idea, verdict: Verdict = Verdict.STALE) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""A folder of diffs as an agent: each is tried once, on whatever is the incumbent by then."""
+"""A folder of diffs as an agent: each is tried once, on the incumbent of that moment."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class PatchesAgent:
         try:
             apply_patch(bench.folder, file.read_bytes())
         except (WorkspaceError, OSError) as error:
-            words = f"{file.name} does not apply to {bench.parent_words}: {error}"
-            raise Rejected(words, idea) from error
+            reason = f"{file.name} does not apply to {bench.incumbent_name}: {error}"
+            raise Rejected(reason, idea) from error
         return idea
 
     def _files(self) -> list[Path]:
@@ -49,16 +49,16 @@ class PatchesAgent:
 
 
 def _idea(file: Path) -> Idea:
-    """The words before the diff: a mail's `Subject:` or the first line, then the rest."""
+    """The text before the diff: its `Subject:` or first line as the title, then the rest."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise AgentError(f"{file} cannot be read: {error}") from error
-    words = []
+    text = []
     for line in lines:
         if line.startswith(("diff ", "--- ", "index ")):
             break
         if line.strip() and not line.startswith(("From ", "From:", "Date:")):
-            words.append(line.removeprefix("Subject:").removeprefix(" [PATCH]").strip())
-    title = one_line(words[0]) if words else file.stem
-    return Idea(title, "\n".join(words[1:]), {_KEY: file.name})
+            text.append(line.removeprefix("Subject:").removeprefix(" [PATCH]").strip())
+    title = one_line(text[0]) if text else file.stem
+    return Idea(title, "\n".join(text[1:]), {_KEY: file.name})

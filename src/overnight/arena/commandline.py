@@ -9,32 +9,46 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_PLAIN = re.compile(
+_VARIABLES = re.compile(
     r"""\s*
-    (?: (?!PATH=) [A-Za-z_]\w* = [\w./:,@%+-]* \s+ )*  # variables; PATH would change what is found
-    ([\w./+-]+)
+    (?:
+        [A-Za-z_]\w* = (?: [^\s'"\\] | \\. | '[^']*' | "(?:[^"\\]|\\.)*" )*
+        (?: \s+ | \Z )
+    )*
+    """,
+    re.VERBOSE | re.ASCII | re.DOTALL,
+)
+_PLAIN_VARIABLES = re.compile(r"(?!.*\bPATH=)[\w./:,@%+=\s-]*", re.ASCII | re.DOTALL)
+"""Values without quotes and substitutions. PATH decides which program is found."""
+_PROGRAM = re.compile(
+    r"""([\w./+-]+)
     (?= [\s;&|] | \Z )
-    (?! \s*\( )  # a function
-    (?! .* (; | \|\| | \n\s*\S) )  # what runs next may do all the work
+    (?! \s*\( )  # the definition of a function
+    (?! .* (; | \|\| | \n\s*\S) )  # a command that runs even if this one fails
     """,
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 
 
 def words_of(command: str) -> list[str]:
-    """The words of a line, without the variables that it sets first. Raises ValueError for an open
-    quote."""
-    words = shlex.split(command)
-    while words and re.match(r"\w+=", words[0]):
-        words.pop(0)
-    return words
+    """The words of a line, without the variables that it sets before its program. Raises ValueError
+    for a quote that is not closed."""
+    return shlex.split(_split(command)[1])
 
 
 def program_of(command: str) -> str | None:
-    """The program that a line needs: its first word, after variables with plain values. None when
-    only the shell can tell, as when another command runs whether or not this one works."""
-    found = _PLAIN.match(command)
+    """The program without which a line cannot work; None where only a shell can tell. Told for
+    variables with plain values, then a plain word, with nothing after it that would run anyway."""
+    variables, rest = _split(command)
+    found = _PROGRAM.match(rest) if _PLAIN_VARIABLES.fullmatch(variables) else None
     return found[1] if found else None
+
+
+def _split(command: str) -> tuple[str, str]:
+    """The variables that a line sets before its program, and the rest of the line."""
+    found = _VARIABLES.match(command)
+    end = found.end() if found else 0
+    return command[:end], command[end:]
 
 
 def is_unknown(program: str, root: Path | None) -> bool:

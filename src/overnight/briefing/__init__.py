@@ -1,1 +1,1 @@
-"""What an agent is told before an experiment. It may import search and what lies below it."""
+"""What an agent is told before an experiment. May import search and everything below it."""

@@ -1,8 +1,8 @@
 """The brief: what an agent is told before an experiment, the most important things first.
 
-The sections are in the order of their importance, which is about that of how seldom they change:
-what a model's cache may keep comes first. Each has room of its own (see sections.py). What runs,
-candidates and agents wrote is kept to lines within fences that it cannot close.
+The sections that change least come first, so that a provider can cache them. Each section has a
+share of the tokens (see core/sections.py). Text by runs, candidates and agents is quoted line by
+line within fences that it cannot close.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from overnight.record.notes import NAME, TITLE, read_notes
 _MOST_BYTES = 200_000
 """Of a file that is quoted."""
 _TITLE, _WHY, _WISH = 160, 240, 2000
-"""Characters of a title, of a hypothesis, of what a person said."""
+"""Characters of a title, of a hypothesis, of a message from the user."""
 _MISSES = 10
 _NEAR = 0.1
-"""Of a typical gain: how far from none a near miss may be, where the noise says nothing."""
+"""A near miss may lose this fraction of a typical gain, where the noise is smaller or unknown."""
 _NUMBERS = 12
-"""Experiments of one cause, or of one title, that are named."""
+"""Experiments that are listed for one cause or title."""
 _RECENT = 50
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What of the present a brief tells, beside what was tried."""
+    """The state of the campaign that is not in the history."""
 
     agent: str = ""
-    """Whom it is for, by the name that the ledger has for it."""
+    """The agent that the brief is for."""
     standing: Standing = field(default_factory=Standing)
-    """What the judge would be told now."""
+    """What the judge would be given now."""
     left: float = math.inf
-    """Measurements that the time is enough for."""
+    """Measurements that fit into the time that is left."""
 
 
 def write_brief(book: Book, moment: Moment | None = None, reader: Reader | None = None) -> str:
-    """The brief for the next experiment, within the reader's tokens. Reads program.md anew."""
+    """The brief for the next experiment, within the reader's limit of tokens. Reads program.md."""
     arena, noise, steers = book.arena, campaign_noise(book), book.events("steer")
     moment, reader = moment or Moment(), reader or Reader()
     return fitted(
         [
-            *_bound(arena, reader),
-            Section("The person says, newest first", _steers(steers), 0.1),
-            Section("Where we stand", list(_stand(arena, book)), 0.05),
-            Section("What can be seen", list(_sight(arena, noise, moment)), 0.05),
+            *_constant(arena, reader),
+            Section("The user says, newest first", _steers(steers), 0.1),
+            Section("Where we stand", list(_state(arena, book)), 0.05),
+            Section("Detectable gains", list(_detectable(arena, noise, moment)), 0.05),
             Section("Your record", _record(book, moment.agent), 0.02),
             _wins(book),
             Section(
@@ -78,15 +78,15 @@ def write_brief(book: Book, moment: Moment | None = None, reader: Reader | None 
 
 
 def first_brief(arena: Arena, reader: Reader | None = None) -> str:
-    """The brief as long as nothing has been measured."""
+    """The brief before the baseline is measured."""
     reader = reader or Reader()
     stand = ["- Nothing has been measured yet: the baseline comes first."]
-    sections = [*_bound(arena, reader), Section("Where we stand", stand, 0.05)]
+    sections = [*_constant(arena, reader), Section("Where we stand", stand, 0.05)]
     return fitted([*sections, _notes(arena.state / NAME)], reader.tokens, reader.count)
 
 
-def _bound(arena: Arena, reader: Reader) -> list[Section]:
-    """What holds from the first experiment to the last."""
+def _constant(arena: Arena, reader: Reader) -> list[Section]:
+    """The sections that stay the same for a whole campaign."""
     return [
         Section("Strategy", _file_lines(arena.root / PROGRAM), 0.25),
         Section("Contract", contract(arena), 0.14),
@@ -95,7 +95,7 @@ def _bound(arena: Arena, reader: Reader) -> list[Section]:
 
 
 def _file_lines(path: Path) -> list[str]:
-    """Its first lines, as many as a brief could hold; none without the file."""
+    """The beginning of a file, as much as a brief could hold; empty without the file."""
     try:
         with path.open("rb") as file:
             return file.read(_MOST_BYTES).decode(errors="replace").splitlines()
@@ -110,7 +110,7 @@ def _steers(steers: Sequence[Event]) -> list[str]:
 # -- where we stand
 
 
-def _stand(arena: Arena, book: Book) -> Iterator[str]:
+def _state(arena: Arena, book: Book) -> Iterator[str]:
     best, tip, name = book.incumbent, book.tip, arena.metric.name
     done = book.latest.n
     if not best.n:
@@ -127,28 +127,27 @@ def _stand(arena: Arena, book: Book) -> Iterator[str]:
             f"{_counted(done, 'experiment')}."
         )
     for e in book.stack[1:]:
-        words = "promising, not yet confirmed"
-        yield f"- Above it, provisional: #{e.n}, {_score(e)}{_gained(e)}: {words}."
-    what = f"#{tip.n}" + (", the incumbent" if tip is best else ", the newest of these")
-    yield f"- Your working folder is {what}; `git log` there shows what led to it."
+        yield f"- Provisional, not yet confirmed: #{e.n}, {_score(e)}{_gained(e)}."
+    what = "the incumbent" if tip is best else "the newest provisional keep"
+    yield f"- Your working folder is #{tip.n}, {what}; `git log` there shows its book."
     recent = [e for e in book.finished if e.n][-_RECENT:]
     if len(recent) > 1:
         counts = {v: sum(e.verdict is v for e in recent) for v in Verdict}
-        words = ", ".join(f"{count} × {verdict}" for verdict, count in counts.items() if count)
-        yield f"- The last {len(recent)}: {words}."
+        verdicts = ", ".join(f"{count} × {verdict}" for verdict, count in counts.items() if count)
+        yield f"- The last {len(recent)} experiments: {verdicts}."
     if recent:
         last = recent[-1]
         why = "" if last.score is None else f": {one_line(last.reason, _WHY)}"
-        yield f"- The newest, #{last.n}, ended as {last.verdict}{why}."
+        yield f"- The newest experiment, #{last.n}: {last.verdict}{why}."
 
 
-def _sight(arena: Arena, noise: Noise, moment: Moment) -> Iterator[str]:
+def _detectable(arena: Arena, noise: Noise, moment: Moment) -> Iterator[str]:
     unit, judge, sigma = arena.metric.unit, arena.judge, noise.sigma
     if noise.deterministic:
-        yield "- There is no noise: repeats are equal to the last digit, and any gain shows."
+        yield "- There is no noise: repeats give exactly the same score, so any gain is detected."
         return
     if not sigma:
-        yield "- How noisy a score is, is not known yet."
+        yield "- The noise of a score is not known yet."
         return
     repeats = _counted(len(noise.differences), "repeat")
     yield (
@@ -157,14 +156,14 @@ def _sight(arena: Arena, noise: Noise, moment: Moment) -> Iterator[str]:
     )
     if judge.rule != "confirm":
         luck = 2 * math.sqrt(2 / (judge.repeats if judge.rule == "threshold" else 1)) * sigma
-        yield f"- Gains under {_number(luck)} may be luck: the rule here does not tell them apart."
+        yield f"- A gain below {_number(luck)} may be luck, which this rule does not rule out."
         return
     base = arena.metric.min_gain
     seen = base + visible() * sigma
     yield (
-        f"- A gain of {_number(seen)} that comes alone is kept in four campaigns of five, one of "
-        f"{_number(base + sigma)} in {chance(1):.0%} of them, one of {_number(base + sigma / 2)} "
-        f"in {chance(0.5):.0%}. Aim higher, or let small gains add up: provisional ones are "
+        f"- A single gain of {_number(seen)} is kept with a probability of 80%, one of "
+        f"{_number(base + sigma)} with {chance(1):.0%}, one of {_number(base + sigma / 2)} with "
+        f"{chance(0.5):.0%}. Aim for larger gains, or let small ones add up: provisional keeps are "
         "confirmed together."
     )
     yield from _affordable(base, sigma, seen, arena, moment)
@@ -173,25 +172,26 @@ def _sight(arena: Arena, noise: Noise, moment: Moment) -> Iterator[str]:
 def _affordable(
     base: float, sigma: float, seen: float, arena: Arena, moment: Moment
 ) -> Iterator[str]:
-    """What the evidence costs that a gain needs, and what it could be if that must fit."""
+    """How many measurements it takes to confirm a gain, and the least gain for which there are
+    enough."""
     judge, standing = arena.judge, moment.standing
     trial = standing.trials + 1
     price = pairs((seen - base) / sigma, judge.false_keep, trial, standing.won)
     yield (
-        f"- To confirm {_number(seen)} takes about {2 * math.ceil(price)} measurements; half as "
-        "large a gain takes four times as many."
+        f"- To confirm a gain of {_number(seen)} takes about {2 * math.ceil(price)} measurements; "
+        "half the gain takes four times as many."
     )
     most = min(judge.max_repeats, moment.left // 2)
     floor = base + sigma * least(most, judge.false_keep, trial, standing.won)
     left = (
         f"the {moment.left:.0f} measurements that are left"
         if moment.left // 2 < judge.max_repeats
-        else f"the {judge.max_repeats} pairs of measurements that a trial may take"
+        else f"the {judge.max_repeats} pairs of measurements that a confirmation may take"
     )
     if math.isinf(floor):
-        yield f"- In {left}, nothing can be confirmed any more."
+        yield f"- With {left}, no gain can be confirmed."
     else:
-        yield f"- Gains under {_number(floor)} cannot be seen, alone, in {left}."
+        yield f"- A single gain below {_number(floor)} cannot be confirmed with {left}."
 
 
 def _record(book: Book, agent: str) -> list[str]:
@@ -199,7 +199,7 @@ def _record(book: Book, agent: str) -> list[str]:
     if record is None:
         return []
     lines = [
-        f"- {_counted(record.experiments, 'experiment')} of yours so far, {record.kept} kept"
+        f"- Your experiments so far: {record.experiments:,}, {record.kept} kept"
         f"{f', {record.gain:+.4g} gained' if record.kept else ''}."
     ]
     if record.calibration:
@@ -211,14 +211,18 @@ def _record(book: Book, agent: str) -> list[str]:
 
 
 def _wins(book: Book) -> Section:
-    """In order; the largest are the last to be left out, and the members of stacks the first."""
+    """In order. Where room is short, members of stacks go first, the largest wins last."""
     members = [e for e in book.keeps if e.is_member]
     shown = [*(e for e in book.keeps if not e.is_member), *book.stack[1:], *members]
     items = [
         f"#{e.n}{_gained(e)} → {_score(e)}: {_title(e)}"
         + (" (not better, but simpler)" if e.simpler else "")
         + (" (provisional)" if e.verdict is Verdict.PROVISIONAL else "")
-        + (f" (confirmed with #{e.within}, not shown to add anything)" if e.is_member else "")
+        + (
+            f" (confirmed together with #{e.within}; its own gain is unknown)"
+            if e.is_member
+            else ""
+        )
         + _dropped(e)
         for e in shown
     ]
@@ -227,9 +231,9 @@ def _wins(book: Book) -> Section:
 
 
 def _near(book: Book, noise: Noise) -> list[str]:
-    """What was no better, or not by enough, and yet no worse than the noise explains."""
+    """Discards that were not worse than the noise explains."""
     if noise.deterministic:
-        return []  # what was worse is worse
+        return []  # a lower score is worse
     scored = [e for e in book.finished if e.n and e.gain is not None]
     typical = median(abs(e.gain or 0.0) for e in scored) if scored else 0.0
     reach = max(noise.sigma, _NEAR * typical)
@@ -239,7 +243,7 @@ def _near(book: Book, noise: Noise) -> list[str]:
 
 
 def _failures(book: Book) -> Section:
-    """The newest is the last to be left out: whoever failed is told before it tries again."""
+    """Where room is short, the newest is left out last: its agent should know before it goes on."""
     found = causes(e for e in book.finished if e.n)
     items = [
         f"{len(cause.numbers)} × {cause.verdict} "
@@ -252,7 +256,7 @@ def _failures(book: Book) -> Section:
 
 
 def _tried(book: Book) -> list[str]:
-    """Everything but the wins, those with one title together."""
+    """Everything but the wins, grouped by title."""
     found: dict[str, list[str]] = {}
     for e in reversed(book.finished):
         if e.n and not e.kept and (e.candidate or e.dropped):
@@ -264,30 +268,29 @@ def _tried(book: Book) -> list[str]:
 
 
 def _notes(path: Path) -> Section:
-    """The notes as they stand; where there is too little room the newest of every section stay."""
+    """The notes; where room is short, the newest under every heading stay."""
     items: list[str] = []
     newest_first = []
-    for section in read_notes(path, _MOST_BYTES):
-        lines = [item for item in section.items if item.strip() not in ("", TITLE)]
-        heading = [section.heading] if section.heading else []
-        places = range(len(items), len(items) + len(heading) + len(lines))
-        newest_first.append([*places[: len(heading)], *reversed(places[len(heading) :])])
+    for part in read_notes(path, _MOST_BYTES):
+        lines = [item for item in part.items if item.strip() not in ("", TITLE)]
+        heading = [part.heading] if part.heading else []
+        indices = range(len(items), len(items) + len(heading) + len(lines))
+        newest_first.append([*indices[: len(heading)], *reversed(indices[len(heading) :])])
         items += [_quoted(item) for item in [*heading, *lines]]
-    turns = zip_longest(*newest_first)
-    ranks = [place for turn in turns for place in turn if place is not None]
-    return Section("Notes of whoever was here before", items, 0.1, ranks, data=True)
+    ranks = [i for rank in zip_longest(*newest_first) for i in rank if i is not None]
+    return Section("Notes from earlier experiments", items, 0.1, ranks, data=True)
 
 
 def _quoted(item: str) -> str:
     return "\n".join(f"> {one_line(line, _WISH)}" for line in item.split("\n"))
 
 
-# -- words
+# -- formatting
 
 
-def _first(words: Sequence[str]) -> str:
-    """The first few, and a sign that there are more."""
-    return ", ".join([*words[:_NUMBERS], *["…"] * (len(words) > _NUMBERS)])
+def _first(texts: Sequence[str]) -> str:
+    """The first few, with `…` where there are more."""
+    return ", ".join([*texts[:_NUMBERS], *["…"] * (len(texts) > _NUMBERS)])
 
 
 def _title(e: Experiment) -> str:

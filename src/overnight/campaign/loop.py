@@ -183,7 +183,7 @@ class Night:
             return Stop(StopKind.ASKED, "stop was asked for")
         if not self._book.begun or self._book.unfinished:
             return None
-        self._portfolio.charge(self._book.spent)
+        self._portfolio.enforce_caps(self._book.spent)
         if self._portfolio.over:
             out, words = self._portfolio.over
             return Stop(_OUT[out], words)
@@ -199,7 +199,7 @@ class Night:
         return replace(self._at_the_end, fits=fits)
 
     def asks(self, free: int) -> list[Ask]:
-        if self._portfolio.rest:
+        if self._portfolio.wait:
             return []
         allowance = self._stretch.allowance(self._book)
         asks = (self._portfolio.ask(self._book, s) for s in self._strategy.wanted(self._book, free))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from overnight.agents.named import reach
+from overnight.agents.named import access_of_name
 from overnight.arena.arena import FILE, Arena
 from overnight.core.errors import UsageError, WorkspaceError
 from overnight.core.experiment import CampaignRecord, Proposal
@@ -103,7 +103,7 @@ def _end_lost(
     """The driver died while an agent was thinking: its notes and its time are kept."""
     logs = arena.state / "logs" / tag / "proposals" / str(proposal.id)
     thought = _thought(proposal, [*logs.glob("agent*.log")])  # before its logs are touched
-    table = reach(proposal.agent, arena)
+    table = access_of_name(proposal.agent, arena)
     secrets = Secrets.of_agent(table)
     if table:
         folder = places(arena, tag) / "agent" / "tree" / workspace.prefix

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from overnight.agents.base import Agent, Rejected, Workbench, is_free, reach_of
+from overnight.agents.base import Agent, Rejected, Workbench, access_of, is_free
 from overnight.campaign.keeper import Keeper
 from overnight.campaign.same_program import Programs
 from overnight.change.seeds import chosen_seed
@@ -98,7 +98,7 @@ class Proposers:
         proposal = self._book.ask(ask.agent.name, ask.start.n, ask.against.n, usage)
         if ask.switch:
             self._book.note("switch", n=self._book.next_number, words=ask.switch)
-        used = {bench.place for bench in self._asked.values()}
+        used = {bench.private for bench in self._asked.values()}
         place = next(place for place in self._places() if place not in used)
         for name in PRIVATE:
             (place / name).mkdir(parents=True)
@@ -144,9 +144,11 @@ class Proposers:
         self, ask: Ask, proposal: Proposal, bench: Workbench, error: AgentError | None
     ) -> Answer:
         """Ask the agent; what it used is known afterwards, whatever comes of it."""
-        secrets, idea = Secrets.of_agent(reach_of(ask.agent)), None
+        secrets, idea = Secrets.of_agent(access_of(ask.agent)), None
         try:
-            self._workspace.checkout(ask.start.candidate or "", bench.place / "tree", own_git=True)
+            self._workspace.checkout(
+                ask.start.candidate or "", bench.private / "tree", own_git=True
+            )
             begun = monotonic()
             try:
                 idea = None if error else self._answer(ask.agent, bench)
@@ -160,7 +162,7 @@ class Proposers:
             ended = replace(proposal, usage=usage, thought=thought)
             return self._became(ask, ended, bench, secrets, idea, error)
         finally:
-            self._workspace.remove(bench.place)
+            self._workspace.remove(bench.private)
 
     def _answer(self, agent: Agent, bench: Workbench) -> Idea | None:
         try:
@@ -216,7 +218,7 @@ class Proposers:
         its own lines."""
         parent, untitled = ask.against.candidate or "", not e.description
         e = replace(e, parent=parent, description=e.description or f"experiment {bench.n}")
-        made = self._taken(parent, bench.place, self._message(e, bench.n), secrets)
+        made = self._taken(parent, bench.private, self._message(e, bench.n), secrets)
         e = replace(e, dropped=tuple(map(secrets.redacted, made.dropped)))
         if made.refused:
             return _refused(e, secrets.redacted("; ".join(made.refused)))
@@ -292,7 +294,7 @@ class Proposers:
         return Workbench(
             arena=book.arena,
             folder=folder,
-            place=place,
+            private=place,
             brief=brief,
             n=book.next_number,
             incumbent=ask.start,

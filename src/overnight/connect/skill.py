@@ -1,4 +1,4 @@
-"""The Agent Skill: how to drive overnight, put where agent programs look for such folders."""
+"""The Agent Skill: how to use overnight, installed where agent programs look for it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from overnight.core.errors import UsageError
 
 NAME = "overnight"
-"""Of the skill and of its folder, which the format wants to be the same."""
+"""Of the skill and of its folder; the format requires them to be the same."""
 FILE = "SKILL.md"
 PLACES = (".claude/skills", ".agents/skills")
-"""Where programs look, below a project and below a home: Claude Code in the first; Codex, Gemini
-CLI and others in the second; opencode in both."""
+"""Where programs look, below a project and below a home folder: Claude Code in the first; Codex,
+Gemini CLI and others in the second; opencode in both."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """One place's file, and what became of it."""
+    """One installed file."""
 
     file: Path
     change: str
@@ -26,23 +26,23 @@ class Installed:
 
 
 def skill_text() -> str:
-    """The skill as this version of overnight has it."""
+    """The skill of this version of overnight."""
     return (Path(__file__).parent / "skills" / NAME / FILE).read_text(encoding="utf-8")
 
 
 def install(folders: list[Path], replace: bool = False) -> list[Installed]:
-    """Write the skill into these folders of skills; one that is there already stays.
+    """Write the skill into these folders of skills.
 
-    Raises UsageError, before anything is written, when one is there with another text and is not
-    to be replaced.
+    Raises UsageError, before anything is written, when one of them has the skill with another text
+    and `replace` is false.
     """
     text = skill_text()
     found = [(folder / NAME / FILE, _read(folder / NAME / FILE)) for folder in folders]
     others = [str(file) for file, old in found if old not in (None, text)]
     if others and not replace:
         raise UsageError(
-            f"{', '.join(others)} has another text than this version's skill: somebody has changed "
-            "it, or it is older. Compare it with `overnight skill show`; --force replaces it"
+            f"{', '.join(others)} differs from this version's skill: it was changed, or is older. "
+            "Compare it with `overnight skill show`; --force replaces it"
         )
     return [_write(file, old, text) for file, old in found]
 

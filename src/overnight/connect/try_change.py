@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-from overnight.agents.person import Person
 from overnight.agents.programs.idea_file import expectation_in
+from overnight.agents.working_copy import WorkingCopyAgent
 from overnight.arena.arena import Arena
 from overnight.campaign.campaign import Campaign
 from overnight.campaign.slots import StoppedAtOnce
@@ -137,9 +137,9 @@ def try_change(
     with Campaign.open(root, tag, sandbox) as campaign:
         begun(campaign)
         folder = change.folder or campaign.arena.root
-        person = Person(campaign.workspace, folder, change.idea, change.author)
+        proposer = WorkingCopyAgent(campaign.workspace, folder, change.idea, change.author)
         try:
-            experiment = campaign.try_(person)
+            experiment = campaign.try_(proposer)
         except KeyboardInterrupt:
             campaign.withdraw("interrupted before it was judged")
             raise

@@ -1,1 +1,1 @@
-"""Where to improve next, and whom to ask. It may import agents and what lies below it."""
+"""Where to improve next, and which agent to ask. May import agents and everything below it."""

@@ -1,9 +1,9 @@
-"""Several agents in one campaign: who is asked next, and who rests.
+"""Several agents in one campaign: which is asked next, which has to wait.
 
-Turns go by fixed shares or, without them, by Thompson sampling over the verified gain per cost
-(Thompson, 1933): of each agent's newest experiments a Bayesian bootstrap (Rubin, 1981) draws a
-plausible rate, and the largest draw has the turn. Dollars and minutes both count as cost. An agent
-alone is a portfolio of one.
+Turns follow fixed shares or, without them, Thompson sampling of the verified gain per cost
+(Thompson, 1933): a Bayesian bootstrap (Rubin, 1981) of each agent's newest experiments draws a
+plausible rate, and the agent with the largest draw has the turn. Cost is dollars plus machine time.
+A single agent is a portfolio of one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from overnight.agents.base import Agent, caps_of
+from overnight.agents.base import Agent, caps_of, heeds_brief
 from overnight.agents.named import agent_named
 from overnight.arena.arena import PORTFOLIO, Arena
 from overnight.core.errors import AgentError, Trouble, UsageError
@@ -27,14 +27,14 @@ from overnight.record.book import Book
 from overnight.search.strategy import PLATEAU, Start
 
 DOLLARS_PER_HOUR = 2.0
-"""What an hour of the machine counts for beside the dollars of a model, unless it is said."""
+"""Default price of an hour of machine time, added to the dollars of a model."""
 _NEWEST = 50
-"""Experiments of an agent that tell of its rate."""
+"""Experiments of an agent from which its rate is estimated."""
 _IMAGINED = 2
-"""Imagined experiments with the mean of all, so that a new agent is tried."""
+"""Imagined experiments with the mean of all agents, so that a new agent is tried."""
 _ROUNDS = 2
-"""Fixed shares are kept to among so many turns as the smallest needs to come this often."""
-_FIRST_REST, _LONGEST_REST = 30.0, 1800.0
+"""Fixed shares hold over a window in which the agent with the least has this many turns."""
+_FIRST_WAIT, _LONGEST_WAIT = 30.0, 1800.0
 """Seconds."""
 _MOST_FAILURES = 10
 """Failures in a row after which an agent is not asked again."""
@@ -58,11 +58,11 @@ class Ask:
 
 
 class Out(StrEnum):
-    """Why an agent is not asked any more. Of several agents, the first of these counts."""
+    """Why an agent is not asked any more. When all agents are out, the first of these counts."""
 
     FAILED = "failed"
     CAPPED = "capped"
-    """It has used up what it may use in a campaign, or too little is left."""
+    """It has reached a cap of its own for the campaign, or too little is left for a proposal."""
     EXHAUSTED = "exhausted"
     """It has nothing left to propose."""
 
@@ -71,25 +71,25 @@ class Out(StrEnum):
 class _Member:
     agent: Agent
     left: Allowance = UNLIMITED
-    """Of its own caps."""
+    """What is left of its own caps."""
     failures: int = 0
     """In a row."""
-    rests: int = 0
+    waits: int = 0
     """In a row."""
     until: float = 0.0
     """On the monotonic clock: when it may be asked again."""
     out: Out | None = None
-    words: str = ""
+    reason: str = ""
     """Why it is out."""
-    told: bool = False
-    """Whether the person was."""
+    reported: bool = False
+    """Whether the user has been warned that it is out."""
 
-    def end(self, out: Out, words: str) -> None:
-        self.out, self.words = out, words
+    def end(self, out: Out, reason: str) -> None:
+        self.out, self.reason = out, reason
 
 
 class Portfolio:
-    """Agents that take turns. It remembers who failed; what each is worth it reads from history."""
+    """Agents that take turns. Failures are kept here; rates are computed from the history."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Portfolio:
         dollars_per_hour: float = DOLLARS_PER_HOUR,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`shares`: of the experiments, by the agents' names; whoever is left out has none."""
+        """`shares`: relative shares of the turns, by agent; an agent without one gets no turns."""
         self.name = ", ".join(agent.name for agent in agents)
         self._members = [_Member(agent) for agent in agents]
         self._shares = shares or {}
@@ -107,12 +107,12 @@ class Portfolio:
 
     @property
     def agents(self) -> Sequence[Agent]:
-        """Those that can be asked."""
+        """The agents that can still be asked."""
         return [member.agent for member in self._members if not member.out]
 
     def mix(self, finished: Sequence[Experiment]) -> dict[str, float]:
-        """Name → about its share of the turns to come, 1 together: as it is fixed, or as it was
-        lately."""
+        """Name → its expected share of the next turns, 1 in total: the fixed one, or the recent
+        one."""
         names = [agent.name for agent in self.agents]
         lately = Counter(e.agent for e in finished[-_NEWEST:])
         taken = {name: self._shares.get(name, 0.0) for name in names}
@@ -122,38 +122,38 @@ class Portfolio:
 
     @property
     def over(self) -> tuple[Out, str] | None:
-        """Why nobody can be asked any more, in words too; None while somebody can."""
+        """Why no agent can be asked any more, with the reasons; None while one can."""
         why = {member.out for member in self._members if member.out}
         if any(member.out is None for member in self._members):
             return None
-        words = "; ".join(f"{m.agent.name} {m.words}" for m in self._members)
-        return next(out for out in Out if out in why), words
+        reasons = "; ".join(f"{m.agent.name} {m.reason}" for m in self._members)
+        return next(out for out in Out if out in why), reasons
 
     def gone(self) -> Iterator[str]:
-        """Who is not asked any more though there may be changes left to propose, a sentence each;
-        everyone is told of once."""
+        """A sentence for each agent that is out although it might have more to propose; each agent
+        is reported once."""
         for member in self._members:
-            if member.out in (Out.FAILED, Out.CAPPED) and not member.told:
-                member.told = True
-                yield f"{member.agent.name} {member.words}"
+            if member.out in (Out.FAILED, Out.CAPPED) and not member.reported:
+                member.reported = True
+                yield f"{member.agent.name} {member.reason}"
 
-    def charge(self, accounts: Sequence[Spent]) -> None:
-        """Hold what each has used in the campaign against its own caps."""
+    def enforce_caps(self, accounts: Sequence[Spent]) -> None:
+        """Compare what each agent has used in the campaign with its own caps."""
         used = {one.agent: one for one in accounts}
         for member in self._members:
             name, caps = member.agent.name, caps_of(member.agent)
             member.left = caps.left(used.get(name, Spent(name)))
             if member.out is None and (cap := caps.reached(member.left)):
-                member.end(Out.CAPPED, f"has used up its {cap} of this campaign")
+                member.end(Out.CAPPED, f"has used up its {cap} for this campaign")
 
     @property
-    def rest(self) -> float:
-        """Seconds until somebody may be asked; 0 when somebody may be now."""
+    def wait(self) -> float:
+        """Seconds until an agent may be asked; 0 when one may be asked now."""
         waiting = [member.until - self._clock() for member in self._members if not member.out]
         return max(min(waiting, default=0.0), 0.0)
 
     def ask(self, book: Book, start: Start) -> Ask:
-        """Who is asked for this change. Somebody must be there to be asked. The same record and the
+        """Which agent is asked for this change; at least one must be ready. The same record and the
         same failures give the same answer."""
         ready = [m.agent for m in self._members if not m.out and m.until <= self._clock()]
         agent, finished = self._chosen(ready, book.finished, book.next_number), book.finished
@@ -162,30 +162,30 @@ class Portfolio:
             agent = min(ready, key=lambda a: recent.count(a.name))
             words = f"{start.why}: the turn goes to {agent.name}, which had the fewest"
             start = replace(Start.plain(book), switch=words if start.switch else "")
-        elif not _heeds_brief(agent):
+        elif not heeds_brief(agent):
             start = Start.plain(book)
         left = next(m.left for m in self._members if m.agent is agent)
         return Ask(agent, start.start, start.against, start.hint, start.switch, left)
 
     def heard(self, agent: Agent, error: AgentError | None) -> None:
-        """How the proposal ended: None is a candidate."""
+        """Note how a proposal ended: with an error, or (None) with a candidate."""
         member = next(m for m in self._members if m.agent is agent)
         if error is None:
-            member.failures = member.rests = 0
+            member.failures = member.waits = 0
             return
         member.failures += 1
         if error.trouble.passes:
-            pause = min(max(_FIRST_REST * 2**member.rests, error.wait), _LONGEST_REST)
-            member.rests, member.until = member.rests + 1, self._clock() + pause
+            pause = min(max(_FIRST_WAIT * 2**member.waits, error.wait), _LONGEST_WAIT)
+            member.waits, member.until = member.waits + 1, self._clock() + pause
         elif error.trouble.stays:
-            member.end(Out.FAILED, f"needs a person ({error.trouble}): {error}")
+            member.end(Out.FAILED, f"needs you ({error.trouble}): {error}")
         elif error.trouble is Trouble.SPENT:
             member.end(Out.CAPPED, f"has too little left for a proposal: {error}")
         elif member.failures >= _MOST_FAILURES:
             member.end(Out.FAILED, f"failed {member.failures} times in a row: {error}")
 
     def finished(self, agent: Agent) -> None:
-        """It has nothing left to propose."""
+        """Note that an agent has nothing left to propose."""
         member = next(m for m in self._members if m.agent is agent)
         member.end(Out.EXHAUSTED, "has nothing left to propose")
 
@@ -200,11 +200,11 @@ class Portfolio:
         return max(ready, key=lambda agent: rates[agent.name])
 
     def _furthest_behind(self, ready: Sequence[Agent], finished: Sequence[Experiment]) -> Agent:
-        """Who is so in the newest turns alone: what went to others long ago is not made up for."""
+        """The agent furthest below its share in the newest turns; older imbalance is ignored."""
         shares = {agent.name: self._shares.get(agent.name, 0.0) for agent in ready}
         least = min(filter(None, shares.values()), default=1.0)
         window = round(_ROUNDS * sum(shares.values()) / least)
-        # The turn to come is the window's last.
+        # The next turn is the last one of the window.
         before = max(window, 2) - 1
         taken = Counter([e.agent for e in finished if e.agent in shares][-before:])
         return max(ready, key=lambda agent: shares[agent.name] / (taken[agent.name] + 1))
@@ -212,7 +212,7 @@ class Portfolio:
     def _rates(
         self, ready: Sequence[Agent], finished: Sequence[Experiment], source: random.Random
     ) -> dict[str, float]:
-        """A draw of each agent's verified gain per dollar."""
+        """A random draw of each agent's verified gain per dollar."""
         seen = {a.name: [self._worth(e) for e in finished if e.agent == a.name] for a in ready}
         every = [pair for pairs in seen.values() for pair in pairs] or [(0.0, 1.0)]
         gain = sum(pair[0] for pair in every) / len(every) or 1.0
@@ -225,23 +225,18 @@ class Portfolio:
         return gain, (e.usage.dollars or 0.0) + (e.seconds or 0.0) * self._price + 1e-9
 
 
-def _heeds_brief(agent: Agent) -> bool:
-    """Whether it reads what it is told, so that words can make it bolder."""
-    return bool(getattr(agent, "heeds_brief", False))
-
-
 def _drawn(pairs: Sequence[tuple[float, float]], source: random.Random) -> float:
-    """A Bayesian bootstrap of gain per cost: each experiment weighs a draw of Exp(1)."""
+    """A Bayesian bootstrap of gain per cost: the weight of each experiment is a draw of Exp(1)."""
     weights = [source.expovariate(1.0) for _ in pairs]
     gained = sum(w * gain for w, (gain, _) in zip(weights, pairs, strict=True))
     return gained / sum(w * cost for w, (_, cost) in zip(weights, pairs, strict=True))
 
 
 def portfolio_named(names: str, arena: Arena) -> Portfolio:
-    """One agent, several with commas between, or `portfolio`: those of arena.toml's [portfolio].
+    """One agent, several separated by commas, or `portfolio`: those of [portfolio] in arena.toml.
 
-    Several are joined by the tuner where the arena lets it and there are constants to tune. Raises
-    UsageError.
+    The tuner joins several agents where there are constants to tune, unless `portfolio.tuner` is
+    false. Raises UsageError.
     """
     table, chosen = arena.portfolio, _listed(names)
     if names == PORTFOLIO:
@@ -257,13 +252,13 @@ def portfolio_named(names: str, arena: Arena) -> Portfolio:
         return Portfolio(agents)
     if table.tuner and "tuner" not in chosen and _has_constants(arena):
         agents.append(agent_named("tuner", arena))
-    # Shares are of those that the table names; of others nothing is said.
+    # The shares of [portfolio] are those of its own agents.
     shares = table.shares if names == PORTFOLIO else None
     return Portfolio(agents, shares, table.dollars_per_hour)
 
 
 def _listed(names: str) -> list[str]:
-    """Names between commas. A shell line, which may have commas of its own, goes to the end."""
+    """Names separated by commas. A shell line may have commas of its own, so it goes to the end."""
     found = names.split(",")
     starts = (n for n, name in enumerate(found) if name.lstrip().startswith("command:"))
     last = next(starts, len(found) - 1)
@@ -275,7 +270,7 @@ def _has_constants(arena: Arena) -> bool:
 
     for path in arena.editable_files():
         if path.endswith(".py"):
-            with suppress(AgentError):  # no Python of this version: nothing to tune
+            with suppress(AgentError):  # not valid Python here: nothing to tune
                 if find_constants(path, (arena.root / path).read_text(errors="replace")):
                     return True
     return False

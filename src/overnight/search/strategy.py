@@ -17,11 +17,12 @@ PLATEAU = 12
 """Experiments without a win after which something changes."""
 _BOLD = (
     "There was no win in the last {since} experiments. Small changes near the incumbent no longer "
-    "help: try something different in kind, or combine near misses."
+    "help: try a different kind of change, or combine near misses."
 )
 _BACK = (
     "There was no win in the last {since} experiments. Your working folder is not the incumbent "
-    "but an earlier one, experiment {n}: find another way on from there, to a better end."
+    "but an earlier keep, experiment {n}: continue from there in another direction. Your change "
+    "must beat the incumbent."
 )
 
 
@@ -70,8 +71,8 @@ class HillClimb:
         earlier = [book.baseline, *book.keeps][:-1]
         if step == 2 and earlier and since % 2 == 0:
             start = earlier[-1 - (since // (3 * PLATEAU) - 1) % len(earlier)]
-            words = f"{why}: every other change begins from experiment {start.n}"
+            words = f"{why}: every other change starts from experiment {start.n}"
             hint = _BACK.format(since=since, n=start.n)
             return [Start(start, tip, hint, False, why, words if first else "")]
-        words = f"{why}: the brief asks for something bolder" if first else ""
+        words = f"{why}: the brief asks for bolder changes" if first else ""
         return [Start(tip, tip, _BOLD.format(since=since), step == 0, why, words)]

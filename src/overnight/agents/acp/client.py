@@ -1,4 +1,4 @@
-"""Our side of the Agent Client Protocol: what an agent tells, asks for and reports it used."""
+"""Our side of the Agent Client Protocol: answers requests and records reports."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _REJECT = ("reject_once", "reject_always")
 
 @dataclass(frozen=True)
 class _Call:
-    """What is known of a tool call; later messages about it say only what is new."""
+    """What is known of a tool call; later messages about it hold only what changed."""
 
     kind: str = "other"
     title: str = ""
@@ -52,34 +52,34 @@ class _Call:
 
 
 class ArenaClient:
-    """Answers one agent for one proposal; its methods are those of the package's Client.
+    """Serves one agent for one proposal; implements the package's Client.
 
-    Terminals are not among them: the sandbox holds what the agent starts itself.
+    Terminals are not offered: the agent starts commands itself, inside its sandbox.
     """
 
     def __init__(
         self, table: AgentTable, permits: Permits, worktree: Worktree, transcript: Transcript
     ) -> None:
         self.over = asyncio.Event()
-        """Set when the agent has used up its share, which `limit` names."""
+        """Set when the agent has reached a limit, which `limit` names."""
         self.limit = ""
         self.replaying = False
-        """Whether the agent repeats an earlier conversation, which is in earlier transcripts."""
+        """Whether the agent is repeating an earlier conversation; earlier transcripts have it."""
         self.message = ""
-        """The agent's last message, its beginning."""
+        """The beginning of the agent's last message."""
         self.dollars: float | None = None
-        """Of this session so far, by the agent's report."""
+        """What this session has cost so far, by the agent's report."""
         self.dollars_before = 0.0
-        """Of it, what earlier proposals used."""
+        """What it had cost before this proposal."""
         self.context: float | None = None
-        """Which share of what the model can hold is taken."""
+        """The fraction of the model's context window in use."""
         self._table = table
         self._permits = permits
         self._worktree = worktree
         self._transcript = transcript
         self._calls: dict[str, _Call] = {}
 
-    # -- what the agent asks for
+    # -- requests
 
     async def request_permission(
         self,
@@ -88,7 +88,7 @@ class ArenaClient:
         options: list[PermissionOption],
         **_: object,
     ) -> RequestPermissionResponse:
-        """Yes or no by the arena's policy; the narrowest yes that the agent offers."""
+        """Yes or no by the arena's policy; of several kinds of yes the narrowest."""
         call = self._known(tool_call)
         refusal = self._permits.refusal(call.kind, call.paths)
         answer = "yes" if refusal is None else f"no: {refusal}"
@@ -127,10 +127,10 @@ class ArenaClient:
         self._transcript.note(one_line(what, 500))
         return done
 
-    # -- what the agent tells
+    # -- reports
 
     async def session_update(self, session_id: str, update: object, **_: object) -> None:
-        """Write down what happens, and keep count."""
+        """Write the update into the transcript, and count usage."""
         match update:
             case UsageUpdate():
                 self._count(update)
@@ -152,7 +152,7 @@ class ArenaClient:
                 self._transcript.say("plans", "".join(lines))
 
     def _known(self, update: ToolCallUpdate | ToolCallStart | ToolCallProgress) -> _Call:
-        """What is known of a call by now, this message included."""
+        """What is known of a call, including this message."""
         old = self._calls.get(update.tool_call_id, _Call())
         call = _Call(
             update.kind or old.kind,
@@ -171,18 +171,18 @@ class ArenaClient:
             self.dollars = update.cost.amount
         spent = (self.dollars or 0.0) - self.dollars_before
         if self._table.dollars is not None and spent > self._table.dollars:
-            self._end(f"${spent:.2f} of ${self._table.dollars:.2f}")
+            self._reach(f"${spent:.2f} of ${self._table.dollars:.2f}")
         if self._table.tokens is not None and update.used > self._table.tokens:
-            self._end(f"{update.used:,} of {self._table.tokens:,} tokens")
+            self._reach(f"{update.used:,} of {self._table.tokens:,} tokens")
 
-    def _end(self, limit: str) -> None:
+    def _reach(self, limit: str) -> None:
         if not self.replaying and not self.limit:
             self.limit = limit
             self.over.set()
 
 
 def _paths(update: ToolCallUpdate | ToolCallStart | ToolCallProgress) -> Iterator[str]:
-    """The files that a call says it is about, by any of the places where agents say so."""
+    """The files that a call names, in any of the fields that agents use for it."""
     yield from (location.path for location in update.locations or ())
     for content in update.content or ():
         if isinstance(content, FileEditToolCallContent):

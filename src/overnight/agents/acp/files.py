@@ -1,7 +1,7 @@
-"""The files of an agent's worktree, read and written on its behalf by a process with more rights.
+"""The files of an agent's worktree, read and written for it by a process with more rights.
 
-The agent may swap a file for a link at any moment, so no link is ever followed: each folder on the
-way is opened from the one before. What is hidden from the agent is hidden here too.
+The agent may swap a file for a link at any moment, so no link is followed: each folder on the way
+is opened relative to the one before. What is hidden from the agent is hidden here too.
 """
 
 from __future__ import annotations
@@ -24,45 +24,46 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Refused(Exception):
-    """What was asked for is not allowed or cannot be done; the message is for the agent."""
+    """The request is not allowed or cannot be done; the message goes to the agent."""
 
 
 class Worktree:
-    """What an agent may read and write through overnight: paths absolute, or relative to the
+    """What an agent may read and write through overnight. Paths are absolute, or relative to the
     arena's folder."""
 
     def __init__(self, bench: Workbench) -> None:
         self._arena = bench.arena
-        self._top = bench.place / "tree"
+        self._top = bench.private / "tree"
         self._folder = bench.folder
-        # An agent that asks for its working folder may hear the place that a link leads to.
+        # An agent that asks for its working folder may get the target of a link.
         self._tops = (self._top, Path(os.path.realpath(self._top)))
         secrets = hidden(bench.arena, bench.folder)
-        ends = [*secrets, *(Path(os.path.realpath(path)) for path in secrets)]
-        self._hidden = [place for path in ends if (place := self._place(str(path)))]
+        secrets += [Path(os.path.realpath(path)) for path in secrets]
+        self._hidden = [inner for path in secrets if (inner := self._inside(str(path)))]
 
     def holds(self, path: str) -> bool:
         """Whether the path lies in the worktree and is not hidden from the agent."""
-        place = self._place(path)
-        return place is not None and not self._is_hidden(place)
+        inner = self._inside(path)
+        return inner is not None and not self._is_hidden(inner)
 
     def is_editable(self, path: str) -> bool:
-        """Whether a change of this path could become part of the candidate, or is a word for
-        overnight."""
-        place, prefix = self._place(path), self._folder.relative_to(self._top)
-        if place is None or not place.is_relative_to(prefix):
+        """Whether a change of this path can become part of the candidate, or is a file for
+        overnight, such as the idea."""
+        inner, prefix = self._inside(path), self._folder.relative_to(self._top)
+        if inner is None or not inner.is_relative_to(prefix):
             return False
-        inner = place.relative_to(prefix).as_posix()
-        return inner in (IDEA_FILE, LEFT) or self._arena.is_editable(inner)
+        name = inner.relative_to(prefix).as_posix()
+        return name in (IDEA_FILE, LEFT) or self._arena.is_editable(name)
 
     def read(self, path: str, line: int | None = None, limit: int | None = None) -> str:
-        """The text of a file from a line on (from 1), at most `limit` lines. Raises Refused."""
-        place = self._place(path)
-        if place is None:
+        """The text of a file, from line number `line` (1 is the first) and for at most `limit`
+        lines. Raises Refused."""
+        inner = self._inside(path)
+        if inner is None:
             raise Refused(f"{path} is outside of the worktree {self._top}")
-        if self._is_hidden(place):
+        if self._is_hidden(inner):
             raise Refused(f"{path} is hidden from agents")
-        text = self._text(place, path)
+        text = self._text(inner, path)
         if line is None and limit is None:
             return text
         first = max(line or 1, 1) - 1
@@ -70,9 +71,9 @@ class Worktree:
         return "".join(lines if limit is None else lines[:limit])
 
     def write(self, path: str, text: str) -> None:
-        """Put a text in the place of an editable file, at once or not at all. Raises Refused."""
-        place = self._place(path)
-        if place is None or not self.is_editable(path):
+        """Replace an editable file, whole or not at all. Raises Refused."""
+        inner = self._inside(path)
+        if inner is None or not self.is_editable(path):
             raise Refused(
                 f"{path} is not editable; only {', '.join(self._arena.editable)} may change"
             )
@@ -80,17 +81,17 @@ class Worktree:
         if len(data) > MOST_BYTES:
             raise Refused(f"{path}: {len(data):,} bytes are more than the {MOST_BYTES:,} allowed")
         try:
-            with self._parent(place, make=True) as folder:
-                _replace(folder, place.name, data)
+            with self._parent(inner, make=True) as folder:
+                _replace(folder, inner.name, data)
         except OSError as error:
             raise Refused(f"{path} cannot be written: {error.strerror}") from error
 
-    def _text(self, place: PurePosixPath, path: str) -> str:
-        # Not blocking: a named pipe would be waited for.
+    def _text(self, inner: PurePosixPath, path: str) -> str:
+        # O_NONBLOCK: opening a named pipe would wait for a writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            with self._parent(place) as folder:
-                file = os.open(place.name, flags, dir_fd=folder)
+            with self._parent(inner) as folder:
+                file = os.open(inner.name, flags, dir_fd=folder)
             with open(file, "rb") as opened:
                 if not stat.S_ISREG(os.fstat(file).st_mode):
                     raise Refused(f"{path} is not a regular file")
@@ -98,45 +99,45 @@ class Worktree:
         except OSError as error:
             raise Refused(f"{path} cannot be read: {error.strerror}") from error
         if len(data) > MOST_BYTES:
-            raise Refused(f"{path} has more than the {MOST_BYTES:,} bytes that are handed out")
+            raise Refused(f"{path} has more than {MOST_BYTES:,} bytes, which is the limit")
         return data.decode("utf-8", "replace")
 
-    def _place(self, path: str) -> PurePosixPath | None:
-        """Where in the worktree a path lies, by its words alone; None: outside of it."""
+    def _inside(self, path: str) -> PurePosixPath | None:
+        """The path relative to the worktree, without a look at the disk; None: outside of it."""
         try:
             if b"\0" in os.fsencode(path):
                 return None
         except UnicodeEncodeError:
-            return None  # half a character: no file has such a name
+            return None  # half a surrogate pair: no file has such a name
         whole = Path(os.path.normpath(self._folder / path))
         for top in self._tops:
             if whole.is_relative_to(top):
                 return PurePosixPath(whole.relative_to(top))
         return None
 
-    def _is_hidden(self, place: PurePosixPath) -> bool:
-        return any(place.is_relative_to(secret) for secret in self._hidden)
+    def _is_hidden(self, inner: PurePosixPath) -> bool:
+        return any(inner.is_relative_to(secret) for secret in self._hidden)
 
     @contextmanager
-    def _parent(self, place: PurePosixPath, make: bool = False) -> Iterator[int]:
-        """The folder of a file, opened; with `make`, made where it is not there."""
+    def _parent(self, inner: PurePosixPath, make: bool = False) -> Iterator[int]:
+        """A descriptor of a file's folder; with `make`, the folder is created if missing."""
         folder = os.open(self._top, _FOLDER)
         try:
-            for part in place.parts[:-1]:
+            for part in inner.parts[:-1]:
                 if make:
                     with suppress(FileExistsError):
                         os.mkdir(part, dir_fd=folder)
-                inner = os.open(part, _FOLDER, dir_fd=folder)
+                next_ = os.open(part, _FOLDER, dir_fd=folder)
                 os.close(folder)
-                folder = inner
+                folder = next_
             yield folder
         finally:
             os.close(folder)
 
 
 def _replace(folder: int, name: str, data: bytes) -> None:
-    """A new file in the place of whatever has the name, so that no link to the old one is written
-    through. It keeps the old one's permissions."""
+    """Put a new file in the place of the old one, with its permissions, so that nothing is written
+    through a link."""
     mode = 0o644
     with suppress(FileNotFoundError):
         old = os.stat(name, dir_fd=folder, follow_symlinks=False)

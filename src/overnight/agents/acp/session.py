@@ -1,4 +1,4 @@
-"""One conversation over the Agent Client Protocol, from hello to the end of a turn."""
+"""One proposal over the Agent Client Protocol: initialize, sign in, open a session, prompt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from overnight.agents.acp.client import ArenaClient
 from overnight.agents.acp.files import Worktree
 from overnight.agents.acp.permits import Permits
 from overnight.agents.acp.transcript import Transcript
-from overnight.agents.acp.wire import Ends, Wire
+from overnight.agents.acp.wire import Sockets, Wire
 from overnight.agents.base import Workbench
 from overnight.agents.programs.conversation import Conversation
 from overnight.arena.settings import AgentTable
@@ -46,7 +46,7 @@ from overnight.core.version import __version__
 from overnight.stage.stage import StageResult
 
 LAST_SECONDS = 3.0
-"""What an agent gets to end its turn when it is told to, and to exit when its input ends."""
+"""The time an agent has to end a cancelled prompt, and to exit when its input ends."""
 _AUTH_REQUIRED = -32000
 _Opened = NewSessionResponse | LoadSessionResponse | ResumeSessionResponse
 _Waited = (
@@ -57,27 +57,27 @@ _AuthMethods = Sequence[EnvVarAuthMethod | TerminalAuthMethod | AuthMethodAgent]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a conversation ended."""
+    """How a proposal ended."""
 
     reason: str = ""
-    """The protocol's stop reason; empty when the turn did not come to its end."""
+    """The protocol's stop reason; empty when the prompt was not answered."""
     error: Exception | None = None
-    """Why it did not: RequestError, ConnectionError, ValidationError or AgentError."""
+    """Why it was not: RequestError, ConnectionError, ValidationError or AgentError."""
     hung: bool = False
-    """Whether the time was over first."""
+    """Whether the time limit came first."""
     limit: str = ""
-    """Which share was used up first."""
+    """The limit of dollars or tokens that was reached first."""
     fault: str = ""
-    """What the agent sent that nobody can take."""
+    """How the agent violated the protocol."""
     message: str = ""
-    """The agent's last one."""
+    """The agent's last message."""
     conversation: Conversation | None = None
-    """What could go on, when there is room for more."""
+    """The conversation to continue next time; None when it has no room left."""
     usage: Usage = field(default_factory=Usage)
 
 
-class Talk:
-    """Holds one conversation; not to be used twice."""
+class Session:
+    """One session with an agent, for one proposal."""
 
     def __init__(
         self,
@@ -96,51 +96,50 @@ class Talk:
         worktree = Worktree(bench)
         permits = Permits(worktree, confined, table.network)
         self._client = ArenaClient(table, permits, worktree, transcript)
-        self._session = ""
-        self._turns = 1
+        self._id = ""
+        self._proposals = 1
 
-    async def hold(self, ends: Ends, stage: Future[StageResult]) -> Ending:
-        """Talk until the turn ends, the share or the time is used up, or the
-        program is gone."""
+    async def hold(self, sockets: Sockets, stage: Future[StageResult]) -> Ending:
+        """Run the session until the prompt is answered, a limit is reached, or the program ends."""
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: self._transcript.note(str(context["message"]))
         )
-        wire = await Wire.over(ends, self._transcript)
+        wire = await Wire.over(sockets, self._transcript)
         connection = ClientSideConnection(cast(Client, self._client), wire)
-        turn = asyncio.ensure_future(self._turn(connection))
+        answer = asyncio.ensure_future(self._answer(connection))
         over = asyncio.ensure_future(self._client.over.wait())
         gone = asyncio.wrap_future(stage)
-        waited: set[_Waited] = {turn, over, gone}
+        waited: set[_Waited] = {answer, over, gone}
         first = asyncio.FIRST_COMPLETED
         try:
             done, _ = await asyncio.wait(waited, timeout=self._table.timeout, return_when=first)
-            if turn not in done:
-                await self._hurry(connection, turn)
-            return self._ending(turn, hung=not done, fault=wire.fault or "")
+            if answer not in done:
+                await self._cancel(connection, answer)
+            return self._ending(answer, hung=not done, fault=wire.fault or "")
         finally:
             for task in waited:
                 task.cancel()
             await connection.close()
 
-    async def _hurry(
-        self, connection: ClientSideConnection, turn: asyncio.Future[PromptResponse]
+    async def _cancel(
+        self, connection: ClientSideConnection, answer: asyncio.Future[PromptResponse]
     ) -> None:
-        """Ask for the end of the turn and give it a moment."""
-        if self._session:
-            # Gone, or deaf: either way the end comes from outside.
+        """Cancel the prompt, and wait a moment for its answer."""
+        if self._id:
+            # An agent that is gone or does not read is ended from outside.
             with suppress(ConnectionError, TimeoutError):
-                await asyncio.wait_for(connection.cancel(self._session), LAST_SECONDS)
-        await asyncio.wait({turn}, timeout=LAST_SECONDS)
+                await asyncio.wait_for(connection.cancel(self._id), LAST_SECONDS)
+        await asyncio.wait({answer}, timeout=LAST_SECONDS)
 
-    def _ending(self, turn: asyncio.Future[PromptResponse], hung: bool, fault: str) -> Ending:
+    def _ending(self, answer: asyncio.Future[PromptResponse], hung: bool, fault: str) -> Ending:
         client = self._client
-        error = turn.exception() if turn.done() else None
+        error = answer.exception() if answer.done() else None
         if error and not isinstance(
             error, RequestError | ConnectionError | ValidationError | AgentError
         ):
             raise error
-        response = turn.result() if turn.done() and not error else None
-        so_far = Conversation(session=self._session, turns=self._turns)
+        response = answer.result() if answer.done() and not error else None
+        so_far = Conversation(session=self._id, proposals=self._proposals)
         return Ending(
             reason=response.stop_reason if response else "",
             error=cast(Exception | None, error),
@@ -152,17 +151,17 @@ class Talk:
             usage=_usage(response, client),
         )
 
-    # -- the turn
+    # -- the steps
 
-    async def _turn(self, connection: ClientSideConnection) -> PromptResponse:
-        hello = await self._hello(connection)
+    async def _answer(self, connection: ClientSideConnection) -> PromptResponse:
+        hello = await self._initialize(connection)
         opened = await self._open_signed_in(connection, hello)
         if self._table.model is not None:
             await self._choose(connection, opened, self._table.model)
         self._client.dollars_before = self._client.dollars or 0.0
-        return await connection.prompt(self._session, [text_block(self._bench.brief)])
+        return await connection.prompt(self._id, [text_block(self._bench.brief)])
 
-    async def _hello(self, connection: ClientSideConnection) -> InitializeResponse:
+    async def _initialize(self, connection: ClientSideConnection) -> InitializeResponse:
         files = FileSystemCapabilities(read_text_file=True, write_text_file=True)
         try:
             hello = await connection.initialize(
@@ -172,15 +171,15 @@ class Talk:
             )
         except (RequestError, ValidationError) as error:
             raise AgentError(
-                f"{self._name} does not speak the Agent Client Protocol: it answers the protocol's "
-                f"hello with {words_of(error)}; check `command` (many programs need a flag for it, "
+                f"{self._name} does not speak the Agent Client Protocol: it answers `initialize` "
+                f"with {in_one_line(error)}; check `command` (many programs need a flag for it, "
                 "such as --acp)"
             ) from error
         if hello.protocol_version != PROTOCOL_VERSION:
             raise AgentError(
                 f"{self._name} speaks version {hello.protocol_version} of the Agent Client "
                 f"Protocol, overnight version {PROTOCOL_VERSION}; use a release of the agent that "
-                "speaks that one"
+                "speaks that version"
             )
         if hello.agent_info:
             self._transcript.note(one_line(f"{hello.agent_info.name} {hello.agent_info.version}"))
@@ -189,8 +188,8 @@ class Talk:
     async def _open_signed_in(
         self, connection: ClientSideConnection, hello: InitializeResponse
     ) -> _Opened:
-        """A session; where the agent asks for a sign-in that a variable of this agent is for, that
-        one is taken."""
+        """Open a session. Where the agent requires a sign-in, use a method whose key is in a
+        variable of this agent."""
         try:
             return await self._open(connection, hello)
         except RequestError as error:
@@ -204,23 +203,23 @@ class Talk:
             await connection.authenticate(method.id)
             return await self._open(connection, hello)
         except RequestError as error:
-            words = f"{self._sign_in(methods)} The method {method.id} gave: {words_of(error)}"
-            raise AgentError(words, Trouble.SIGN_IN) from error
+            message = f"{self._sign_in(methods)} The method {method.id} gave: {in_one_line(error)}"
+            raise AgentError(message, Trouble.SIGN_IN) from error
 
     async def _open(self, connection: ClientSideConnection, hello: InitializeResponse) -> _Opened:
-        """The kept session where there is one that the agent can load, else a new one."""
+        """The session of the conversation before, where the agent can load it; else a new one."""
         folder = str(self._bench.folder)
         if self._before is not None:
             try:
                 if opened := await self._reopen(connection, hello, self._before, folder):
-                    self._session, self._turns = self._before.session, self._before.turns + 1
+                    self._id, self._proposals = self._before.session, self._before.proposals + 1
                     return opened
-                words = "the agent cannot load a session"
+                reason = "the agent cannot load a session"
             except (RequestError, ValidationError) as error:
-                words = words_of(error)
-            self._transcript.note(f"a new session, not the one before: {words}")
+                reason = in_one_line(error)
+            self._transcript.note(f"a new session, not the one before: {reason}")
         created = await connection.new_session(folder, mcp_servers=[])
-        self._session = created.session_id
+        self._id = created.session_id
         return created
 
     async def _reopen(
@@ -242,8 +241,8 @@ class Talk:
             self._client.replaying = False
 
     def _has_key_of(self, method: EnvVarAuthMethod | TerminalAuthMethod | AuthMethodAgent) -> bool:
-        """Whether the method takes its key from variables that this agent is given. Agents that do
-        not say which are asked by the method's name: `gemini-api-key`, GEMINI_API_KEY."""
+        """Whether the method takes its key from variables that this agent gets. Where the method
+        names none, its id does: `gemini-api-key` takes GEMINI_API_KEY."""
         if isinstance(method, EnvVarAuthMethod):
             needed = [variable.name for variable in method.vars if not variable.optional]
         else:
@@ -253,13 +252,13 @@ class Talk:
     def _sign_in(self, methods: _AuthMethods) -> str:
         offered = ", ".join(one_line(f"{m.name} ({m.id})") for m in methods[:10])
         return (
-            f"{self._name} wants a sign-in; it offers: {offered or 'no method'}. Sign in with the "
+            f"{self._name} requires a sign-in; its methods: {offered or 'none'}. Sign in with the "
             f"program itself and name its folder in [agents.{self._name}] data, or name the "
-            "variable with its key in env."
+            "variable that holds its key in env."
         )
 
     async def _choose(self, connection: ClientSideConnection, opened: _Opened, wanted: str) -> None:
-        """Have the agent use a model, by the name or the value that it has in the agent's list."""
+        """Choose a model, by its name or value in the agent's list."""
         for option in opened.config_options or ():
             if isinstance(option, SessionConfigOptionSelect) and option.category == "model":
                 choices = list(_choices(option))
@@ -270,11 +269,11 @@ class Talk:
                         f'[agents.{self._name}] model = "{wanted}": the agent has no such model; '
                         f"it offers: {values}"
                     )
-                await connection.set_config_option(option.id, self._session, named[wanted])
+                await connection.set_config_option(option.id, self._id, named[wanted])
                 return
         raise AgentError(
-            f'[agents.{self._name}] model = "{wanted}": the agent offers no choice of models in a '
-            "session; name the model in `command` or in the agent's own settings"
+            f'[agents.{self._name}] model = "{wanted}": the agent offers no choice of models; '
+            "name the model in `command` or in the agent's own settings"
         )
 
 
@@ -286,15 +285,15 @@ def _choices(option: SessionConfigOptionSelect) -> Iterator[SessionConfigSelectO
             yield choice
 
 
-def words_of(error: RequestError | ValidationError) -> str:
-    """What an agent answered, in one line."""
+def in_one_line(error: RequestError | ValidationError) -> str:
+    """An agent's error, for messages."""
     if isinstance(error, ValidationError):
-        return f"what the protocol does not know ({error.error_count()} mistakes)"
+        return f"an answer that is not valid in the protocol ({error.error_count()} mistakes)"
     detail = f" {error.data}" if error.data else ""
     return one_line(f"error {error.code}: {error}{detail}", 500)
 
 
-# -- what it used
+# -- its usage
 
 
 class _Tokens(BaseModel):
@@ -307,7 +306,7 @@ class _Quota(BaseModel):
 
 
 class _Meta(BaseModel):
-    """Where gemini reports it."""
+    """Where gemini reports usage."""
 
     quota: _Quota
 
@@ -319,8 +318,8 @@ def _usage(response: PromptResponse | None, client: ArenaClient) -> Usage:
     if response is None:
         return Usage(dollars=spent)
     if (usage := response.usage) is not None:
-        # The total has what was read from the cache and written to it, whether or not the agent
-        # counts these as input; thoughts are written by the model.
+        # The total includes cache reads and writes, whether or not the agent counts them as input.
+        # Thoughts are output; some agents include them in output_tokens, others do not.
         thoughts = usage.thought_tokens or 0
         parts = usage.input_tokens + (usage.cached_read_tokens or 0)
         parts += (usage.cached_write_tokens or 0) + usage.output_tokens
@@ -328,9 +327,9 @@ def _usage(response: PromptResponse | None, client: ArenaClient) -> Usage:
             usage.input_tokens + usage.output_tokens + thoughts,
             parts + thoughts,
         )
-        written = usage.output_tokens + (thoughts if apart else 0)
-        read = max(usage.total_tokens - written, usage.input_tokens)
-        return Usage(read, usage.cached_read_tokens, written, spent)
+        tokens_out = usage.output_tokens + (thoughts if apart else 0)
+        tokens_in = max(usage.total_tokens - tokens_out, usage.input_tokens)
+        return Usage(tokens_in, usage.cached_read_tokens, tokens_out, spent)
     with suppress(ValidationError):
         tokens = _Meta.model_validate(response.field_meta or {}).quota.token_count
         return Usage(tokens.input_tokens, None, tokens.output_tokens, spent)

@@ -1,4 +1,4 @@
-"""What an agent says over a protocol, as readable text that grows while it is said."""
+"""What an agent says over a protocol, as a text file that grows while it works."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from overnight.stage.log import Log
 
 MOST_BYTES = 10_000_000
-"""Of a whole transcript, beside one line that says how much was left out."""
+"""Of a whole transcript, beside one line that counts what was left out."""
 _MOST_AT_ONCE = 100_000
 _UNPRINTABLE = {
     number: "\ufffd"
@@ -18,30 +18,30 @@ _UNPRINTABLE = {
 
 
 class Transcript:
-    """A file of bounded size. The agent's words are untrusted: no terminal obeys what is written.
+    """A file of bounded size. The agent's text is untrusted: control characters are replaced.
 
-    Not for two threads at once.
+    Not thread-safe.
     """
 
     def __init__(self, path: Path, redactions: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """`redactions`: what is never written, and what is written in its place."""
+        """`redactions`: secrets, and what is written in their place."""
         self._log = Log(str(path), MOST_BYTES, [*redactions])
         self._speaker = ""
 
     def say(self, speaker: str, text: str) -> None:
-        """A piece of what is said; a heading comes before it when another spoke last."""
+        """Append a piece of text, after a heading when the speaker changes."""
         if speaker != self._speaker:
             self._write(f"\n--- {speaker} ---\n" if self._speaker else f"--- {speaker} ---\n")
             self._speaker = speaker
         self._write(text)
 
     def note(self, text: str) -> None:
-        """A line of its own, such as a tool call or an answer."""
+        """Append a line of its own, such as a tool call."""
         self._write(f"\n* {text}" if self._speaker else f"* {text}")
         self._speaker = "*"
 
     def close(self) -> None:
-        """Write the end. What could not be written, such as on a full disk, is missing."""
+        """Write the end. What could not be written, as on a full disk, is missing."""
         self._write("\n")
         self._log.close()
 

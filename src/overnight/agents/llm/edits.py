@@ -1,6 +1,6 @@
-"""A change as a model writes it down: a few words, then search-and-replace blocks or whole files.
+"""A change as a model writes it: a few lines of text, then search-and-replace blocks or files.
 
-Read strictly. What is wrong with a reply is told in words by which a model can mend it.
+Replies are read strictly. The message of a BadReply tells the model what to correct.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ the lines to put in their place
 
 path/of/another/file.py
 <<<<<<< WHOLE
-every line of the file as it shall be: for a new file, or one that you write anew
+every line of the file as it should be: for a new file, or one that you rewrite
 >>>>>>> WHOLE
 """
-"""The form of a reply, as a model is shown it."""
+"""The form of a reply, as the model is shown it."""
 MOST_CHARACTERS = 1_000_000
 """Of a reply, and of any file after its change."""
 _MOST_BLOCKS = 100
 _MOST_HYPOTHESIS = 2000
-_WORDS = ("TITLE", "HYPOTHESIS", "EXPECTED")
+_LABELS = ("TITLE", "HYPOTHESIS", "EXPECTED")
 _SEARCH, _MIDDLE, _REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 _WHOLE, _WHOLE_END = "<<<<<<< WHOLE", ">>>>>>> WHOLE"
-_MARK = "\ufeff"
-"""A byte order mark: no part of the text, and to be kept."""
+_BOM = "\ufeff"
+"""A byte order mark, hidden from the model and kept in the file."""
 _FENCE = "```"
-"""Models put blocks between such lines, whatever they are told; outside of a block they say
-nothing."""
+"""Models put blocks between such lines whatever the instructions say; outside of a block they are
+ignored."""
 
 
 class BadReply(AgentError):
-    """A reply that is no usable change; the message tells the model what to mend."""
+    """A reply that is not a usable change; the message tells the model what to correct."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, Trouble.NO_CHANGE)
@@ -61,51 +61,51 @@ class Block:
 
     path: str
     text: str
-    """What is put in place, each line with its end."""
+    """The new lines, each with its line end."""
     search: str | None = None
-    """What it replaces, lines with their ends; None: the whole file."""
+    """The lines that they replace, with their line ends; None: the whole file."""
 
 
 @dataclass(frozen=True)
-class Change:
+class ParsedReply:
     """A reply that was understood."""
 
     title: str
     hypothesis: str
     expected: float | None
-    """Gain in units of the metric; None: the model does not know."""
+    """Gain in units of the metric; None: unknown."""
     blocks: tuple[Block, ...]
 
 
-def parse(reply: str) -> Change:
-    """The change that a reply describes. What stands before its TITLE line is thought, and left
-    out. Raises BadReply."""
+def parse(reply: str) -> ParsedReply:
+    """Read a reply; text before its TITLE line is ignored. Raises BadReply."""
     if len(reply) > MOST_CHARACTERS:
         raise BadReply(f"it has {len(reply):,} characters; at most {MOST_CHARACTERS:,} are read")
     lines = reply.replace("\r\n", "\n").split("\n")
-    places = [_only(lines, word) for word in _WORDS]
-    if places != sorted(places):
-        raise BadReply(f"its lines must come in this order: {', '.join(_WORDS)}, then the blocks")
-    title, hypothesis, expected = places
+    numbers = [_only(lines, label) for label in _LABELS]
+    if numbers != sorted(numbers):
+        raise BadReply(f"its lines must come in this order: {', '.join(_LABELS)}, then the blocks")
+    title, hypothesis, expected = numbers
     name = one_line(_after(lines[title]))
     if not name:
-        raise BadReply("its TITLE says nothing")
+        raise BadReply("its TITLE is empty")
     why = one_line(" ".join(_after(line) for line in lines[hypothesis:expected]), _MOST_HYPOTHESIS)
     blocks = tuple(_blocks(lines[expected + 1 :]))
     if not blocks:
         raise BadReply(f"it has no block: write one that begins with `{_SEARCH}` or `{_WHOLE}`")
     if len(blocks) > _MOST_BLOCKS:
-        raise BadReply(f"it has {len(blocks)} blocks; at most {_MOST_BLOCKS} are taken")
-    return Change(name, why, _number(_after(lines[expected])), blocks)
+        raise BadReply(f"it has {len(blocks)} blocks; at most {_MOST_BLOCKS} are allowed")
+    return ParsedReply(name, why, _number(_after(lines[expected])), blocks)
 
 
-def apply(change: Change, folder: Path, editable: Callable[[str], bool]) -> None:
-    """Make the change to the files below a folder: all of it, or nothing.
+def apply(parsed: ParsedReply, folder: Path, editable: Callable[[str], bool]) -> None:
+    """Make the change in the files below a folder: all of it, or nothing.
 
-    Raises BadReply where it cannot be made as it is, AgentError when a file cannot be written.
+    Raises BadReply where the change does not fit the files, AgentError when a file cannot be
+    written.
     """
     texts: dict[str, str] = {}
-    for block in change.blocks:
+    for block in parsed.blocks:
         _check_path(block.path, folder, editable)
         texts[block.path] = _edited(block, texts, folder / block.path)
         if len(texts[block.path]) > MOST_CHARACTERS:
@@ -122,59 +122,59 @@ def apply(change: Change, folder: Path, editable: Callable[[str], bool]) -> None
 
 
 def read_text(file: Path) -> str | None:
-    """The file as a model sees it: no byte order mark, lines that end in a line feed. None where
-    it is no UTF-8 text."""
+    """The file as the model sees it: without byte order mark, lines ending in a line feed; None: it
+    is not UTF-8 text."""
     try:
         text = (_bytes(file) or b"").decode()
     except UnicodeDecodeError:
         return None
     if "\0" in text:
         return None
-    text = text.removeprefix(_MARK)
+    text = text.removeprefix(_BOM)
     return text.replace("\r\n", "\n") if _has_carriage_returns(text) else text
 
 
 # -- reading a reply
 
 
-def _only(lines: list[str], word: str) -> int:
-    """Where the one line with this word is, outside of the blocks."""
+def _only(lines: list[str], label: str) -> int:
+    """The number of the one line with this label before the blocks."""
     end = next((n for n, line in enumerate(lines) if line.startswith("<<<<<<< ")), len(lines))
-    found = [n for n, line in enumerate(lines[:end]) if line.startswith(f"{word}:")]
+    found = [n for n, line in enumerate(lines[:end]) if line.startswith(f"{label}:")]
     if len(found) != 1:
         many = f"{len(found)} lines that begin" if found else "no line that begins"
-        raise BadReply(f"it has {many} with `{word}:` before its blocks; write one")
+        raise BadReply(f"it has {many} with `{label}:` before its blocks; write one")
     return found[0]
 
 
 def _after(line: str) -> str:
-    word, colon, rest = line.partition(":")
-    return rest.strip() if colon and word in _WORDS else line.strip()
+    label, colon, rest = line.partition(":")
+    return rest.strip() if colon and label in _LABELS else line.strip()
 
 
-def _number(word: str) -> float | None:
-    if word.lower() == "unknown":
+def _number(text: str) -> float | None:
+    if text.lower() == "unknown":
         return None
     try:
-        value = float(word)
+        value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        shown = one_line(word, 60)
+        shown = one_line(text, 60)
         raise BadReply(f"EXPECTED is `{shown}`; write a plain number such as 0.01, or unknown")
     return value
 
 
 def _blocks(lines: list[str]) -> Iterator[Block]:
-    path, place = "", 0
-    while place < len(lines):
-        line = lines[place].rstrip()
-        place += 1
+    path, n = "", 0
+    while n < len(lines):
+        line = lines[n].rstrip()
+        n += 1
         if line in (_SEARCH, _WHOLE):
             if not path:
                 raise BadReply(f"the line before `{line}` must be the path of the file")
             end = _REPLACE if line == _SEARCH else _WHOLE_END
-            body, place = _body(lines, place, path, end)
+            body, n = _body(lines, n, path, end)
             yield _searched(path, body) if line == _SEARCH else Block(path, _joined(body))
             path = ""
         elif line and not line.startswith(_FENCE):
@@ -187,16 +187,16 @@ def _blocks(lines: list[str]) -> Iterator[Block]:
 
 def _no_block(line: str) -> str:
     return (
-        f"`{one_line(line, 80)}` is no path with a block after it; after EXPECTED write blocks and "
-        "nothing else"
+        f"`{one_line(line, 80)}` is not a path with a block after it; write only blocks after "
+        "EXPECTED"
     )
 
 
-def _body(lines: list[str], place: int, path: str, end: str) -> tuple[list[str], int]:
-    """The lines of a block, and where the next one may begin."""
-    for n in range(place, len(lines)):
+def _body(lines: list[str], begin: int, path: str, end: str) -> tuple[list[str], int]:
+    """The lines of a block up to its last line `end`, and the number of the line after that."""
+    for n in range(begin, len(lines)):
         if lines[n].rstrip() == end:
-            return lines[place:n], n + 1
+            return lines[begin:n], n + 1
     raise BadReply(f"the block for {one_line(path, 80)} has no last line `{end}`")
 
 
@@ -210,7 +210,7 @@ def _searched(path: str, body: list[str]) -> Block:
         )
     search, text = _joined(body[: middles[0]]), _joined(body[middles[0] + 1 :])
     if not search.strip():
-        raise BadReply(f"a block for {one_line(path, 80)} searches for nothing")
+        raise BadReply(f"a block for {one_line(path, 80)} has nothing to search for")
     return Block(path, text, search)
 
 
@@ -222,32 +222,32 @@ def _joined(lines: list[str]) -> str:
 
 
 def _check_path(path: str, folder: Path, editable: Callable[[str], bool]) -> None:
-    """Refuse what is not editable, and whatever does not lead straight to a plain file."""
+    """Refuse what is not editable, and what is not a plain file reached without links."""
     parts = PurePosixPath(path).parts
     shown = one_line(path, 80)
     plain = str(PurePosixPath(path)) == path and path.isprintable() and "\\" not in path
     if not plain or path.startswith(("/", "~")) or ".." in parts:
-        raise BadReply(f"`{shown}` is no path as it stands in the list of files")
+        raise BadReply(f"`{shown}` is not a path as in the list of files")
     if {part.casefold() for part in parts} & {".git", ".overnight"} or not editable(path):
         raise BadReply(f"{shown} is not editable; change only what the contract names")
-    place = folder
+    file = folder
     for n, part in enumerate(parts, 1):
-        place /= part
+        file /= part
         last = n == len(parts)
-        if len(part.encode()) > 255 or place.is_symlink():
+        if len(part.encode()) > 255 or file.is_symlink():
             raise BadReply(f"{shown} leads through a link, or has too long a name")
-        if place.exists() and (not place.is_file() if last else not place.is_dir()):
-            raise BadReply(f"{shown} would take the place of something that is no file")
+        if file.exists() and (not file.is_file() if last else not file.is_dir()):
+            raise BadReply(f"{shown} would replace something that is not a file")
 
 
 def _edited(block: Block, texts: dict[str, str], file: Path) -> str:
     if block.search is None:
         if block.path in texts:
-            raise BadReply(f"{block.path} is written whole after another block for it; choose one")
+            raise BadReply(f"{block.path} has a WHOLE block after another block; write only one")
         return block.text
     known = texts[block.path] if block.path in texts else read_text(file)
     if known is None or not (block.path in texts or file.exists()):
-        raise BadReply(f"{block.path} is no text file that is there; write it whole instead")
+        raise BadReply(f"{block.path} is not an existing text file; write it with a WHOLE block")
     return _replaced(known, block.search, block)
 
 
@@ -255,19 +255,19 @@ def _replaced(text: str, search: str, block: Block) -> str:
     """The text with whole lines replaced, which must occur exactly once."""
     open_end = not text.endswith("\n")
     padded = f"\n{text}\n" if open_end else f"\n{text}"
-    place = padded.find(f"\n{search}")
-    if place < 0:
+    at = padded.find(f"\n{search}")
+    if at < 0:
         raise BadReply(
             f"the search text `{_first(search)}` … does not occur in {block.path}"
             f"{_nearest(text, search)}; copy the lines exactly, with their indentation"
         )
-    if padded.find(f"\n{search}", place + 1) >= 0:
+    if padded.find(f"\n{search}", at + 1) >= 0:
         raise BadReply(
             f"the search text `{_first(search)}` … occurs more than once in {block.path}; add the "
             "lines around it"
         )
-    after = padded[place + 1 + len(search) :]
-    changed = (padded[: place + 1] + block.text + after)[1:]
+    after = padded[at + 1 + len(search) :]
+    changed = (padded[: at + 1] + block.text + after)[1:]
     return changed.removesuffix("\n") if open_end else changed
 
 
@@ -283,18 +283,18 @@ def _nearest(text: str, search: str) -> str:
 
 
 def _encoded(path: str, text: str, file: Path) -> bytes:
-    """As bytes, with the ends of lines and the mark that the file has now."""
+    """As bytes, with the line ends and the byte order mark that the file has now."""
     before = (_bytes(file) or b"").decode("utf-8", "replace")
     if _has_carriage_returns(before):
         text = text.replace("\n", "\r\n")
-    mark = _MARK if before.startswith(_MARK) else ""
+    mark = _BOM if before.startswith(_BOM) else ""
     if "\0" in text or re.search("[\ud800-\udfff]", text):
-        raise BadReply(f"{path} would hold characters that are no text")
+        raise BadReply(f"{path} would hold characters that are not text")
     return (mark + text).encode()
 
 
 def _bytes(file: Path) -> bytes | None:
-    """What a plain file holds; None where there is none."""
+    """The content of a plain file; None where there is none."""
     return file.read_bytes() if file.is_file() and not file.is_symlink() else None
 
 

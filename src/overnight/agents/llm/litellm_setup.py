@@ -1,4 +1,4 @@
-"""LiteLLM, set up so that it asks nobody for prices, reports to nobody, prints nothing."""
+"""LiteLLM, set up to download no prices, to report to nobody and to print nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from overnight.agents.llm.troubles import TooLong
 from overnight.core.usage import Usage
 
 _MOST_BYTES = 10_000_000
-"""Of an answer. A model's longest reply is a tenth of it."""
+"""Of an answer; a model's longest reply is a tenth of this."""
 _KEYS_KNOWN = ("openai", "anthropic", "gemini")
 _KEYS = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"}
-"""Theirs: a name of a model without its provider may be of any."""
+"""Their variables. A model's name without a provider may belong to any of them."""
 
 
 class _Response(Protocol):
@@ -27,7 +27,7 @@ class _Response(Protocol):
 
 
 class Library(Protocol):
-    """What is used of LiteLLM; its own types are not checked."""
+    """The parts of LiteLLM that are used; its own types are not checked."""
 
     model_cost: Mapping[str, Mapping[str, object]]
     client_session: object
@@ -43,18 +43,17 @@ class Library(Protocol):
 
 @cache
 def litellm_library() -> Library:
-    """The library. It takes seconds to import."""
+    """The library, which takes seconds to import."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    # Said on the terminal by its types, on their way through pydantic: of themselves, and of what a
-    # server sends.
-    for words in (".*`ReadOnly` qualifier", "Pydantic serializer warnings"):
-        warnings.filterwarnings("ignore", message=words, category=UserWarning)
+    # Pydantic prints these on the terminal, about LiteLLM's types and about what a server sends.
+    for warning in (".*`ReadOnly` qualifier", "Pydantic serializer warnings"):
+        warnings.filterwarnings("ignore", message=warning, category=UserWarning)
     import httpx
     import litellm
 
     litellm.suppress_debug_info = True
     for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # a debug log has whole prompts
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # debug logs hold whole prompts
     litellm.client_session = httpx.Client(
         event_hooks={"response": [_bound]}, follow_redirects=True, timeout=None
     )
@@ -63,7 +62,7 @@ def litellm_library() -> Library:
 
 
 def _bound(response: object) -> None:
-    """Let an answer end with an error once it is too long."""
+    """Make reading an answer fail once it is too long."""
     import httpx
 
     class Bounded(httpx.SyncByteStream):
@@ -87,9 +86,9 @@ def _bound(response: object) -> None:
 
 
 def keys_missing(model: str) -> list[str]:
-    """The variables that its provider's client looks for, where none that would do is set. Only of
-    providers whose variables LiteLLM knows in full: of others it knows too few, or asks a server.
-    """
+    """The variables that may hold the key of the model's provider, where none of them is set. Only
+    for providers whose variables LiteLLM knows in full: for others it knows too few, or asks a
+    server."""
     provider, slash, _ = model.partition("/")
     if slash and provider not in _KEYS_KNOWN:
         return []
@@ -99,16 +98,19 @@ def keys_missing(model: str) -> list[str]:
 
 
 def price_of(model: str, usage: Usage) -> float | None:
-    """US dollars that the tokens cost by LiteLLM's table; None where it, or the number of tokens,
-    is not known. By the price of short prompts: of a sum it is not known how long each was."""
+    """The price of the tokens in US dollars, by LiteLLM's table; None where the price or the number
+    of tokens is unknown. Uses the price of short prompts, because a sum does not tell the length of
+    each prompt."""
     if usage.tokens_in is None or usage.tokens_out is None or find_spec("litellm") is None:
         return None
     known = litellm_library().model_cost
     entry = known.get(model) or known.get(model.partition("/")[2]) or {}
-    reading, writing = (entry.get(f"{side}_cost_per_token") for side in ("input", "output"))
-    if not isinstance(reading, float | int) or not isinstance(writing, float | int):
+    price_in, price_out = (entry.get(f"{side}_cost_per_token") for side in ("input", "output"))
+    if not isinstance(price_in, float | int) or not isinstance(price_out, float | int):
         return None
     cached = usage.tokens_cached or 0
-    again = entry.get("cache_read_input_token_cost")
-    less = cached * (reading - again) if isinstance(again, float | int) else 0.0
-    return usage.tokens_in * reading - less + usage.tokens_out * writing
+    price_cached = entry.get("cache_read_input_token_cost")
+    if not isinstance(price_cached, float | int):
+        price_cached = price_in
+    fresh = usage.tokens_in - cached
+    return fresh * price_in + cached * price_cached + usage.tokens_out * price_out

@@ -1,6 +1,6 @@
-"""One call of a model through LiteLLM: what may be spent on it, what it said, and at what price.
+"""One call of a model through LiteLLM: its limits, its reply, its price.
 
-LiteLLM takes seconds to import, so that happens in the thread that makes the call, and only there.
+LiteLLM takes seconds to import, so it is imported in the thread that makes the call.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from overnight.agents.llm.keys import key_of
+from overnight.agents.base import key_of
 from overnight.agents.llm.litellm_setup import Library, litellm_library
-from overnight.agents.llm.troubles import told, where
+from overnight.agents.llm.troubles import agent_error, server_name
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
 from overnight.core.usage import FREE, UNLIMITED, Allowance, Usage
@@ -26,27 +26,27 @@ from overnight.stage.secrets import Secrets
 
 T = TypeVar("T")
 _LOOK_SECONDS = 0.2
-"""How often a waiting call looks whether it shall stop."""
+"""Between two looks at whether a waiting call is to stop."""
 _CONNECT_SECONDS = 30.0
 _MOST_OUT = 32_000
-"""Tokens that are asked for at most."""
+"""Tokens of a reply, where the model allows more."""
 _LEAST_OUT = 200
-"""Fewer tokens hold no change."""
+"""Tokens; no change fits into fewer."""
 _CACHE_WRITE = 1.25
-"""What a token costs that a provider puts into its cache, in tokens."""
-_HANDED_A_CLIENT = ("anthropic", "deepseek", "gemini", "groq", "hosted_vllm", "mistral")
-"""Providers whose calls take an HTTP client; those of OpenAI's own library take a global one."""
+"""Price of a prompt token that is written to the provider's cache, relative to its price else."""
+_TAKE_A_CLIENT = ("anthropic", "deepseek", "gemini", "groq", "hosted_vllm", "mistral")
+"""Providers whose calls take an HTTP client; calls through OpenAI's library use a global one."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
+    """One message to the model."""
 
     role: str
     """system, user or assistant."""
     parts: tuple[str, ...]
-    """Its text. All but the last stay as they are for longer: a provider that must be told what to
-    cache is told there."""
+    """Its text. All parts but the last are the same for many prompts; the end of each is marked for
+    providers that cache only what is marked."""
 
     @property
     def text(self) -> str:
@@ -55,12 +55,12 @@ class Message:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said."""
+    """What a model answered."""
 
     text: str
     usage: Usage
     cut: bool
-    """Whether it ended for lack of tokens."""
+    """Whether it was cut off at the limit of tokens."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,18 @@ class Model:
     agent: str
     """NAME."""
     table: AgentTable
-    left: Allowance = UNLIMITED
-    """What the campaign leaves for this proposal."""
+    allowance: Allowance = UNLIMITED
+    """What the campaign has left for this proposal."""
 
     @property
     def seconds(self) -> float:
-        """What a proposal may take."""
-        return self.table.within(self.left).timeout
+        """The most wall-clock seconds of a proposal."""
+        return self.table.within(self.allowance).timeout
 
     def prepare(self, stopping: threading.Event) -> bool:
-        """Import LiteLLM, which takes seconds that are not the model's; False when `stopping` was
-        set meanwhile. Raises AgentError when it cannot be imported."""
-        return self._done(litellm_library, stopping) is not None
+        """Import LiteLLM before the model's time begins; False when `stopping` was set meanwhile.
+        Raises AgentError when it cannot be imported."""
+        return self._in_thread(litellm_library, stopping) is not None
 
     def ask(
         self,
@@ -90,17 +90,17 @@ class Model:
         deadline: float,
         stopping: threading.Event,
     ) -> Reply | None:
-        """Its reply; None when `stopping` was set meanwhile. `spent` is what this proposal has used
-        already, `deadline` its end in time.monotonic(). Raises AgentError."""
-        call = _Call(self.agent, self.table, self.left, tuple(messages), spent, deadline)
-        return self._done(call.reply, stopping, deadline)
+        """The model's reply; None when `stopping` was set meanwhile. `spent`: what this proposal
+        has used so far; `deadline`: its end in time.monotonic(). Raises AgentError."""
+        call = _Call(self.agent, self.table, self.allowance, tuple(messages), spent, deadline)
+        return self._in_thread(call.reply, stopping, deadline)
 
-    def _done(
+    def _in_thread(
         self, work: Callable[[], T], stopping: threading.Event, deadline: float = math.inf
     ) -> T | None:
-        """What the work returns, which is done in a thread. One that is given up goes on until the
-        server says something, or nothing for too long; it touches nothing but its own memory, and
-        ends with the process."""
+        """The result of some work in a thread; None when `stopping` was set meanwhile. A thread
+        that is given up runs on until the server answers or the connection times out; it touches
+        only its own memory, and ends with the process."""
         future: Future[T] = Future()
 
         def do() -> None:
@@ -108,8 +108,8 @@ class Model:
                 future.set_result(work())
             except AgentError as error:
                 future.set_exception(error)
-            except Exception as error:  # whatever a library raises for what a server sent
-                future.set_exception(told(error, self.agent, self.table))
+            except Exception as error:  # LiteLLM may raise anything for what a server sent
+                future.set_exception(agent_error(error, self.agent, self.table))
 
         threading.Thread(target=do, name="model", daemon=True).start()
         while wait([future], _LOOK_SECONDS).not_done:
@@ -119,7 +119,7 @@ class Model:
                 raise AgentError(
                     f"{self.agent}: {self.table.model} did not answer within the "
                     f"{round(self.seconds, 1):g} s of a proposal; raise timeout in "
-                    f"[agents.{self.agent}], or look at {where(self.table)}",
+                    f"[agents.{self.agent}], or check {server_name(self.table)}",
                     Trouble.HUNG,
                 )
         return future.result()
@@ -129,7 +129,7 @@ class Model:
 class _Call:
     agent: str
     table: AgentTable
-    left: Allowance
+    allowance: Allowance
     messages: tuple[Message, ...]
     spent: Usage
     deadline: float
@@ -139,7 +139,7 @@ class _Call:
         try:
             most = self._most_out()
         except AgentError as error:
-            error.usage = FREE  # nothing was sent
+            error.usage = FREE  # no call was made
             raise
         response = self._lite.completion(
             model=self.table.model,
@@ -158,11 +158,11 @@ class _Call:
         try:
             answer = _Answer.model_validate(document)
         except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            path = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise AgentError(
-                f"{self.agent}: the answer of {where(self.table)} is no chat completion: {place} "
-                "is not as expected; is it the right url?"
-            ) from None  # it quotes the answer
+                f"{self.agent}: the answer of {server_name(self.table)} is not a chat completion: "
+                f"{path} is missing or has the wrong type; check url"
+            ) from None  # the cause would quote the answer
         choice, counted = answer.choices[0], answer.usage or _Counted()
         known = isinstance(dollars, float | int) and (dollars > 0 or bool(self._entry))
         usage = Usage(
@@ -175,7 +175,7 @@ class _Call:
         return Reply(text, usage, choice.finish_reason == "length")
 
     def _as_sent(self, message: Message) -> dict[str, object]:
-        """With marks for the cache where the provider wants to be told."""
+        """As LiteLLM takes it, with marks for providers that cache only what is marked."""
         if self._provider != "anthropic" and "claude" not in self._name.lower():
             return {"role": message.role, "content": message.text}
         mark: dict[str, object] = {"cache_control": {"type": "ephemeral"}}
@@ -185,61 +185,61 @@ class _Call:
     def _timeout(self) -> object:
         import httpx
 
-        # A little more than there is: whoever waits for this thread is the one to tell.
-        left = max(self.deadline - time.monotonic(), 0.0) + 1
-        return httpx.Timeout(left, connect=min(left, _CONNECT_SECONDS))
+        # One second more than is left: the thread that waits for this one reports the deadline.
+        seconds = max(self.deadline - time.monotonic(), 0.0) + 1
+        return httpx.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
 
     def _client(self) -> object:
-        if self._provider not in _HANDED_A_CLIENT:
+        if self._provider not in _TAKE_A_CLIENT:
             return None
         return self._lite.HTTPHandler(client=self._lite.client_session)
 
-    # -- what may be spent
+    # -- its limits
 
     def _most_out(self) -> int | None:
-        """Tokens that the reply may have; None: as many as the server wants. Raises AgentError when
-        the prompt is too long, or leaves no room for a reply within the limits."""
+        """The most tokens of the reply; None: the server's own limit. Raises AgentError when the
+        prompt is too long, or leaves no room for a reply within the limits."""
         window, longest = (self._limit(key) for key in ("max_input_tokens", "max_output_tokens"))
         rooms = [min(longest, _MOST_OUT)] if longest else []
         own = Allowance(self.table.dollars, self.table.tokens)
-        if window or own != UNLIMITED or replace(self.left, seconds=None) != UNLIMITED:
+        if window or own != UNLIMITED or replace(self.allowance, seconds=None) != UNLIMITED:
             prompt = self._prompt_tokens()
             if window and prompt > window:
                 raise self._does_not_fit(prompt, window)
-            for bounds in (own, self.left):
-                rooms += [*self._room_in_tokens(prompt, bounds)]
-                rooms += [*self._room_in_dollars(prompt, bounds)]
+            for limits in (own, self.allowance):
+                rooms += [*self._room_in_tokens(prompt, limits)]
+                rooms += [*self._room_in_dollars(prompt, limits)]
         return min(rooms) if rooms else (_MOST_OUT if self._provider == "anthropic" else None)
 
-    def _room_in_tokens(self, prompt: int, bounds: Allowance) -> Iterator[int]:
-        if (limit := bounds.tokens) is not None:
+    def _room_in_tokens(self, prompt: int, limits: Allowance) -> Iterator[int]:
+        if (limit := limits.tokens) is not None:
             used = (self.spent.tokens_in or 0) + (self.spent.tokens_out or 0)
             room = limit - used - prompt
             if room < _LEAST_OUT:
-                words = f"{used:,} are used and the prompt has {prompt:,}"
-                raise self._used_up(bounds, f"tokens = {limit:,}", words)
+                why = f"{used:,} are used and the prompt has {prompt:,}"
+                raise self._no_room(limits, f"tokens = {limit:,}", why)
             yield room
 
-    def _room_in_dollars(self, prompt: int, bounds: Allowance) -> Iterator[int]:
-        if (limit := bounds.dollars) is not None and self._entry:
-            reading, writing = self._prices(prompt)
-            left = limit - (self.spent.dollars or 0.0) - reading
-            room = int(left / writing) if writing else _MOST_OUT
+    def _room_in_dollars(self, prompt: int, limits: Allowance) -> Iterator[int]:
+        if (limit := limits.dollars) is not None and self._entry:
+            price_of_prompt, price_out = self._prices(prompt)
+            left = limit - (self.spent.dollars or 0.0) - price_of_prompt
+            room = int(left / price_out) if price_out else _MOST_OUT
             if left < 0 or room < _LEAST_OUT:
-                raise self._used_up(
-                    bounds,
+                raise self._no_room(
+                    limits,
                     f"dollars = {limit:.3g}",
                     f"{self.spent.dollars or 0.0:.3g} are used, the prompt costs up to "
-                    f"{reading:.3g} and 1,000 tokens of a reply {1000 * writing:.3g}",
+                    f"{price_of_prompt:.3g} and 1,000 tokens of a reply {1000 * price_out:.3g}",
                 )
             yield room
 
-    def _used_up(self, bounds: Allowance, limit: str, words: str) -> AgentError:
-        if bounds is self.left:
-            words = f"{self.agent}: the campaign leaves {limit}, no room for a reply: {words}"
-            return AgentError(words, Trouble.SPENT)
+    def _no_room(self, limits: Allowance, limit: str, why: str) -> AgentError:
+        if limits is self.allowance:
+            reason = f"{self.agent}: the campaign has {limit} left, too little for a reply: {why}"
+            return AgentError(reason, Trouble.SPENT)
         return AgentError(
-            f"{self.agent}: {limit} of a proposal leaves no room for a reply: {words}; raise it in "
+            f"{self.agent}: {limit} for a proposal is too little for a reply: {why}; raise it in "
             f"[agents.{self.agent}]",
             Trouble.LIMIT,
         )
@@ -253,18 +253,18 @@ class _Call:
         )
 
     def _prices(self, prompt: int) -> tuple[float, float]:
-        """Dollars that the prompt costs at most, and each token of the reply."""
-        reading, writing = self._lite.cost_per_token(
+        """The most dollars that the prompt costs, and the dollars of each token of the reply."""
+        price_of_prompt, price_out = self._lite.cost_per_token(
             model=self._name,
             custom_llm_provider=self._provider,
             prompt_tokens=prompt,
             completion_tokens=1,
         )
-        return float(reading) * _CACHE_WRITE, float(writing)
+        return float(price_of_prompt) * _CACHE_WRITE, float(price_out)
 
     def _prompt_tokens(self) -> int:
-        """By the model's own tokenizer where LiteLLM has it, else by one that is about right."""
-        # Other tokenizers than these, which come along, would be downloaded.
+        """By the model's own tokenizer where LiteLLM has it, else by a similar one."""
+        # LiteLLM comes with the tokenizers of these two; it would download any other.
         self._lite.disable_hf_tokenizer_download = self._provider not in ("anthropic", "deepseek")
         text = "\n".join(message.text for message in self.messages)
         return int(self._lite.token_counter(model=self._name, text=text))
@@ -294,8 +294,8 @@ class _Call:
 
     @cached_property
     def _entry(self) -> Mapping[str, object]:
-        """The model's window and prices. Not by a function of the library: for some providers
-        those ask the server."""
+        """The model's context window and prices, from LiteLLM's table: its functions ask the server
+        for some providers."""
         known = self._lite.model_cost
         return known.get(self.table.model or "") or known.get(self._name) or {}
 
@@ -305,7 +305,7 @@ def _count(value: object) -> int | None:
 
 
 _Count = Annotated[int | None, BeforeValidator(_count)]
-"""A number that no tokens can have is not known: a change is worth more than its count."""
+"""A number of tokens; an impossible one counts as unknown, and the reply is used all the same."""
 
 
 class _Details(BaseModel):
@@ -328,7 +328,7 @@ class _Choice(BaseModel):
 
 
 class _Answer(BaseModel):
-    """A chat completion, as far as it is read."""
+    """The parts of a chat completion that are used."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Counted | None = None

@@ -1,1 +1,1 @@
-"""Agent programs, as they are installed: claude, codex and others."""
+"""Agent programs that are installed on this machine: claude, codex, any command."""

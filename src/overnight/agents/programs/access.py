@@ -1,4 +1,4 @@
-"""Whether an agent can be asked: installed, signed in, and with which secrets."""
+"""Whether an agent can be asked: installed, signed in, and with which keys."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from overnight.stage.secrets import is_key, name_of_key
 
 
 def obstacle(name: str, table: AgentTable, preset: Preset | None = None) -> str | None:
-    """What keeps an agent from working, and what to do, in a sentence; None: nothing that can be
-    seen without asking its model. `preset`: how its program is run, where that is known."""
+    """What keeps an agent from working, and what to do, in a sentence; None: nothing that shows
+    without asking its model."""
     return next(_obstacles(name, table, preset), None)
 
 
 def _obstacles(name: str, table: AgentTable, preset: Preset | None) -> Iterator[str]:
-    """The one to mend first comes first."""
+    """In the order in which to fix them."""
     if preset:
         if shutil.which(preset.program) is None:
-            yield missing(name, preset)
+            yield not_installed(name, preset)
         if preset.model_needed and not (table.model or (table.url and preset.server.model)):
-            yield f"{name}: {preset.program} has no model of its own; set model in [agents.{name}]"
+            yield f"{name}: {preset.program} has no default model; set model in [agents.{name}]"
     elif (program := program_of(table.command or "")) and is_unknown(program, None):
         yield (
-            f"{name}: `{program}`, which its command starts, is not on PATH; install it, or mend "
-            "the command"
+            f"{name}: `{program}`, the program that its command starts, is not on PATH; install "
+            "it, or correct the command"
         )
     if (dollars := table.dollars or table.campaign.dollars) and not knows_dollars(table, preset):
         what = f"{preset.program} reports no dollars, and " if preset else ""
         yield (
-            f"{name}: {what}no price is known of its model, so dollars = {dollars:g} cannot be "
-            "kept to; write tokens = … in its place, or set model to one that LiteLLM knows "
+            f"{name}: {what}the price of its model is not known, so dollars = {dollars:g} cannot "
+            "be enforced; write tokens = … instead, or set model to one that LiteLLM knows "
             "(pip install 'overnight[llm]')"
         )
     for variable in table.env:
-        # Of others the agent alone can tell whether it works without.
+        # Of other variables only the agent can tell whether it works without them.
         if not os.environ.get(variable) and (is_key(variable) or variable == _key(table)):
             yield (
                 f"{name}: the variable {variable}, which [agents.{name}] names in env, is not set; "
-                f"`export {variable}=…` in the shell that starts overnight"
+                f"run `export {variable}=…` in the shell that starts overnight"
             )
     if preset and not signed_in(table, preset):
-        words = sign_in_words(preset)
-        yield words if words.startswith(name) else f"{name}: {words}"
+        advice = _sign_in_advice(preset)
+        yield advice if advice.startswith(name) else f"{name}: {advice}"
     if table.kind == "llm" and not (table.env or table.url):
         yield from _keys_missing(name, table.model or "")
 
@@ -61,16 +61,16 @@ def _key(table: AgentTable) -> str | None:
 
 
 def _keys_missing(name: str, model: str) -> Iterator[str]:
-    if missing_keys := keys_missing(model):
+    if missing := keys_missing(model):
         yield (
-            f"{name}: {model} needs a key, and {' or '.join(missing_keys)} is not set; `export "
-            f"{missing_keys[0]}=…` in the shell that starts overnight, or name the variable that "
-            f"has it as env in [agents.{name}]"
+            f"{name}: {model} needs a key, and {' or '.join(missing)} is not set; run `export "
+            f"{missing[0]}=…` in the shell that starts overnight, or name the variable that holds "
+            f"the key as env in [agents.{name}]"
         )
 
 
 def knows_dollars(table: AgentTable, preset: Preset | None) -> bool:
-    """Whether they are reported, or can be reckoned. An agent that speaks a protocol may tell."""
+    """Whether dollars are reported or can be computed. An agent that speaks ACP may report them."""
     if table.kind == "acp":
         return True
     if (
@@ -82,14 +82,14 @@ def knows_dollars(table: AgentTable, preset: Preset | None) -> bool:
     return table.model is not None and price_of(table.model, Usage(0, 0, 0)) is not None
 
 
-def missing(name: str, preset: Preset) -> str:
-    """That the program is not installed, and what to do."""
+def not_installed(name: str, preset: Preset) -> str:
+    """The message for a program that is missing, with the line that installs it."""
     return f"{name}: {preset.program} is not on PATH; install it: {preset.install}"
 
 
 def signed_in(table: AgentTable, preset: Preset) -> bool:
-    """Whether a key or a sign-in is there, or it cannot be seen. Whoever names variables, data or a
-    server of their own knows what they do; so does who names a provider whose key is not known."""
+    """Whether a key or a sign-in file is there, or cannot be checked: where the table names its own
+    variables, data or server, or a provider whose key the preset does not know."""
     if table.url or table.env or table.data:
         return True
     provider = _provider(table)
@@ -98,14 +98,13 @@ def signed_in(table: AgentTable, preset: Preset) -> bool:
     return bool(_keys_set(table, preset) or _sign_ins(preset))
 
 
-def sign_in_words(preset: Preset) -> str:
-    """How to sign in, in the preset's words."""
-    return next(f.words for f in preset.failures if f.trouble is Trouble.SIGN_IN)
+def _sign_in_advice(preset: Preset) -> str:
+    return next(f.sentence for f in preset.failures if f.trouble is Trouble.SIGN_IN)
 
 
-def reaching(table: AgentTable, preset: Preset) -> AgentTable:
-    """The table with what the program needs to start, and to be signed in: its key and its sign-in,
-    unless the table names variables of its own or a server."""
+def with_access(table: AgentTable, preset: Preset) -> AgentTable:
+    """The table, extended by what the program needs to start and to be signed in: its own files,
+    and its key and sign-in file unless the table names variables of its own or a server."""
     program = shutil.which(preset.program)
     own = [str(path) for path in program_paths(Path(program))] if program else []
     if table.url:
@@ -125,12 +124,12 @@ def _sign_ins(preset: Preset) -> list[str]:
 
 
 def _keys(table: AgentTable, preset: Preset) -> Sequence[str]:
-    """Only that of the provider that its model is from, where the model's name tells."""
+    """Only the key of the model's provider, where the model's name tells the provider."""
     own = [key for key in preset.keys if key == f"{_provider(table)}_API_KEY"]
     return own or preset.keys
 
 
 def _provider(table: AgentTable) -> str:
-    """As variables are called after it; empty where the model's name does not tell."""
+    """In capitals, as in the names of variables; empty where the model's name does not tell it."""
     provider, slash, _ = (table.model or "").partition("/")
     return provider.upper() if slash else ""

@@ -18,7 +18,7 @@ from overnight.stage.stage import StageEnd, run_stage
 
 @dataclass(frozen=True)
 class CommandAgent(TableAgent):
-    """Runs a shell line for every proposal, confined, within a time limit in seconds."""
+    """Runs a shell line for every proposal, confined, for at most `timeout` seconds."""
 
     unreported: ClassVar[Sequence[str]] = ("dollars", "tokens")
 
@@ -39,8 +39,8 @@ class CommandAgent(TableAgent):
                 Trouble.HUNG,
             )
         if result.exit_code != 0 and not bench.stopping.is_set():
-            words = tail(bench.transcript, 10)
-            raised = exception_line(words)
+            last = tail(bench.transcript, 10)
+            raised = exception_line(last)
             how = f"exit code {result.exit_code}" + (f", {one_line(raised)}" if raised else "")
-            raise AgentError(f"{self.name} ended with {how}\n{words}")
+            raise AgentError(f"{self.name} ended with {how}\n{last}")
         return idea

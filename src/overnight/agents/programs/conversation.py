@@ -1,7 +1,7 @@
-"""A conversation that goes on from one experiment to the next: the agent's home, and its name.
+"""A conversation that continues from one experiment to the next: its id, and the agent's home.
 
-The home is the agent's own work, so it is moved as a whole and never looked into; what cannot be
-used goes into the proposal's folder, which is removed with all that is in it.
+The home was written by the agent, so it is moved as a whole and never read. A home that cannot be
+used is moved into the proposal's folder, which is removed afterwards.
 """
 
 from __future__ import annotations
@@ -17,54 +17,56 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from overnight.agents.base import Workbench
 from overnight.core.usage import Usage
 
-_MOST_TURNS = 20
+_MOST_PROPOSALS = 20
 _MOST_CONTEXT = 0.5
-"""A conversation that takes more of what its model can hold is begun anew."""
+"""The fraction of the model's context window above which a conversation starts anew."""
 
 
 class Conversation(BaseModel):
-    """What is remembered of one."""
+    """What is kept of a conversation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     session: str
-    """Its name, given by the agent."""
-    turns: int = 1
+    """The agent's id for it."""
+    proposals: int = 1
     used: Usage = Usage()
-    """By all of it, as its program counts."""
+    """In total so far, by the program's own count."""
 
     def has_room(self, context: float | None) -> bool:
-        """Whether it may go on, by the share of the model's context that is taken, if known."""
-        return self.turns < _MOST_TURNS and (context is None or context <= _MOST_CONTEXT)
+        """Whether it may continue. `context`: the fraction of the context window in use, if
+        known."""
+        return self.proposals < _MOST_PROPOSALS and (context is None or context <= _MOST_CONTEXT)
 
 
-class Kept:
-    """Where the conversation of one agent in one campaign waits for the next experiment."""
+class ConversationStore:
+    """Keeps the conversation of one agent in one campaign between experiments."""
 
     def __init__(self, name: str, bench: Workbench) -> None:
-        campaign = bench.place.parent.name
+        campaign = bench.private.parent.name
         self._folder = bench.arena.state / "sessions" / campaign / f"agent-{quote(name, safe='')}"
         self._file = self._folder / "conversation.json"
-        self._home = bench.place / "home"
-        self._place = bench.place
+        self._kept_home = self._folder / "home"
+        self._private = bench.private
 
     def take(self, data: Sequence[Path]) -> Conversation | None:
-        """Put the kept home in the place of the new one; the conversation it belongs to, if any.
-        It is not kept any longer: a proposal that fails is the end of it."""
+        """Move the kept home to where the proposal's home belongs, and return its conversation, if
+        there is one. The store is empty then: a proposal that fails ends the conversation.
+        `data`: paths that the agent may read."""
         conversation = self._read()
         self._file.unlink(missing_ok=True)
-        if not (self._folder / "home").is_dir():
+        if not self._kept_home.is_dir():
             return None
-        if conversation is None or _is_crooked(self._folder / "home", data):
-            (self._folder / "home").rename(self._place / "forgotten")
+        if conversation is None or _leads_elsewhere(self._kept_home, data):
+            self._kept_home.rename(self._private / "discarded")
             return None
-        (self._folder / "home").rename(self._home)
+        self._kept_home.rename(self._private / "home")
         return conversation
 
     def keep(self, conversation: Conversation) -> None:
-        """Keep the home with its conversation for the next experiment."""
+        """Keep the proposal's home and its conversation for the next experiment."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._home.rename(self._folder / "home")
+        (self._private / "home").rename(self._kept_home)
         self._file.write_text(conversation.model_dump_json(), encoding="utf-8")
 
     def _read(self) -> Conversation | None:
@@ -73,9 +75,9 @@ class Kept:
         return None
 
 
-def _is_crooked(home: Path, data: Sequence[Path]) -> bool:
-    """Whether a link that the agent left stands where overnight links the declared data, or would
-    lead it out of this home on the way there."""
+def _leads_elsewhere(home: Path, data: Sequence[Path]) -> bool:
+    """Whether a link that the agent left would lead overnight out of this home when it links the
+    declared data into it, or stands in the place of such a link."""
     own, real = Path.home(), os.path.realpath(home)
     for path in data:
         if path.is_relative_to(own):

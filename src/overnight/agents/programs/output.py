@@ -1,7 +1,7 @@
-"""What an agent program prints of itself: its tokens, its dollars, its conversation, its words.
+"""What an agent program reports in its output: tokens, dollars, its session id, its last message.
 
-The output is JSON, as one document or a line each, in every program's own shape; a preset says
-where to look. It is untrusted: what is not as expected was not said.
+The output is JSON, one document or one a line, in a shape that differs by program; a preset says
+where to look. It is untrusted: values of the wrong type or size are ignored.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from overnight.arena.settings import Table
 from overnight.core.usage import Usage
 
 _MOST = 10**12
-"""What no sum comes to."""
+"""Larger numbers of tokens or dollars are ignored."""
 _MOST_LINES = 100_000
-"""The last of them are read."""
+"""Only the last lines are read."""
 
 
 class Part(Table):
-    """Which events to look at, and where in them. A path has dots, and `*` for every key or
-    place: `usage.*.inputTokens`. Several paths, and all events that are chosen, are summed."""
+    """Which events to read, and where in them. A path has dots, and `*` for every key or index:
+    `usage.*.inputTokens`. The values at all paths of all chosen events are summed."""
 
     file: str | None = None
-    """Where the events are, a glob below the agent's private home; None: in what it prints."""
+    """The file of events, a glob below the agent's private home; None: its output."""
     where: Mapping[str, str] = {}
     """Path → the value that an event must have there."""
     last: bool = False
-    """Whether only the last of them counts."""
+    """Whether only the last chosen event counts."""
     unique: str | None = None
-    """Path of what tells events apart: of two alike the first counts."""
+    """Path of an event's id: of several events with the same id the first counts."""
     tokens_in: tuple[str, ...] = ()
     tokens_cached: tuple[str, ...] = ()
     tokens_out: tuple[str, ...] = ()
     dollars: tuple[str, ...] = ()
 
     def used(self, text: str, form: str) -> Usage:
-        """What the text tells, in the format json or jsonl; unknown where it does not."""
+        """The usage that the text reports; unknown where it reports none. `form`: json or jsonl."""
         events = list(_events(text, form))
         chosen = list(_chosen(events, self.where, self.unique))[-1 if self.last else 0 :]
         counts = [
@@ -50,7 +50,7 @@ class Part(Table):
 
 
 class Said(Table):
-    """Where the words are that it ends with."""
+    """Where the agent's messages are."""
 
     where: Mapping[str, str] = {}
     path: str
@@ -61,18 +61,18 @@ class Output(Part):
 
     format: Literal["json", "jsonl"]
     cumulative: bool = False
-    """Whether a conversation that goes on counts from its beginning."""
+    """Whether a conversation that continues counts from its beginning."""
     partial: Part | None = None
-    """What to read as long as there is nothing of the rest, or when it was ended early."""
+    """What to read while the program works, and when it was ended early."""
     said: Said | None = Field(default=None)
 
-    def last_words(self, text: str) -> str:
-        """What it said last, as far as it tells that apart from the rest."""
+    def last_message(self, text: str) -> str:
+        """The agent's last message; empty where the output does not mark it."""
         if self.said is None:
             return ""
         events = list(_chosen(list(_events(text, self.format)), self.said.where, None))
-        words = [one for event in events for one in values_at(event, self.said.path)]
-        return next((one for one in reversed(words) if isinstance(one, str) and one.strip()), "")
+        found = [value for event in events for value in values_at(event, self.said.path)]
+        return next((one for one in reversed(found) if isinstance(one, str) and one.strip()), "")
 
 
 def first_text(printed: str, path: str) -> str | None:
@@ -102,7 +102,7 @@ def _events(text: str, form: str) -> Iterator[JsonValue]:
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError):
-                continue  # cut off, or no event at all
+                continue  # cut off, or not an event
 
 
 def _chosen(
@@ -111,9 +111,9 @@ def _chosen(
     seen: set[str] = set()
     for event in events:
         if all(list(values_at(event, key)) == [value] for key, value in where.items()):
-            mark = str(list(values_at(event, unique))) if unique else str(len(seen))
-            if mark not in seen:
-                seen.add(mark)
+            id_ = str(list(values_at(event, unique))) if unique else str(len(seen))
+            if id_ not in seen:
+                seen.add(id_)
                 yield event
 
 

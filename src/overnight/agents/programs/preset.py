@@ -1,6 +1,6 @@
-"""What overnight knows of a coding-agent program: how it is run, and how its output is read.
+"""What overnight knows about a coding-agent program: how to run it, and how to read its output.
 
-It is data, a TOML file for each program below presets/.
+Presets are data, one TOML file a program in presets/.
 """
 
 from __future__ import annotations
@@ -16,21 +16,35 @@ from overnight.agents.programs.output import Output
 from overnight.arena.settings import Table
 from overnight.core.errors import Trouble
 
-_ALONE = re.compile(r"\{(model|turns|dollars|resume|server|files)\}")
-"""An argument that stands for several, or for none."""
+_OPTION = re.compile(r"\{(model|answers|dollars|resume|server|files)\}")
+"""An argument that is replaced by several arguments, or by none."""
 _MOST_PRINTED, _MOST_LINE = 200_000, 2000
-"""Characters that are looked at for a failure."""
-_NAMED = re.compile(r"\{(\w+)\}")
+"""Characters of the output, and of each line, that are searched for a failure."""
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+_MESSAGES = {
+    Trouble.BROKEN: "The model does not exist, or this account may not use it.",
+    Trouble.CREDIT: "The account that the key belongs to has no credit left.",
+    Trouble.LIMIT: "It reached its limit of answers or dollars before it was done.",
+    Trouble.NETWORK: "The provider cannot be reached, or its answers break off.",
+    Trouble.OVERLOAD: "The provider is overloaded or failed.",
+    Trouble.RATE: "The provider's rate limit is reached.",
+}
 
 
 class Failure(Table):
-    """What a program prints when it could do nothing."""
+    """How a program's output shows that it could not work."""
 
     trouble: Trouble
     pattern: str
-    """A regular expression, looked for in all that it printed."""
-    words: str
-    """What happened and what to do, in a sentence."""
+    """A regular expression, searched for in the output."""
+    message: str = ""
+    """What happened and what to do, in a sentence; empty: the usual message for the trouble."""
+
+    @property
+    def sentence(self) -> str:
+        return self.message or _MESSAGES[self.trouble]
 
 
 class Server(Table):
@@ -39,39 +53,40 @@ class Server(Table):
     wire: Literal["anthropic", "chat", "responses", "gemini"]
     """The format that the server must speak."""
     model: str | None = None
-    """What it is asked for where nobody says which."""
+    """The model to ask for where the table names none."""
     prices: bool = True
-    """Whether the program knows what its answers cost."""
+    """Whether the program knows what this server's answers cost."""
     arguments: tuple[str, ...] = ()
     options: Mapping[Literal["model"], tuple[str, ...]] = {}
-    """In place of the preset's."""
+    """Replace the preset's options of the same name."""
     env: Mapping[str, str] = {}
 
 
 class Preset(Table):
-    """One program. `{name}` in arguments, variables and files is replaced: model, turns, dollars,
-    session, prompt, server, key, folder (the worktree) and home (its private one)."""
+    """One program. Placeholders in arguments, variables and files are replaced: {model}, {answers},
+    {dollars}, {session}, {prompt}, {server}, {key}, {folder} (the worktree) and {home} (its private
+    home)."""
 
     program: str
     """The executable, looked for on PATH."""
     checked: str
-    """The version that all this was tried with."""
+    """The version that this preset was tested with."""
     install: str
     """The shell line that installs it."""
     command: tuple[str, ...]
-    """Its arguments. One that is `{model}` and nothing more becomes options.model, or nothing."""
+    """Its arguments. An argument that is `{model}` alone becomes options.model, or nothing."""
     prompt: Literal["stdin", "argument"]
-    """How the brief goes in."""
+    """How the program takes the brief."""
     session: str | None = None
-    """Path of a conversation's name in what it prints; None: it keeps none."""
+    """Path of the session id in its output; None: it cannot resume a conversation."""
     model_needed: bool = False
     keys: tuple[str, ...]
-    """Variables that hold its key; one of them is enough."""
+    """Variables that may hold its key; one of them is enough."""
     passes: tuple[str, ...] = ()
-    """Further variables of the person's that it reads."""
+    """Further variables of the user's environment that it gets."""
     sign_in: tuple[str, ...]
-    """Files below the home folder, one of which is there once somebody has signed in."""
-    options: Mapping[Literal["model", "turns", "dollars", "resume"], tuple[str, ...]]
+    """Files below the user's home folder, one of which exists once the user has signed in."""
+    options: Mapping[Literal["model", "answers", "dollars", "resume"], tuple[str, ...]]
     env: Mapping[str, str] = {}
     home: Mapping[str, str] = {}
     """Path below its private home → the file's content."""
@@ -79,37 +94,37 @@ class Preset(Table):
     output: Output
     failures: tuple[Failure, ...]
 
-    def arguments(self, words: Mapping[str, str], paths: Sequence[str]) -> Iterator[str]:
-        """The command's arguments, without the program: `words` fill the names, options whose
-        word is missing are left out; `paths` are the editable files."""
+    def arguments(self, values: Mapping[str, str], paths: Sequence[str]) -> Iterator[str]:
+        """The command's arguments, without the program. `values`: of the placeholders; an option
+        whose value is missing is left out. `paths`: the editable files."""
         given: dict[str, Sequence[str]] = {"files": paths}
-        given |= {name: parts for name, parts in self.options.items() if name in words}
-        if "session" in words:
+        given |= {name: parts for name, parts in self.options.items() if name in values}
+        if "session" in values:
             given["resume"] = self.options.get("resume", ())
-        if "server" in words:
+        if "server" in values:
             given["server"] = self.server.arguments
             given |= {name: parts for name, parts in self.server.options.items()}
         for argument in self.command:
-            alone = _ALONE.fullmatch(argument)
-            for part in given.get(alone[1], ()) if alone else (argument,):
-                yield filled(part, words)
+            option = _OPTION.fullmatch(argument)
+            for part in given.get(option[1], ()) if option else (argument,):
+                yield filled(part, values)
 
     def failure(self, printed: str) -> Failure | None:
-        """The first failure that the end of the output tells of. Lines are cut: a pattern may take
-        the square of a line's length."""
+        """The first failure that the end of the output shows. Lines are cut, because a pattern may
+        take time that grows with the square of a line's length."""
         lines = printed[-_MOST_PRINTED:].split("\n")
         text = "\n".join(line[:_MOST_LINE] for line in lines)
         return next((f for f in self.failures if re.search(f.pattern, text)), None)
 
 
-def filled(text: str, words: Mapping[str, str]) -> str:
-    """The text with every name in braces that is known replaced by its word."""
-    return _NAMED.sub(lambda found: words.get(found[1], found[0]), text)
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """The text with the placeholders that have a value replaced by it."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """Every preset, by the name that `--agent` knows."""
+    """Every preset, by the name that `--agent` takes."""
     folder = files("overnight.agents.programs") / "presets"
     found = sorted(file.name for file in folder.iterdir() if file.name.endswith(".toml"))
     return {

@@ -1,4 +1,4 @@
-"""What agents that are programs share: how one is started and confined."""
+"""How an agent program is started and confined."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ _MOST_PROCESSES = 4000
 
 
 def brief_path(bench: Workbench) -> Path:
-    """The brief as a file, for a program that would rather read it there."""
+    """The brief as a file."""
     return bench.transcript.with_name("brief.md")
 
 
 def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpec:
-    """The stage that runs a shell line in the worktree: confined where there is a sandbox, with the
-    agent's own variables and a private home, within its time limit, what the campaign leaves of its
-    time, and the limits of its processes and files. What it prints is the transcript.
+    """The stage that runs a shell line in the worktree: confined, with the variables and data that
+    the table names, a private home, and limits on time, processes and disk. Its output is the
+    transcript, without secrets.
 
-    Raises UsageError when the sandbox that was asked for does not work here.
+    Raises UsageError when the sandbox that the arena names does not work here.
     """
     env = _environment(table, bench)
     confinement, sandbox = None, sandbox_named(bench.sandbox)
     data = expanded(table.data, bench.arena.root)
-    env["HOME"] = str(make_home(sandbox, bench.place / "home", data))
+    env["HOME"] = str(make_home(sandbox, bench.private / "home", data))
     if sandbox:
-        confinement = agent_confinement(sandbox, bench.arena, bench.place, bench.folder, table, env)
+        confinement = agent_confinement(
+            sandbox, bench.arena, bench.private, bench.folder, table, env
+        )
     return StageSpec(
         command,
         bench.folder,
@@ -42,7 +44,7 @@ def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpe
         bench.transcript,
         table.within(bench.allowance).timeout,
         processes=_MOST_PROCESSES,
-        disk_folders=[bench.place],
+        disk_folders=[bench.private],
         confinement=confinement,
         redactions=Secrets.of_agent(table).redactions,
         family=bench.family,
@@ -50,9 +52,9 @@ def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpe
 
 
 def _environment(table: AgentTable, bench: Workbench) -> dict[str, str]:
-    """An allow-list, and the variables that arena.toml names for this agent alone."""
+    """A fixed list of variables, and those that arena.toml names for this agent."""
     return {
-        **stage_environment(bench.arena, bench.place / "tmp", table.env),
+        **stage_environment(bench.arena, bench.private / "tmp", table.env),
         "OVERNIGHT_BRIEF": str(brief_path(bench)),
         "OVERNIGHT_EXPERIMENT": str(bench.n),
         "OVERNIGHT_NOTES": str(bench.arena.state / NAME),

@@ -1,4 +1,4 @@
-"""What a run of an agent program has used by its own report, and whether that is its share."""
+"""What an agent program has used by its own report, and whether that reaches its limits."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from overnight.core.usage import Usage
 _MOST_BYTES = 10_000_000
 _MOST_FILES = 20
 _LOOK_SECONDS = 2.0
-"""Between two looks while it runs."""
-_RARELY = 20
-"""So many times as long as a look took passes until the next one."""
+"""Between two looks while the program runs."""
+_PAUSE_PER_LOOK = 20
+"""A look that takes 1 s is followed by a pause of at least 20 s."""
 
 
-class Account:
-    """Of one proposal. While the program runs it is the stage's watch."""
+class UsageWatch:
+    """Watches one proposal; `reached` is the stage's watch while the program runs."""
 
     def __init__(
         self, table: AgentTable, preset: Preset, bench: Workbench, before: Conversation | None
@@ -33,50 +33,51 @@ class Account:
         self._model = table.model
         self._transcript = bench.transcript
         self._before = before
-        self._home = bench.place / "home"
+        self._home = bench.private / "home"
         self._dollars, self._tokens = table.dollars, table.tokens
         if self._dollars is not None:
-            self._priced(Usage(0, 0, 1))  # the table of prices takes seconds to load
+            self._priced(Usage(0, 0, 1))  # LiteLLM's prices take seconds to load
         self._next_look = time.monotonic() + _LOOK_SECONDS
         self._already = self._partial()
-        self.over = ""
-        """Which share is used up, in words."""
+        self.limit = ""
+        """Which limit is reached: "900 of 800 tokens"."""
 
     def reached(self, _: float) -> bool:
-        """Whether the share is used up."""
+        """Whether a limit is reached."""
         if self._dollars is None and self._tokens is None:
             return False
         if (begun := time.monotonic()) >= self._next_look:
-            self._hold_against_share(self._used() if self._dollars is None else self.usage())
+            self._compare(self._used() if self._dollars is None else self.usage())
             now = time.monotonic()
-            self._next_look = now + max(_LOOK_SECONDS, _RARELY * (now - begun))
-        return bool(self.over)
+            self._next_look = now + max(_LOOK_SECONDS, _PAUSE_PER_LOOK * (now - begun))
+        return bool(self.limit)
 
     def look(self) -> Usage:
-        """What it has used so far."""
+        """The usage so far, compared with the limits."""
         usage = self.usage()
-        self._hold_against_share(usage)
+        self._compare(usage)
         return usage
 
-    def _hold_against_share(self, usage: Usage) -> None:
+    def _compare(self, usage: Usage) -> None:
         tokens = (usage.tokens_in or 0) + (usage.tokens_out or 0)
         if self._tokens is not None and tokens >= self._tokens:
-            self.over = f"{tokens:,} of {self._tokens:,} tokens"
+            self.limit = f"{tokens:,} of {self._tokens:,} tokens"
         if self._dollars is not None and (usage.dollars or 0.0) >= self._dollars:
-            self.over = f"{usage.dollars:.3g} of {self._dollars:.3g} dollars"
+            self.limit = f"{usage.dollars:.3g} of {self._dollars:.3g} dollars"
 
     def printed(self) -> str:
-        """All that it printed."""
+        """The program's output."""
         return plain_text(self._transcript, _MOST_BYTES) or ""
 
-    def last_words(self) -> str:
-        """What it said last; empty where its output does not tell."""
-        return self._output.last_words(self._text(self._output.file))
+    def last_message(self) -> str:
+        """The agent's last message; empty where the output does not mark it."""
+        return self._output.last_message(self._text(self._output.file))
 
     def usage(self) -> Usage:
-        """By its own report, its dollars else by LiteLLM's prices; unknown where neither says."""
+        """By the program's own report, dollars else by LiteLLM's prices; unknown where neither
+        says."""
         used = self._used()
-        # Those who know no price say 0.
+        # A program that knows no price reports 0 dollars.
         return used if used.dollars else replace(used, dollars=self._priced(used))
 
     def _used(self) -> Usage:
@@ -91,28 +92,30 @@ class Account:
         return price_of(self._model, used) if self._model and used.tokens_out else None
 
     def conversation(self) -> Conversation | None:
-        """What could go on in the next proposal, when it ended by itself and may go on."""
-        name = first_text(self.printed(), self._session) if self._session else None
-        turns, used = self._before.turns + 1 if self._before else 1, self._whole()
-        # A lone half of a character, which JSON can spell, cannot be written down.
-        if not (name and name.isprintable()) or used == Usage():
+        """The conversation to continue in the next proposal; None when the program was ended, or
+        the conversation has no room left."""
+        session = first_text(self.printed(), self._session) if self._session else None
+        used = self._whole()
+        # JSON can spell half a surrogate pair, which cannot be written to a file.
+        if not (session and session.isprintable()) or used == Usage():
             return None
-        going = Conversation(session=name, turns=turns, used=used)
-        return going if going.has_room(None) else None
+        proposals = self._before.proposals + 1 if self._before else 1
+        found = Conversation(session=session, proposals=proposals, used=used)
+        return found if found.has_room(None) else None
 
     def _whole(self) -> Usage:
-        """What it reports at its end."""
+        """What the program reports at its end."""
         return self._output.used(self._text(self._output.file), self._output.format)
 
     def _partial(self) -> Usage:
-        """What it reports while it works."""
+        """What the program reports while it works."""
         part = self._output.partial
         return part.used(self._text(part.file), "jsonl") if part else Usage()
 
     def _text(self, glob: str | None) -> str:
         if glob is None:
             return self.printed()
-        # No link that the agent left leads out of its home.
+        # A link that the agent left must not lead out of its home.
         home = self._home.resolve()
         inside = (file for file in self._home.glob(glob) if file.resolve().is_relative_to(home))
         files = sorted(inside)[:_MOST_FILES]
@@ -120,6 +123,6 @@ class Account:
 
 
 def _since(total: Usage, before: Usage) -> Usage:
-    """What came on top."""
+    """The difference, at least 0 each; unknown where the total is."""
     pairs = zip(vars(total).values(), vars(before).values(), strict=True)
     return Usage(*(None if now is None else max(now - (then or 0), 0) for now, then in pairs))

@@ -1,1 +1,1 @@
-"""The built-in tuner: it finds better constants, without a model."""
+"""The built-in tuner: better constants, without a model."""

@@ -13,46 +13,47 @@ from dataclasses import dataclass
 from overnight.core.errors import AgentError
 from overnight.core.experiment import Value
 
-Change = dict[str, Value]
-"""Keys of constants and their new values."""
+NewValues = dict[str, Value]
+"""Keys of constants → their new values."""
 
 _NEVER = re.compile(r"SEED|VERSION|DEBUG|VERBOSE|PORT$|URL|PATH|DIR$|FILE|NAME$|^_|^(TIME_)?BUDGET")
 _FIXED = re.compile(r"\s*(fixed|not tuned)\b", re.IGNORECASE)
 _ONE_OF = re.compile(r"\s*one of:\s*(.+)", re.IGNORECASE)
-_MARK = "\ufeff"
-"""A byte order mark: no part of the program, and to be kept."""
+_BOM = "\ufeff"
+"""A byte order mark: not part of the program, and kept in the file."""
 _FAR = 100.0
+"""Steps between two names."""
 _LARGEST_INT = 2**53
-"""A larger number is a mask or an identifier, not on a scale."""
+"""A larger number is a bit mask or an identifier."""
 _NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})(\s+log\b)?")
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A module-level literal and what it may become."""
+    """A module-level literal, and the values that it may take."""
 
     key: str
     """`train.py:DEPTH`."""
     value: Value
     choices: tuple[Value, ...] = ()
-    """All allowed values, for a constant that is no number on a scale."""
+    """All allowed values, where the constant is not on a continuous scale."""
     low: float = -math.inf
     high: float = math.inf
     log: bool = False
-    """Steps are factors rather than differences."""
+    """Whether steps are factors rather than differences."""
 
     @property
     def name(self) -> str:
         return self.key.partition(":")[2]
 
     def steps(self, size: float) -> dict[str, Value]:
-        """Where one step leads: `down` and `up`, or a choice's own name. `size` 1 is a factor of
-        two or a quarter of the range; smaller is finer."""
+        """The values one step away: `down` and `up`, or by a choice's name. `size` 1 is a factor of
+        two or a quarter of the range."""
         if self.choices and not self._named:
             scale = sorted(self.choices, key=float)
-            place = scale.index(self.value)
-            near = {"down": scale[:place][-1:], "up": scale[place + 1 :][:1]}
+            at = scale.index(self.value)
+            near = {"down": scale[:at][-1:], "up": scale[at + 1 :][:1]}
             return {direction: found[0] for direction, found in near.items() if found}
         if self.choices:
             return {str(choice): choice for choice in self.choices if choice != self.value}
@@ -65,7 +66,7 @@ class Constant:
         return found
 
     def coordinate(self, value: Value) -> float:
-        """Where a value lies, counted in steps of size 1; names lie far from each other."""
+        """A value's position, in steps of size 1; names are far from each other."""
         if self._named or isinstance(value, str):
             known = [*self.choices, value]
             return _FAR * known.index(value)
@@ -83,7 +84,7 @@ class Constant:
 
     @property
     def _nears_one(self) -> bool:
-        """0.9, 0.95, 0.975: what is left to one counts."""
+        """For constants such as 0.9, 0.95, 0.975 the distance to one counts."""
         return isinstance(self.value, float) and 0.5 < self.value < 1 and self.high <= 1
 
     def _moved(self, size: float) -> Value:
@@ -103,16 +104,16 @@ class Constant:
         return self.rounded(moved)
 
     def rounded(self, value: float) -> float:
-        """Three significant digits, as a person would write it, within the range."""
+        """Rounded to three significant digits, within the range."""
         return min(max(float(f"{value:.3g}"), self.low), self.high)
 
 
 def find_constants(path: str, source: str) -> list[Constant]:
-    """The tunable constants of one file. Raises AgentError when it is no Python."""
+    """The tunable constants of one file. Raises AgentError when it is not valid Python."""
     try:
         module = _parsed(source)
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise AgentError(f"{path} is not valid Python: {error}; mend it and commit") from error
+        raise AgentError(f"{path} is not valid Python: {error}; correct and commit it") from error
     comments = _comments(source)
     found = []
     for name, node in _assignments(module):
@@ -128,16 +129,16 @@ def find_constants(path: str, source: str) -> list[Constant]:
     return found
 
 
-def edit(path: str, source: str, change: Change) -> str:
-    """The source with the literals of these keys replaced, every other byte as it was."""
-    mark = _MARK if source.startswith(_MARK) else ""
+def edit(path: str, source: str, values: NewValues) -> str:
+    """The source with the literals of these keys replaced, every other byte unchanged."""
+    mark = _BOM if source.startswith(_BOM) else ""
     lines = source.removeprefix(mark).encode().splitlines(keepends=True)
-    places = [
-        (node, change[f"{path}:{name}"])
+    literals = [
+        (node, values[f"{path}:{name}"])
         for name, node in _assignments(_parsed(source))
-        if f"{path}:{name}" in change
+        if f"{path}:{name}" in values
     ]
-    for node, value in sorted(places, key=lambda place: (-place[0].lineno, -place[0].col_offset)):
+    for node, value in sorted(literals, key=lambda one: (-one[0].lineno, -one[0].col_offset)):
         line = lines[node.lineno - 1]
         before, after = line[: node.col_offset], line[node.end_col_offset :]
         old = line[node.col_offset : node.end_col_offset].decode()
@@ -146,7 +147,7 @@ def edit(path: str, source: str, change: Change) -> str:
 
 
 def _parsed(source: str) -> ast.Module:
-    return ast.parse(source.removeprefix(_MARK))
+    return ast.parse(source.removeprefix(_BOM))
 
 
 def _written(value: Value, before: str) -> str:
@@ -161,7 +162,7 @@ def _written(value: Value, before: str) -> str:
 
 
 def _assignments(module: ast.Module) -> list[tuple[str, ast.expr]]:
-    """Module-level `NAME = …` and `NAME: type = …` on one line, the last of each name."""
+    """Module-level `NAME = …` and `NAME: type = …` on one line; the last one of each name."""
     found: dict[str, ast.expr] = {}
     for node in module.body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -187,14 +188,14 @@ def _literal(node: ast.expr) -> Value | None:
 
 def _comments(source: str) -> dict[int, str]:
     """Line number → the text of its comment."""
-    text = io.StringIO(source.removeprefix(_MARK), newline=None)
+    text = io.StringIO(source.removeprefix(_BOM), newline=None)
     tokens = tokenize.generate_tokens(text.readline)
     return {t.start[0]: t.string.lstrip("#") for t in tokens if t.type == tokenize.COMMENT}
 
 
 def _described(key: str, value: Value, hint: str) -> Constant | None:
     if match := _ONE_OF.match(hint):
-        choices = [choice for word in match[1].split(",") for choice in _choice(word, value)]
+        choices = [choice for text in match[1].split(",") for choice in _choice(text, value)]
         known = choices if value in choices else [value, *choices]
         return Constant(key, value, tuple(dict.fromkeys(known)))
     if isinstance(value, bool):
@@ -203,7 +204,7 @@ def _described(key: str, value: Value, hint: str) -> Constant | None:
         return None
     if match := _RANGE.match(hint):
         low, high = sorted((float(match[1]), float(match[2])))
-        # An integer on a range of several octaves is stepped by factors without being told.
+        # An integer range of several octaves is logarithmic even without `log`.
         octaves = low > 0 and high / low >= 4 and isinstance(value, int)
         log = (bool(match[3]) or octaves) and low > 0 and value > 0
         if isinstance(value, int):
@@ -214,7 +215,7 @@ def _described(key: str, value: Value, hint: str) -> Constant | None:
 
 def _unhinted(key: str, value: int | float) -> Constant | None:
     if value == 0:
-        return None  # nothing says on which scale it lives
+        return None  # its scale is unknown
     if isinstance(value, int):
         if value < 0:
             return None
@@ -225,27 +226,27 @@ def _unhinted(key: str, value: int | float) -> Constant | None:
     return Constant(key, value, (), value / 10, high, True)
 
 
-def _choice(word: str, like: Value) -> list[Value]:
-    """The value of a word in a hint, in a list; an empty list when it is none of that type."""
-    word = word.strip().strip("'\"")
+def _choice(text: str, like: Value) -> list[Value]:
+    """A list of the one value that a text in a hint stands for; empty when the type differs."""
+    text = text.strip().strip("'\"")
     if isinstance(like, bool):
-        return [word == "True"] if word in ("True", "False") else []
+        return [text == "True"] if text in ("True", "False") else []
     try:
-        value = type(like)(word)
+        value = type(like)(text)
     except ValueError:
         return []
     return [] if value == "" or value in (math.inf, -math.inf) or value != value else [value]
 
 
-def changes_in_words(before: Sequence[Constant], change: Change) -> str:
-    """`MATRIX_LR 0.04 → 0.025, DEPTH 4 → 5`; the file too where a name occurs twice."""
-    names = [c.name for c in before]
-    words = []
-    for c in before:
-        if c.key in change and change[c.key] != c.value:
+def title_of(constants: Sequence[Constant], values: NewValues) -> str:
+    """`MATRIX_LR 0.04 → 0.025, DEPTH 4 → 5`; with the file where a name occurs twice."""
+    names = [c.name for c in constants]
+    changes = []
+    for c in constants:
+        if c.key in values and values[c.key] != c.value:
             label = c.key if names.count(c.name) > 1 else c.name
-            words.append(f"{label} {_shown(c.value)} → {_shown(change[c.key])}")
-    return ", ".join(words)
+            changes.append(f"{label} {_shown(c.value)} → {_shown(values[c.key])}")
+    return ", ".join(changes)
 
 
 def _shown(value: Value) -> str:

@@ -1,4 +1,4 @@
-"""Optuna's TPE over the whole range of the constants, given all that has been tried."""
+"""Suggestions of Optuna's TPE over the whole range of the constants."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from overnight.agents.tuner.constants import Change, Constant
+from overnight.agents.tuner.constants import Constant, NewValues
 from overnight.core.experiment import Value
 
 _SUGGESTIONS = 4
@@ -17,8 +17,8 @@ def suggestions(
     constants: Sequence[Constant],
     trials: Sequence[tuple[Mapping[str, Value], float | None]],
     seed: int,
-) -> Iterator[Change]:
-    """Draws of Optuna's TPE over the whole space; no score means that the trial failed."""
+) -> Iterator[NewValues]:
+    """A few suggestions, given the trials so far; a trial without a score failed."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = {c.key: distribution for c in constants if (distribution := _distribution(c))}
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
@@ -32,7 +32,7 @@ def suggestions(
                 constraints={"failed": float(score is None)},
             )
         except (ValueError, TypeError):
-            continue  # tried when there were other constants, or other ranges
+            continue  # it was tried with other constants or ranges
         study.add_trial(trial)
     for _ in range(_SUGGESTIONS if space else 0):
         asked = study.ask(space).params
