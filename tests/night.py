@@ -18,7 +18,7 @@ from overnight.core.experiment import (
     UnderWay,
     Verdict,
 )
-from overnight.core.usage import FREE
+from overnight.core.usage import FREE, Usage
 from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.views.summary import Summary, summarize
@@ -59,18 +59,25 @@ class Night:
     def summary(self) -> Summary:
         return summarize(self._book)
 
-    def propose(self, description: str, hypothesis: str = "", **more: object) -> Experiment:
-        """A new experiment with a candidate: of an agent, but for the baseline."""
+    def propose(
+        self,
+        description: str = "a change",
+        hypothesis: str = "",
+        usage: Usage = FREE,
+        **more: object,
+    ) -> Experiment:
+        """A new experiment with a candidate, of an agent that thought for half a second; the first
+        is the baseline."""
         book, n, now = self._book, self._book.next_number, datetime.now(UTC)
         e = Experiment(n, "tuner", now, candidate=f"{n:040x}", description=description)
         e = replace(e, hypothesis=hypothesis or f"why {n}", **more)  # type: ignore[arg-type]
         if not book.begun:
             return book.add(e)
         tip = book.tip
-        asked = book.ask(e.agent, tip.n, tip.n, FREE)
-        ended = replace(asked, thought=0.5, outcome="candidate", n=n)
-        at = {"start": tip.n, "against": tip.n, "parent": tip.candidate}
-        return book.add(replace(e, proposal=ended, **at))  # type: ignore[arg-type]
+        asked = book.ask(e.agent, tip.n, tip.n)
+        ended = replace(asked, usage=usage, thought=0.5, outcome="candidate", n=n)
+        e = replace(e, start=tip.n, against=tip.n, parent=tip.candidate, proposal=ended)
+        return book.add(e)
 
     def begin(self, n: int, purpose: Purpose = Purpose.JUDGE) -> UnderWay:
         """A measurement of experiment n begins."""
@@ -103,11 +110,13 @@ class Night:
         within: int | None = None,
         whole: float | None = None,
         expected: float | None = None,
+        usage: Usage = FREE,
+        agent: str = "tuner",
     ) -> None:
         """An experiment with this score, kept if it is better unless a verdict is given; or one
         that failed so."""
         best = self._book.incumbent if self._book.begun else None
-        e = self.propose(description, hypothesis, expected=expected)
+        e = self.propose(description, hypothesis, usage, expected=expected, agent=agent)
         if isinstance(score, Verdict):
             self._book.conclude({e.n: Closing(score, reason)})
             return
