@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +109,7 @@ class Night:
         reason: str = "because",
         verdict: Verdict | None = None,
         hypothesis: str = "",
+        simpler: bool = False,
         within: int | None = None,
         whole: float | None = None,
         expected: float | None = None,
@@ -124,5 +127,21 @@ class Night:
         orient = self.arena.metric.orient
         gain = orient(score) - orient(best.score) if best and best.score is not None else None
         verdict = verdict or (Verdict.KEEP if gain is None or gain > 0 else Verdict.DISCARD)
-        closing = Closing(verdict, reason, score, gain, within=within, whole=whole)
+        closing = Closing(verdict, reason, score, gain, None, None, simpler, within, whole)
         self._book.conclude({e.n: closing})
+
+    def lengthen(self, number: int, *like: int) -> None:
+        """Let experiments like these, in turn, have happened until the newest has this number."""
+        taken = " UNION ALL ".join(f"SELECT {n} AS n, {place} AS m" for place, n in enumerate(like))
+        with closing(sqlite3.connect(self.arena.ledger_place)) as connection, connection:
+            for table in ("experiments", "measurements", "proposals"):
+                info = connection.execute(f"PRAGMA table_info({table})")
+                columns = ", ".join(row[1] for row in info if row[1] not in ("id", "n"))
+                values = columns.replace(" description,", " description || ' ' || k,")
+                connection.execute(
+                    f"WITH RECURSIVE up(k) AS (SELECT {self._book.next_number} "
+                    f"UNION ALL SELECT k + 1 FROM up WHERE k < {number}), taken AS ({taken}) "
+                    f"INSERT INTO {table} (n, {columns}) SELECT k, {values} FROM up "
+                    f"JOIN taken ON m = k % {len(like)} JOIN {table} USING (n)"
+                )
+        self._book = Book(self.arena, self.ledger, self._book.record)

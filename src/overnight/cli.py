@@ -17,7 +17,7 @@ def main() -> None:
     run()
 
 
-def run(words: list[str] | None = None) -> None:
+def run(line: list[str] | None = None) -> None:
     """Run one command, by default that of this process. The user's mistake ends with a sentence,
     never with a traceback. Raises SystemExit."""
     app = application()
@@ -25,7 +25,7 @@ def run(words: list[str] | None = None) -> None:
     from overnight.core.errors import OvernightError
 
     try:
-        app(words, prog_name="overnight")
+        app(line, prog_name="overnight")
     except OvernightError as error:
         err.print(f"overnight: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
