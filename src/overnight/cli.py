@@ -12,14 +12,20 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """The console script: a person's mistake ends with a sentence, never with a traceback."""
+    """The console script."""
     interrupts.listen()
+    run()
+
+
+def run(line: list[str] | None = None) -> None:
+    """Run one command, by default that of this process. The user's mistake ends with a sentence,
+    never with a traceback. Raises SystemExit."""
     app = application()
     from overnight.commands.base import err
     from overnight.core.errors import OvernightError
 
     try:
-        app(prog_name="overnight")
+        app(line, prog_name="overnight")
     except OvernightError as error:
         err.print(f"overnight: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from overnight.record.history import History
 
 from night import HOSTILE, Night
 from noisy import noisy
@@ -35,10 +33,7 @@ TITLES = [
 
 
 def brief(night: Night, reader: Reader | None = None) -> str:
-    history = History(night.ledger, "t")
-    history.load()
-    steers = night.ledger.events("t", "steer")
-    return write_brief(night.arena, history, steers, Moment("tuner"), reader)
+    return write_brief(night.book(), Moment("tuner"), reader)
 
 
 def section(text: str, title: str) -> str:
@@ -194,14 +189,11 @@ def test_of_the_wins_the_largest_stay_in_order_and_members_of_stacks_go_first(ni
 
 def test_a_history_of_2000_experiments_is_told_quickly(night: Night) -> None:
     conclusions = (Verdict.CRASH, 5.1, 5.2, 8.0, Verdict.TIMEOUT)
-    history = History(night.ledger, "t")
     for n in range(20):
-        night.add(conclusions[n % 5], f"idea {n}", f"because of {n}")
-    history.load()
-    for n in range(history.latest.n + 1, 2_000):
-        history.add(replace(history.finished[-1 - n % 20], n=n, description=f"idea {n}" * 20))
+        night.add(conclusions[n % 5], f"idea {n}" * 20, f"because of {n}")
+    night.lengthen(2_000, *range(6, 26))
     began = time.perf_counter()
-    text = write_brief(night.arena, history, [], Moment("tuner"))
+    text = brief(night)
     assert time.perf_counter() - began < 1.0
     assert estimated_tokens(text) <= Reader().tokens and "more left out)" in text
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from toy import ARENA, git, invoke, make_toy, overnight
+from toy import ARENA, command, git, make_toy, overnight
 
 PROGRAM = """import os, pathlib, sys
 exec(pathlib.Path("value.py").read_text())
@@ -55,9 +55,9 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     agent = "command:cp $OVERNIGHT_EXPERIMENT.py value.py"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OVERNIGHT_HOME", str(folder / "home"))
-        done = invoke(toy, "run", "--experiments", str(len(CANDIDATES)), "--agent", agent)
-        assert done.code == 0, done.output
-        _, *found = json.loads(invoke(toy, "log", "--json").output)
+        done = command(toy, "run", "--experiments", str(len(CANDIDATES)), "--agent", agent)
+        assert done.returncode == 0, done.stdout + done.stderr
+        _, *found = json.loads(command(toy, "log", "--json").stdout)
     for experiment in found:
         logs = toy.glob(f".overnight/logs/*/{experiment['n']}/**/run.log")
         experiment["log bytes"] = max(log.stat().st_size for log in logs)
@@ -116,7 +116,7 @@ def test_a_full_disk_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path
         toy = make_toy(small / "arena")
         line = 'echo "X=$((9 - $OVERNIGHT_EXPERIMENT))" > value.py'
         agent = ("--agent", f"command:{line}")
-        assert invoke(toy, "run", "--experiments", "1", *agent).code == 0
+        assert command(toy, "run", "--experiments", "1", *agent).returncode == 0
         filler = small / "filler"
         subprocess.run(
             ["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True, check=False
@@ -126,8 +126,8 @@ def test_a_full_disk_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path
         assert "Traceback" not in done.stderr
         assert "space" in done.stderr or "full" in done.stderr, done.stderr
         filler.unlink()
-        done = invoke(toy, "run", "--experiments", "2", *agent)
-        assert done.code == 0, done.output
+        done = command(toy, "run", "--experiments", "2", *agent)
+        assert done.returncode == 0, done.stdout + done.stderr
         assert git(toy, "show", "overnight/" + tag(toy) + ":value.py") in ("X=6\n", "X=5\n")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)

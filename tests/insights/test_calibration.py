@@ -18,7 +18,7 @@ from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError
 from overnight.core.usage import Usage
 from overnight.insights.track_record import held, track_records
-from toy import overnight
+from toy import command
 from writer import run
 
 
@@ -66,7 +66,7 @@ def test_what_an_agent_expects_thinks_and_uses_is_recorded_whatever_comes_of_it(
     class Thinker:
         name: str = "thinker"
 
-        def propose(self, bench: Workbench) -> Idea | None:
+        def propose(self, bench: Workbench) -> Idea:
             used = Usage(1000, 100, 50, 0.25)
             match bench.n:
                 case 1:
@@ -76,17 +76,15 @@ def test_what_an_agent_expects_thinks_and_uses_is_recorded_whatever_comes_of_it(
                     raise AgentError("rate limit", usage=used)
                 case 3:
                     raise Rejected("does not apply", Idea("nine", expected=1.0, usage=used))
-                case 4:
-                    return Idea("nothing", usage=used)
-            return None
+            return Idea("nothing", usage=used)
 
-    done = run(toy, Thinker())
+    done = run(toy, Thinker(), experiments=4)
     assert [e.verdict for e in done[1:]] == ["keep", "invalid", "stale", "invalid"]
     for e in done[1:]:
-        assert (e.tokens_in, e.tokens_cached, e.tokens_out, e.dollars) == (1000, 100, 50, 0.25)
+        assert e.usage == Usage(1000, 100, 50, 0.25)
         assert e.thought is not None and 0 < e.thought < 10
     assert done[0].thought is None and done[3].expected == 1.0
-    (told,) = json.loads(overnight(toy, "agents", "--stats", "--json").stdout)
+    (told,) = json.loads(command(toy, "agents", "--stats", "--json").stdout)
     assert told == {
         "agent": "thinker",
         "experiments": 4,
@@ -105,7 +103,7 @@ def test_what_an_agent_expects_thinks_and_uses_is_recorded_whatever_comes_of_it(
         "came": 2.0,
         "ratio": 2.0,
     }
-    words = overnight(toy, "agents", "--stats").stdout
+    words = command(toy, "agents", "--stats").stdout
     assert "thinker" in words and "1 of 4 (25%)" in words and "+2" in words and "1.00" in words
     assert "thinker expected: 1, of which 1 held; on average 2 times too large" in " ".join(
         words.split()
@@ -172,8 +170,8 @@ def test_members_of_a_stack_and_open_ends_count_for_nothing() -> None:
 
 
 def test_agents_without_anything_to_tell_say_so(toy: Path) -> None:
-    assert overnight(toy, "agents", "--stats").returncode == 2, "there is no campaign yet"
+    assert command(toy, "agents", "--stats").returncode == 2, "there is no campaign yet"
     run(toy, CommandAgent("sh", AgentTable(command="true")), experiments=0)
-    done = overnight(toy, "agents", "--stats")
+    done = command(toy, "agents", "--stats")
     assert done.returncode == 0 and "No agent has proposed anything" in done.stdout
-    assert json.loads(overnight(toy, "agents", "--stats", "--json").stdout) == []
+    assert json.loads(command(toy, "agents", "--stats", "--json").stdout) == []

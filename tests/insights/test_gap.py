@@ -14,12 +14,13 @@ from overnight.arena.settings import Metric
 from overnight.core.experiment import Experiment, Measurement, Outcome
 from overnight.insights.overfitting import OVERFITTED, Gap, Sitting
 from overnight.judge.noise import Noise, Reading, noise_of
-from toy import ARENA, overnight
+from toy import ARENA, command
 from writer import Writer, run
 
 METRIC = Metric(name="loss", direction="minimize")
 NOW = datetime.now(UTC)
-DOWN = [f"X={9 - n}\n" for n in range(5)]
+DOWN = [f"X={9 - n}\n" for n in range(3)]
+GREEDY = '\n[judge]\nrule = "greedy"\n'
 THRESHOLD = '\n[judge]\nrule = "threshold"\ngain = 0.5\nrepeats = 2\n'
 
 
@@ -64,6 +65,7 @@ def test_it_warns_when_most_of_the_gain_is_not_there_and_luck_does_not_explain_i
     assert told.gains == pytest.approx((referee, exam))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigmas", [0.0, 1.0, 3.0])
 def test_an_honest_gain_is_rarely_warned_of_and_an_over_fitted_one_often(sigmas: float) -> None:
     chance = random.Random(7)
@@ -92,25 +94,25 @@ def test_an_over_fitted_campaign_is_warned_of_and_an_honest_one_is_not(tmp_path:
     for name, best, warns in (("honest", 3, False), ("fitted", 20, True)):
         toy = make_exam(tmp_path / name, ARENA + THRESHOLD, TABLE + "every = 2\n", best=best)
         run(toy, Writer(DOWN))
-        page = Path(overnight(toy, "report").stdout.strip()).read_text()
+        page = Path(command(toy, "report").stdout.strip()).read_text()
         assert (OVERFITTED in page) is warns
-        assert (OVERFITTED in overnight(toy, "status").stdout.replace("\n", " ")) is warns
-        assert "the referee saw a gain of 5" in page and "with a standard error of 0." in page
-        assert "holdout.png" in page and "read 4 times" in page
+        assert (OVERFITTED in command(toy, "status").stdout.replace("\n", " ")) is warns
+        assert "the referee saw a gain of 3" in page and "with a standard error of 0." in page
+        assert "holdout.png" in page and "read 3 times" in page
         rows = [line.split(" | ")[0] for line in page.split("gain, exam")[1].splitlines()]
-        assert rows[2:6] == ["| 0", "| 2", "| 4", "| 5"]
+        assert rows[2:5] == ["| 0", "| 2", "| 3"]
         png = (toy / ".overnight" / "holdout.png").read_bytes()
         assert png.startswith(b"\x89PNG") and len(png) > 10_000
 
 
 def test_every_exam_of_every_campaign_is_counted_where_a_person_looks(tmp_path: Path) -> None:
-    toy = make_exam(tmp_path / "arena", table=TABLE + "every = 2\n")
+    toy = make_exam(tmp_path / "arena", ARENA + GREEDY, TABLE + "every = 2\n")
     reads = []
     for tag in ("one", "two"):
         words = ["--agent", "command:echo X=$((10 - OVERNIGHT_EXPERIMENT)) > value.py"]
-        done = overnight(toy, "run", "--tag", tag, "--experiments", "3", *words)
+        done = command(toy, "run", "--tag", tag, "--experiments", "3", *words)
         assert done.returncode == 0 and SECRET not in done.stdout + done.stderr
-        status = json.loads(overnight(toy, "status", "--json").stdout)["holdout"]
+        status = json.loads(command(toy, "status", "--json").stdout)["holdout"]
         assert set(status) == {"baseline", "incumbent", "gap", "read"}
         assert (status["baseline"], status["incumbent"]) == pytest.approx((7.4321987, 4.4321987))
         assert status["gap"] == pytest.approx(0)
@@ -119,21 +121,21 @@ def test_every_exam_of_every_campaign_is_counted_where_a_person_looks(tmp_path: 
 
 
 def test_show_has_the_exam_and_no_other_page_of_experiments_has(tmp_path: Path) -> None:
-    toy = make_exam(tmp_path / "arena")
+    toy = make_exam(tmp_path / "arena", ARENA + GREEDY)
     (toy / "value.py").write_text("X=8\n")
-    said = overnight(toy, "try", "-m", "lower", "--json").stdout
-    said += overnight(toy, "try", "-m", "again", "--json").stdout
-    said += overnight(toy, "log", "--json").stdout + overnight(toy, "log").stdout
+    said = command(toy, "try", "-m", "lower", "--json").stdout
+    said += command(toy, "try", "-m", "again", "--json").stdout
+    said += command(toy, "log", "--json").stdout + command(toy, "log").stdout
     assert SECRET not in said
-    shown = json.loads(overnight(toy, "show", "0", "--json").stdout)
+    shown = json.loads(command(toy, "show", "0", "--json").stdout)
     assert {m["purpose"] for m in shown["measurements"]} == {"judge", "holdout"}
-    assert "holdout    seed 1000000: finished 7.4322" in overnight(toy, "show", "0").stdout
+    assert "holdout    seed 1000000: finished 7.4322" in command(toy, "show", "0").stdout
 
 
 def test_without_a_holdout_no_page_speaks_of_one(toy: Path) -> None:
     run(toy, Writer(["X=8\n"]))
-    page = Path(overnight(toy, "report").stdout.strip()).read_text()
-    status = overnight(toy, "status").stdout
+    page = Path(command(toy, "report").stdout.strip()).read_text()
+    status = command(toy, "status").stdout
     assert "exam" not in page + status
-    assert json.loads(overnight(toy, "status", "--json").stdout)["holdout"] is None
+    assert json.loads(command(toy, "status", "--json").stdout)["holdout"] is None
     assert not (toy / ".overnight" / "holdout.png").exists()

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from overnight import Campaign, Experiment, Idea, Limits, Verdict
+from night import Night
+from overnight import Arena, Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.campaign.limits import Stop, StopKind
 from overnight.core.errors import AgentError, Trouble
-from overnight.core.usage import Usage
-from overnight.search.portfolio import PLATEAU, Portfolio
-from toy import ARENA, git, make_toy, overnight
+from overnight.core.usage import FREE, Usage
+from overnight.search.portfolio import Ask, Portfolio, portfolio_named
+from overnight.search.strategy import PLATEAU, HillClimb
+from toy import ARENA, command, git, make_toy
 
 SAME = ARENA + "\n[judge]\nsame_programs = true\n"
 """Movers come by one program again and again: here it is measured each time."""
@@ -87,52 +89,103 @@ def better(turn: int) -> float:
     return -0.05
 
 
-def worse(turn: int) -> float:
-    return 0.05
+@dataclass
+class Named:
+    """An agent of which the test knows what its changes come to."""
+
+    name: str
+    gain: float = 0.0
+    usage: Usage = FREE
+    heeds_brief: bool = True
+
+    def propose(self, bench: Workbench) -> Idea | None:
+        raise AssertionError(bench)
 
 
-def test_who_gains_more_for_the_money_has_more_turns(toy: Path) -> None:
-    good, poor = Mover("good", better), Mover("poor", worse)
-    _, done = ran(toy, Portfolio([good, poor]), experiments=40)
-    turns = Counter(e.agent for e in done)
+def asked(night: Night, portfolio: Portfolio, many: int) -> list[Ask]:
+    """So many experiments of agents whose turn it was."""
+    asks = []
+    for _ in range(many):
+        (start,) = HillClimb().wanted(night.book(), 1)
+        ask = portfolio.ask(night.book(), start)
+        assert isinstance(ask.agent, Named) and ask.against is night.book().tip
+        score = (night.book().incumbent.score or 0.0) - ask.agent.gain
+        night.add(score, agent=ask.agent.name, usage=ask.agent.usage)
+        asks.append(ask)
+    return asks
+
+
+def names(asks: list[Ask]) -> list[str]:
+    return [ask.agent.name for ask in asks]
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    night = Night(tmp_path / "night")
+    night.add(10.0)
+    return night
+
+
+def test_the_agent_that_gains_more_has_more_turns(night: Night) -> None:
+    turns = Counter(names(asked(night, Portfolio([Named("good", 0.05), Named("poor")]), 40)))
     assert turns["good"] > 25 and turns["poor"] >= 1, "and the other is not forgotten"
 
 
-def test_dollars_count_as_much_as_gains(toy: Path) -> None:
-    cheap = Mover("cheap", better, Usage(dollars=0.01))
-    dear = Mover("dear", better, Usage(dollars=1.0))
-    _, done = ran(toy, Portfolio([dear, cheap]), experiments=30)
-    turns = Counter(e.agent for e in done)
+def test_dollars_count_as_much_as_gains(night: Night) -> None:
+    cheap = Named("cheap", 0.05, Usage(dollars=0.01))
+    dear = Named("dear", 0.05, Usage(dollars=1.0))
+    turns = Counter(names(asked(night, Portfolio([dear, cheap]), 30)))
     assert turns["cheap"] > 2 * turns["dear"]
 
 
 @pytest.mark.parametrize("shares", [{"a": 3.0, "b": 1.0}, {"a": 0.5, "b": 0.5}])
-def test_fixed_shares_are_kept_to(toy: Path, shares: Mapping[str, float]) -> None:
-    portfolio = Portfolio([Mover("a", worse), Mover("b", worse)], shares)
-    _, done = ran(toy, portfolio, experiments=10)
-    turns = Counter(e.agent for e in done[:8])
+def test_fixed_shares_are_kept_to(night: Night, shares: Mapping[str, float]) -> None:
+    turns = Counter(names(asked(night, Portfolio([Named("a"), Named("b")], shares), 8)))
     assert turns["a"] == 8 * shares["a"] / sum(shares.values())
 
 
 @pytest.mark.parametrize("shares", [{"old": 1.0, "new": 1.0}, {"old": 3.0, "new": 1.0}])
 def test_an_agent_that_joins_late_has_its_share_and_no_more(
-    toy: Path, shares: Mapping[str, float]
+    night: Night, shares: Mapping[str, float]
 ) -> None:
-    old, new = Mover("old", better), Mover("new", better)  # never on a plateau
-    ran(toy, Portfolio([old], shares), experiments=10)
-    _, done = ran(toy, Portfolio([old, new], shares), experiments=16)
-    turns = [e.agent for e in done[10:]]
+    old, new = Named("old", 0.05), Named("new", 0.05)  # never on a plateau
+    asked(night, Portfolio([old], shares), 10)
+    turns = names(asked(night, Portfolio([old, new], shares), 16))
     assert turns[:3] == ["new", "new", "old"], "it is behind, in the newest turns"
     assert Counter(turns[:8])["new"] == Counter(turns[8:])["new"] == 8 / sum(shares.values())
 
 
+def test_on_a_plateau_the_agent_the_words_and_the_start_change(night: Night) -> None:
+    for score in (9.0, 8.0):
+        night.add(score)
+    shares = {"first": 100.0, "second": 0.01}
+    asks = asked(night, Portfolio([Named("first"), Named("second")], shares), 4 * PLATEAU)
+    switches = {n: ask.switch for n, ask in enumerate(asks) if ask.switch}
+    assert list(switches) == [PLATEAU, 2 * PLATEAU, 3 * PLATEAU], "each is said once"
+    other, bolder, back = switches.values()
+    assert "the turn goes to second" in other and "bolder" in bolder
+    assert "every other change" in back and "experiment 1" in back, "the win before the newest"
+    assert "second" not in names(asks[:PLATEAU]) and "second" in names(asks[PLATEAU:])
+    assert not any(ask.hint for ask in asks[: 2 * PLATEAU])
+    assert all("different in kind" in ask.hint for ask in asks[2 * PLATEAU : 3 * PLATEAU])
+    starts = [ask.start.n for ask in asks[3 * PLATEAU :]]
+    assert starts == [1, 2] * (PLATEAU // 2)
+    assert "experiment 1" in asks[3 * PLATEAU].hint
+
+
+def test_words_and_starts_change_for_those_alone_who_read_them(night: Night) -> None:
+    deaf = Named("deaf", heeds_brief=False)
+    for ask in asked(night, Portfolio([deaf]), 4 * PLATEAU):
+        assert (ask.start.n, ask.hint, ask.switch) == (0, "", "")
+
+
 def test_an_agent_in_trouble_rests_and_the_others_go_on(toy: Path) -> None:
     busy = Failing([AgentError("try later", trouble) for trouble in list(Trouble)[1:4]])
-    _, done = ran(toy, Portfolio([busy, Mover("good", better)]), experiments=6)
-    assert Counter(e.agent for e in done) == {"good": 6}
-    assert len(words(toy, "trouble")) == 1, "it rests for longer than six experiments take"
+    _, done = ran(toy, Portfolio([busy, Mover("good", better)]), experiments=3)
+    assert Counter(e.agent for e in done) == {"good": 3}
+    assert len(words(toy, "trouble")) == 1, "it rests for longer than three experiments take"
     assert "failing could not work (rate limit): try later" in words(toy, "trouble")[0]
-    assert [e.n for e in done] == [1, 2, 3, 4, 5, 6], "it costs no experiment"
+    assert [e.n for e in done] == [1, 2, 3], "it costs no experiment"
 
 
 def test_an_agent_alone_waits_and_goes_on(toy: Path) -> None:
@@ -160,15 +213,16 @@ def test_who_cannot_sign_in_is_not_asked_again(toy: Path) -> None:
     assert [e.verdict for e in done] == [Verdict.INVALID] and not done[0].measurements
     error = AgentError("the key was refused; run `x login`", Trouble.SIGN_IN)
     both = Portfolio([Failing([error]), Mover("good", better)], {"failing": 9.0, "good": 1.0})
-    stop, done = ran(toy, both, "u", experiments=5)
-    assert [e.agent for e in done] == ["failing", "good", "good", "good", "good"]
+    stop, done = ran(toy, both, "u", experiments=3)
+    assert [e.agent for e in done] == ["failing", "good", "good"]
     with Campaign.open(toy, "u") as campaign:
         warnings = [event.data["words"] for event in campaign.ledger.events("u", "warning")]
     said = "failing needs you (sign-in): the key was refused; run `x login`"
     assert warnings == [f"{said}; the campaign goes on without it"]
 
 
-def test_on_a_plateau_the_agent_the_words_and_the_start_change(toy: Path) -> None:
+@pytest.mark.slow
+def test_a_campaign_on_a_plateau_changes_the_agent_the_words_and_the_start(toy: Path) -> None:
     gain = Mover("first", lambda turn: -1.0 if turn <= 2 else 0.3)
     other = Mover("second", lambda turn: 0.4)
     portfolio = Portfolio([gain, other], {"first": 100.0, "second": 0.01})
@@ -199,22 +253,19 @@ def test_a_cap_on_dollars_or_tokens_ends_the_campaign_with_exit_code_3(toy: Path
 def test_several_names_make_a_portfolio_and_the_tuner_joins_where_it_can(tmp_path: Path) -> None:
     table = '\n[agents.one]\ncommand = "echo X=9 > value.py"\n[agents.two]\ncommand = "false"\n'
     toy = make_toy(tmp_path / "arena", GREEDY + table, value="X=10  # -20..20\n")
-    done = overnight(toy, "run", "--agent", "one,two", "--experiments", "6", "--tag", "t")
+    joined = portfolio_named("one,two", Arena.load(toy))
+    assert [agent.name for agent in joined.agents] == ["one", "two", "tuner"]
+    done = command(toy, "run", "--agent", "one,two", "--experiments", "1", "--tag", "t")
     assert done.returncode == 0, done.stderr
-    assert {line.split("\t")[7] for line in rows(toy)} == {"baseline", "one", "two", "tuner"}
-    unknown = overnight(toy, "run", "--agent", "one,tow")
+    unknown = command(toy, "run", "--agent", "one,tow")
     assert unknown.returncode == 2 and "Did you mean two?" in unknown.stderr
-    empty = overnight(toy, "run", "--agent", "portfolio")
+    empty = command(toy, "run", "--agent", "portfolio")
     assert empty.returncode == 2 and "[portfolio]" in empty.stderr
-
-
-def rows(toy: Path) -> list[str]:
-    return (toy / ".overnight" / "results.tsv").read_text().splitlines()[1:]
 
 
 def test_shares_of_nobody_are_a_mistake_in_arena_toml(tmp_path: Path) -> None:
     table = '\n[portfolio]\nagents = ["tuner", "x"]\nshares = { tuner = 1.0, y = 2.0 }\n'
     toy = make_toy(tmp_path / "arena", GREEDY + table)
-    done = overnight(toy, "run")
+    done = command(toy, "run")
     assert done.returncode == 2
     assert "shares: y takes no part" in done.stderr and "shares: x has none" in done.stderr

@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 from noisy import final, noisy
-from toy import git, overnight
+from toy import command, git
 from writer import Writer, run
 
 
@@ -27,6 +27,7 @@ def test_the_score_of_a_keep_has_no_lucky_first_draw_in_it(tmp_path: Path) -> No
     assert f"Overnight-Metric: loss {kept.score:.6g}" in message
 
 
+@pytest.mark.slow
 def test_a_stack_is_one_win_and_none_of_its_members_claims_a_gain(tmp_path: Path) -> None:
     """Steps that are only confirmed together."""
     toy = noisy(tmp_path / "arena")
@@ -39,22 +40,23 @@ def test_a_stack_is_one_win_and_none_of_its_members_claims_a_gain(tmp_path: Path
     wins = [e for e in kept if e.claim is not None]
     assert {e.n for e in wins} == tips | {e.n for e in kept if e.within is None}
     assert all(e.interval and e.interval[0] < e.claim < e.interval[1] for e in wins if e.claim)
-    said = json.loads(overnight(toy, "status", "--json").stdout)
+    said = json.loads(command(toy, "status", "--json").stdout)
     assert (said["wins"], said["keeps"]) == (len(wins), len(kept))
     assert said["gain"] == pytest.approx(sum(e.claim or 0.0 for e in wins)), "it adds up"
-    shown = json.loads(overnight(toy, "show", str(members[0].n), "--json").stdout)
+    shown = json.loads(command(toy, "show", str(members[0].n), "--json").stdout)
     assert shown["gain"] is None and shown["confirmed_with"] == members[0].within
     message = git(toy, "log", "-1", "--format=%B", members[0].candidate or "")
     assert "Overnight-Gain" not in message
     assert f"Overnight-Confirmed-With: t/{members[0].within}" in message
-    words = " ".join(overnight(toy, "status").stdout.split())
+    words = " ".join(command(toy, "status").stdout.split())
     assert f"with {len(wins)} win" in words and f"of {len(kept)} changes in 6" in words
-    overnight(toy, "report")
+    command(toy, "report")
     report = (toy / ".overnight" / "report.md").read_text()
     assert "Confirmed together with it, none of them by itself" in report
-    assert f"confirmed with #{members[0].within}" in overnight(toy, "log").stdout
+    assert f"confirmed with #{members[0].within}" in command(toy, "log").stdout
 
 
+@pytest.mark.slow
 def test_a_simplification_is_no_win_and_claims_no_gain(tmp_path: Path) -> None:
     texts = ["X=50\n" + "".join(f"A{n}={n}\n" for n in range(size)) for size in (40, 30, 20, 10)]
     soft = "\n[constraints]\npeak_memory_mb = { soft = 9999 }\n"
@@ -62,12 +64,12 @@ def test_a_simplification_is_no_win_and_claims_no_gain(tmp_path: Path) -> None:
     run(toy, Writer(texts[1:]))
     kept = [e for n, e in final(toy).items() if e.kept and n]
     assert kept and all(e.simpler and e.claim is None for e in kept)
-    said = json.loads(overnight(toy, "status", "--json").stdout)
+    said = json.loads(command(toy, "status", "--json").stdout)
     assert said["wins"] == 0 and said["keeps"] == len(kept) and said["gain"] <= 0
-    words = " ".join(overnight(toy, "status").stdout.split())
+    words = " ".join(command(toy, "status").stdout.split())
     assert words.startswith("loss is as good as the baseline's") and "simplification" in words
-    overnight(toy, "report")
+    command(toy, "report")
     report = (toy / ".overnight" / "report.md").read_text()
     assert "## Wins\n\nNone." in report and "## Simpler" in report and "git merge" in report
-    nothing = overnight(toy, "ablate")
+    nothing = command(toy, "ablate")
     assert nothing.returncode == 2 and "no win to take back" in nothing.stderr

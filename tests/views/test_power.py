@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toy import ARENA, make_toy, overnight
+from toy import ARENA, command, make_toy
 
 NOISE = ("--noise", "0.02", "--seconds", "300")
 MEASURED = {
@@ -20,7 +20,7 @@ MEASURED = {
 
 
 def said_of(toy: Path, *words: str) -> dict[str, object]:
-    done = overnight(toy, "power", *words, "--json")
+    done = command(toy, "power", *words, "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert isinstance(said, dict)
@@ -33,7 +33,7 @@ def pairs_of(said: dict[str, object]) -> list[int | None]:
 
 
 def test_power_tells_what_a_night_can_see(toy: Path) -> None:
-    unknown = overnight(toy, "power")
+    unknown = command(toy, "power")
     assert unknown.returncode == 2 and "Traceback" not in unknown.stderr
     said = said_of(toy, *NOISE)
     assert said["measurements"] == 96 and said["visible"] == pytest.approx(0.035, abs=0.002)
@@ -47,10 +47,10 @@ def test_power_tells_what_a_night_can_see(toy: Path) -> None:
 
 
 def test_a_rate_is_told_and_has_a_picture_of_its_own(toy: Path) -> None:
-    overnight(toy, "power", *NOISE)
+    command(toy, "power", *NOISE)
     before = (toy / ".overnight" / "power.png").read_bytes()
     words = ("--rate", "0.03", "--each", "500", "--seconds", "60")
-    counts = overnight(toy, "power", *words)
+    counts = command(toy, "power", *words)
     assert counts.returncode == 0 and "percent of the" in " ".join(counts.stdout.split())
     assert counts.stdout.rstrip().endswith("power-rate.png")
     assert (toy / ".overnight" / "power.png").read_bytes() == before
@@ -58,7 +58,7 @@ def test_a_rate_is_told_and_has_a_picture_of_its_own(toy: Path) -> None:
     said = said_of(toy, *words)
     assert said["rate"] == 0.03
     assert said["noise"] == pytest.approx((0.03 * 0.97 / 500) ** 0.5)
-    wrong = overnight(toy, "power", "--rate", "3")
+    wrong = command(toy, "power", "--rate", "3")
     assert wrong.returncode == 2 and "between 0 and 1" in wrong.stderr
 
 
@@ -77,7 +77,7 @@ def test_what_was_not_measured_with_the_arenas_settings_is_said(
     toy = make_toy(tmp_path / "arena", f"{ARENA}\n[judge]\n{judge}\n")
     said = said_of(toy, *NOISE)
     assert said["differs"] == differs and said["assumes"] == MEASURED
-    words = " ".join(overnight(toy, "power", *NOISE).stdout.split())
+    words = " ".join(command(toy, "power", *NOISE).stdout.split())
     assert ("what it keeps is another matter" in words) is bool(differs)
     for name, value in differs.items():
         assert f"{name} = {value}" in words
@@ -100,7 +100,7 @@ def test_the_whole_table_speaks_of_the_same_settings_and_says_which_differ(tmp_p
 
 @pytest.mark.parametrize("option", ["--noise", "--hours", "--seconds"])
 def test_a_number_without_bounds_is_a_sentence(toy: Path, option: str) -> None:
-    done = overnight(toy, "power", *NOISE, option, "inf")
+    done = command(toy, "power", *NOISE, option, "inf")
     assert done.returncode == 2 and "expected a number below" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -108,5 +108,5 @@ def test_a_number_without_bounds_is_a_sentence(toy: Path, option: str) -> None:
 def test_without_noise_there_is_no_table_and_no_picture(toy: Path) -> None:
     said = said_of(toy, "--noise", "0", "--seconds", "60")
     assert said["gains"] == [] and said["visible"] == 0.0
-    assert "any gain shows" in overnight(toy, "power", "--noise", "0", "--seconds", "60").stdout
+    assert "any gain shows" in command(toy, "power", "--noise", "0", "--seconds", "60").stdout
     assert not (toy / ".overnight" / "power.png").exists()

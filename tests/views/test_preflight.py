@@ -20,19 +20,20 @@ from overnight.agents.programs.preset import presets
 from overnight.agents.tuner.agent import Tuner
 from overnight.arena.settings import AgentTable
 from overnight.campaign.limits import Stretch
-from overnight.core.experiment import Event
+from overnight.core.experiment import Event, Proposal
 from overnight.core.spending import Spent
+from overnight.core.usage import FREE, UNKNOWN, Usage
 from overnight.insights.limits_left import Left
 from overnight.insights.wall_time import walls
-from overnight.record.lock import CampaignLock, lock_path
 from overnight.search.portfolio import Portfolio
 from overnight.views.preflight import Past, preflight
 from overnight.views.summary import summarize
 from test_caps import SAME, SONNET, dear, experiments, ran
-from toy import ARENA, make_toy, overnight, write_toy
+from toy import ARENA, command, make_toy, write_toy
 from writer import Writer
 
 MORNING = datetime(2026, 7, 1, tzinfo=UTC)
+GREEDY = '\n[judge]\nrule = "greedy"\n'
 SETUP = '\n[setup]\ncommand = "true"\ntimeout = "4h"\n'
 
 
@@ -52,6 +53,12 @@ def after(seconds: float) -> datetime:
     return MORNING + timedelta(seconds=seconds)
 
 
+def using(e: Experiment, usage: Usage, thought: float = 60.0) -> Experiment:
+    """The experiment as one of a proposal that used so much."""
+    of = Proposal(e.n, e.agent, 0, 0, e.started, e.started, usage, thought, "candidate", e.n)
+    return replace(e, proposal=of)
+
+
 def past(*agents: str, left: Left | None = None, **more: object) -> Past:
     """A night in which these took turns, 300 s each, of which 60 s of thought for $0.15 and 5,000
     tokens, but for the tuner."""
@@ -60,11 +67,11 @@ def past(*agents: str, left: Left | None = None, **more: object) -> Past:
         e = Experiment(
             n, agent, after(300 * n), verdict=Verdict.DISCARD, ended=after(300 * n + 200)
         )
-        e = replace(e, dollars=0.15, tokens_in=5000, thought=60.0)
-        done.append(replace(e, dollars=0.0, tokens_in=0, thought=1.0) if agent == "tuner" else e)
+        free = agent == "tuner"
+        done.append(using(e, FREE if free else Usage(5000, dollars=0.15), 1.0 if free else 60.0))
     turns = [Event(1, "start", after(0), {}), Event(2, "stop", after(300 * len(done)), {})]
     spent = [
-        Spent(agent, len(mine), len(mine), sum(e.dollars or 0.0 for e in mine))
+        Spent(agent, len(mine), len(mine), sum(e.usage.dollars or 0.0 for e in mine))
         for agent in dict.fromkeys(agents)
         if (mine := [e for e in done if e.agent == agent])
     ]
@@ -131,8 +138,8 @@ def test_the_limit_that_is_reached_first_is_named(
 def test_less_than_five_are_told_and_costs_are_those_of_the_newest(arena: Arena) -> None:
     assert said(arena, past("claude")).endswith("at the rates of the last one")
     known = past(*("claude",) * 9)
-    dear = [replace(e, dollars=9.0) if e.n < 5 else e for e in known.newest]
-    forgotten = [replace(e, dollars=None) if e.n == 9 else e for e in dear]
+    dear = [using(e, Usage(dollars=9.0)) if e.n < 5 else e for e in known.newest]
+    forgotten = [using(e, UNKNOWN) if e.n == 9 else e for e in dear]
     assert "$1.80 an hour" in said(arena, replace(known, newest=dear))
     assert "$23 an hour" in said(arena, replace(known, newest=forgotten)), "the last five known"
 
@@ -145,9 +152,7 @@ def test_what_costs_nothing_is_not_told_in_dollars(arena: Arena) -> None:
 
 def test_unknown_costs_are_never_none(arena: Arena) -> None:
     known = past("codex", "claude", "codex")
-    silent = [
-        replace(e, dollars=None, tokens_in=None) if e.agent == "codex" else e for e in known.newest
-    ]
+    silent = [using(e, UNKNOWN) if e.agent == "codex" else e for e in known.newest]
     known = replace(known, newest=silent, left=Left(dollars=5, tokens=9, seconds=3600))
     alone = said(arena, known, [Priced("codex")], hours=1, dollars=5, tokens=9)
     assert alone == (
@@ -252,15 +257,16 @@ def test_the_setup_comes_first_where_this_machine_has_not_run_it(arena: Arena) -
     assert "setup" not in said(arena, past())
 
 
-def test_what_runs_take_is_known_from_other_agents(arena: Arena, tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "toy")
+def test_a_campaign_that_was_run_tells_what_runs_take_and_how_fast_it_was(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "toy", ARENA + GREEDY)
     with Campaign.open(toy, "t") as campaign:
-        campaign.run(Writer(["X=12\n"]), Limits(experiments=1))
-        known = Past.read(campaign.arena, campaign.workspace, campaign.ledger, "t", Limits())
-        words = said(campaign.arena, known)
+        campaign.run(Writer(["X=12\n", "X=13\n"]), Limits(experiments=2))
+        words = said(campaign.arena, Past.read(campaign.book, campaign.workspace, Limits()))
+        took = walls(campaign.book.finished, campaign.book.events("start", "stop"))
+        assert summarize(campaign.book).pace == pytest.approx((took[1] + took[2]) / 2)
     assert re.match(
         r"at most about [\d,]+ experiments an hour for a run takes [\d.]+ s, until", words
-    )
+    ), "by the runs of other agents"
 
 
 # -- what an experiment takes
@@ -284,17 +290,6 @@ def test_pairs_count_and_pauses_and_dead_drivers_do_not() -> None:
     assert walls([], turns) == {}
 
 
-def test_status_tells_what_is_left_by_the_same_pace(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "toy")
-    with Campaign.open(toy, "t") as campaign:
-        campaign.run(Writer(["X=12\n", "X=13\n"]), Limits(experiments=2))
-        arena, ledger = campaign.arena, campaign.ledger
-        took = walls(ledger.experiments("t"), ledger.events("t", "start", "stop"))
-        assert summarize(arena, ledger, "t").pace == pytest.approx((took[1] + took[2]) / 2)
-    with CampaignLock(lock_path(arena, "t")):
-        assert overnight(toy, "status").returncode == 0
-
-
 # -- from the ledger, by the command
 
 
@@ -303,6 +298,7 @@ def ahead(text: str) -> str:
     return str(line)
 
 
+@pytest.mark.slow
 def test_the_command_foretells_how_many_fit_into_its_hours(tmp_path: Path) -> None:
     toy = make_toy(
         tmp_path / "arena",
@@ -310,9 +306,9 @@ def test_the_command_foretells_how_many_fit_into_its_hours(tmp_path: Path) -> No
         run="sleep 0.5\n" + "cp value.py $OVERNIGHT_OUT/value\n",
         value="X=10  # -20..20\n",
     )
-    first = overnight(toy, "run", "--experiments", "3", "--tag", "t")
+    first = command(toy, "run", "--experiments", "3", "--tag", "t")
     assert ahead(first.stdout) == "3 experiments, at least 2 min if runs take their whole 20 s"
-    done = overnight(toy, "run", "--hours", "0.003", "--tag", "t")
+    done = command(toy, "run", "--hours", "0.003", "--tag", "t")
     words = re.match(
         r"about (\d+) experiments until --hours 0.003 ends it, at the", ahead(done.stdout)
     )
@@ -335,15 +331,15 @@ def test_the_command_foretells_what_models_cost(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_taken_up_again_has_less_ahead(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", SAME)
+    toy = make_toy(tmp_path / "arena", ARENA + GREEDY)
     with Campaign.open(toy, "t") as campaign:
-        Stretch.begin(campaign.ledger, "t", Limits(experiments=5))  # its driver died
-        for _ in range(2):
-            campaign.try_(Writer(["X=12\n", "X=13\n"]))
+        Stretch.begin(campaign.book, Limits(experiments=3))  # its driver died
+        campaign.try_(Writer(["X=12\n"]))
     line = "command:echo X=8.$OVERNIGHT_EXPERIMENT > value.py"
-    done = overnight(toy, "run", "--agent", line, "--experiments", "5", "--tag", "t")
-    assert ahead(done.stdout).startswith("3 experiments, at least "), done.stdout
-    assert len(experiments(toy)) == 5
-    again = overnight(toy, "run", "--agent", line, "--experiments", "5", "--tag", "t")
-    assert ahead(again.stdout).startswith("5 experiments in about ")
+    words = ("run", "--agent", line, "--experiments", "3", "--tag", "t")
+    done = command(toy, *words)
+    assert ahead(done.stdout).startswith("2 experiments, at least "), done.stdout
+    assert len(experiments(toy)) == 3
+    again = command(toy, *words)
+    assert ahead(again.stdout).startswith("3 experiments in about ")
     assert ahead(again.stdout).endswith("what they cost is unknown: command reports no dollars")

@@ -79,6 +79,18 @@ def test_a_stack_is_one_row_and_its_members_are_below_it(tmp_path: Path) -> None
     assert "confirmed with #2" in row and "+0.5" not in row
 
 
+def test_a_simplification_is_no_win_and_claims_no_gain(tmp_path: Path) -> None:
+    night = Night(tmp_path)
+    night.add(7.0)
+    night.add(7.25, "one loop less", verdict=Verdict.KEEP, simpler=True)
+    text = report(night)
+    assert "loss went from 7 to 7.25 (+3.57%) with 1 simplification in 1 experiment" in text
+    assert "## Wins\n\nNone." in text and "## Simpler" in text and "git merge" in text
+    assert night.summary().gain == -0.25
+    (row,) = [line for line in screen(night).splitlines() if "one loop less" in line]
+    assert "simpler" in row and "0.25" not in row.replace("7.25", "")
+
+
 def test_without_wins_there_is_nothing_to_merge(tmp_path: Path) -> None:
     night = Night(tmp_path)
     night.add(7.0)

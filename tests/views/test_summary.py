@@ -173,29 +173,12 @@ def test_a_hundred_thousand_experiments_cost_what_a_thousand_do(tmp_path: Path) 
         night.add(score)
     costs = {}
     for number in (1_000, 100_000):
-        _multiply(night, number)
-        book = Book.of(night.arena, night.ledger, "t")
-        assert book.latest.n == summarize(book).experiments == number
-        costs[number] = _cost(book)
+        night.lengthen(number, 3)
+        assert night.book().latest.n == night.summary().experiments == number
+        costs[number] = _cost(night.book())
     (steps, peak), (many_steps, many_peak) = costs[1_000], costs[100_000]
     assert many_peak < 1.5 * peak
     assert 0 < many_steps < 1.5 * steps
-
-
-def _multiply(night: Night, number: int) -> None:
-    """Let experiment 3, a discard, have happened until there are so many."""
-    place = night.arena.ledger_place
-    with sqlite3.connect(place) as connection:
-        for table in ("experiments", "measurements", "proposals"):
-            info = connection.execute(f"PRAGMA table_info({table})")
-            names = [row[1] for row in info if row[1] not in ("id", "n")]
-            columns = ", ".join(names)
-            connection.execute(
-                f"WITH RECURSIVE up(k) AS (SELECT (SELECT max(n) + 1 FROM {table}) "
-                f"UNION ALL SELECT k + 1 FROM up WHERE k < {number}) "
-                f"INSERT INTO {table} (n, {columns}) SELECT k, {columns} FROM up, "
-                f"(SELECT * FROM {table} WHERE n = 3)"
-            )
 
 
 def _cost(book: Book) -> tuple[int, int]:

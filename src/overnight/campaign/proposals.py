@@ -79,8 +79,8 @@ class Proposers:
 
     @property
     def free(self) -> int:
-        """How many more agents may be asked now."""
-        return self._slots - len(self._asked)
+        """How many more agents may be asked now: none while the campaign is being stopped."""
+        return 0 if self.stopping.is_set() else self._slots - len(self._asked)
 
     @property
     def at_work(self) -> list[Future[Answer]]:
@@ -136,6 +136,7 @@ class Proposers:
         for future in self.at_work:
             with suppress(Exception):  # the campaign is being closed for a reason that counts more
                 self._book.end(replace(future.result().proposal, outcome="stopped"))
+        self._asked.clear()
         self._threads.shutdown(wait=True)
 
     # -- one proposal, in its thread
