@@ -61,7 +61,7 @@ class Sandbox(Protocol):
 
     def order(self, policy: Policy) -> dict[str, object]:
         """What a process must do to itself before it becomes the command: fields of
-        sandboxes/confine.py's Order. Empty where the command line does all."""
+        stage/confine.py's Order. Empty where the command line does all."""
         ...
 
 

@@ -1,6 +1,6 @@
 """A process that confines itself with Landlock and seccomp and then becomes the command.
 
-supervisor.py forks it with an order from sandboxes/landlock.py; it imports only what loads in a
+supervisor.py forks it with an order from sandbox/landlock.py; it imports only what loads in a
 millisecond or two. All of it is the kernel's own enforcement: nothing runs beside the command, no
 call is slowed.
 """
@@ -42,7 +42,7 @@ _syscall, _c_prctl = (_Function(_ctypes.dlsym(_program, name)) for name in ("sys
 
 
 class Order:
-    """What may be reached: the fields that sandboxes/landlock.py sends as one dict."""
+    """What may be reached: the fields that sandbox/landlock.py sends as one dict."""
 
     readable: list[str]
     own: list[str]

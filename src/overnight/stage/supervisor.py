@@ -47,7 +47,7 @@ class Order:
 
     argv: list[str]
     confine: dict[str, object]
-    """For sandboxes/confine.py; empty when argv confines itself."""
+    """For stage/confine.py; empty when argv confines itself."""
     layers: int
     cwd: str
     env: dict[str, str]
@@ -155,7 +155,7 @@ class Supervisor:
             if TYPE_CHECKING:
                 from overnight.stage.confine import spawn
             else:
-                from sandboxes.confine import spawn
+                from confine import spawn
             return spawn(order.confine, order.argv, env, ends, SIGNALS)
         return os.posix_spawn(
             order.argv[0],
