@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 AGENTS ?= claude codex gemini opencode aider mini
 
-.PHONY: install demo test test-agents check bench clean
+.PHONY: install demo test test-slow test-agents check bench clean
 
 install: $(VENV)/installed
 
@@ -21,6 +21,10 @@ demo: install
 
 test: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist worksteal
+
+# Long simulations and campaigns.
+test-slow: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m slow -n 2 --dist worksteal
 
 # The real agent programs, on a scripted model: downloads up to 2 GB, once.
 test-agents: install

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nanogpt import TEXT, start_seconds, use_text
 from overnight.agents.named import agent_named
 from overnight.agents.programs.preset import presets
 from overnight.arena.arena import Arena
@@ -84,22 +85,31 @@ def test_every_table_of_the_agents_page_leads_to_an_agent(
     assert {*presets(), "claude-acp", "gemini-acp", "codex-acp", "opencode-acp"} <= set(names)
 
 
+@pytest.mark.slow
 def test_the_demo_trains_a_language_model_and_leaves_everything_that_it_promises(
     tmp_path: Path,
 ) -> None:
-    """A demo that is gone on with, for its runs are made shorter and fewer first."""
-    make_demo(tmp_path / "night")
-    contract = tmp_path / "night" / "arena.toml"
+    """A demo that is gone on with, for its text and its runs are made shorter and fewer first."""
+    night = tmp_path / "night"
+    make_demo(night)
+    contract = night / "arena.toml"
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "one.txt").write_text(TEXT)
+    home = Path(os.environ["OVERNIGHT_HOME"])
+    use_text(night, home, tmp_path / "text")
+    seconds = 2.5 * start_seconds(night, home)
     text = contract.read_text()
-    assert 'budget = "15s"' in text
-    text = text.replace('budget = "15s"', 'budget = "6s"')
-    contract.write_text(
-        re.sub(r"baseline = 3\nmax_repeats = 6", "baseline = 2\nmax_repeats = 2", text)
-    )
-    git(tmp_path / "night", "commit", "-qam", "shorter runs")
+    for old, new in {
+        'budget = "15s"': f'budget = "{seconds:.1f}s"',
+        "baseline = 3\nmax_repeats = 6": 'rule = "greedy"',
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    contract.write_text(text)
+    git(night, "commit", "-qam", "shorter runs")
     said = shell("overnight demo night --experiments 1", tmp_path)
-    state = tmp_path / "night" / ".overnight"
     assert "val_bpb" in said and "git merge" in said
     for name in ("results.tsv", "progress.png", "report.md"):
-        assert (state / name).stat().st_size > 100
-    assert "nothing" not in (state / "report.md").read_text().splitlines()[2]
+        assert (night / ".overnight" / name).stat().st_size > 100
+    report = (night / ".overnight" / "report.md").read_text()
+    assert "nothing" not in report.splitlines()[2]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from overnight.agents.tuner.constants import find_constants
 from overnight.arena.arena import Arena
 from overnight.templates.make import make_arena
+from template import scored
 from toy import git, overnight
 
 TEMPLATE = Path(__file__).parents[2] / "src/overnight/templates/code-speed"
@@ -22,33 +23,34 @@ TEMPLATE = Path(__file__).parents[2] / "src/overnight/templates/code-speed"
 
 @pytest.fixture
 def arena(tmp_path: Path) -> Path:
-    """The arena in a repository of its own, with logs so short that a score takes 2 s."""
+    """The arena with a score that takes 3 s of processor time: one log, read three times."""
     folder = tmp_path / "arena"
     shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns("__pycache__"))
     score = folder / "score.py"
-    text = re.sub(r"^LOGS = 4", "LOGS = 2", score.read_text(), flags=re.MULTILINE)
-    text = re.sub(r"^READINGS = 4", "READINGS = 2", text, flags=re.MULTILINE)
+    text = score.read_text()
+    for old, new in {"LOGS = 4": "LOGS = 1", "READINGS = 4": "READINGS = 3"}.items():
+        assert f"\n{old}" in text
+        text = text.replace(f"\n{old}", f"\n{new}")
     score.write_text(text)
     return folder
 
 
-def scored(arena: Path, change: str = "") -> dict[str, Any]:
-    """What the real referee says of the candidate with this code after its own."""
-    start = (arena / "aggregate.py").read_text()
-    candidate = arena.parent / "candidate"
-    shutil.copytree(arena, candidate)
-    (candidate / "aggregate.py").write_text(start + "\n\n" + change)
-    env = {"OVERNIGHT_CANDIDATE": str(candidate), "PATH": str(Path(sys.executable).parent)}
-    done = subprocess.run(
-        [sys.executable, "score.py"], cwd=arena, env=env, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+@pytest.fixture
+def judged(arena: Path) -> Callable[[str], dict[str, Any]]:
+    """What the referee says of the candidate with this code after its own."""
+
+    def judged(change: str) -> dict[str, Any]:
+        candidate = arena.with_name("candidate")
+        shutil.copytree(arena, candidate)
+        with (candidate / "aggregate.py").open("a") as file:
+            file.write(f"\n\n{change}")
+        return scored(arena, candidate)
+
+    return judged
 
 
-def test_the_start_is_right_and_as_fast_as_itself(arena: Path) -> None:
-    found = scored(arena)
+def test_the_start_is_right_and_as_fast_as_itself(judged: Callable[[str], dict[str, Any]]) -> None:
+    found = judged("")
     assert 0.7 < found["relative_time"] < 1.4
     assert found["candidate_peak_memory_mb"] < 80
 
@@ -103,20 +105,19 @@ def aggregate(log):
 
 
 @pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS.keys())
-def test_a_wrong_answer_is_invalid(arena: Path, cheat: str) -> None:
-    found = scored(arena, cheat)
+def test_a_wrong_answer_is_invalid(judged: Callable[[str], dict[str, Any]], cheat: str) -> None:
+    found = judged(cheat)
     assert set(found) == {"invalid"}, found
 
 
-TRICKS = {
-    "stopped clocks": """
-import time
+TRICKS = """
+import os, sys, time
+import overnight.exchange, reference
 for name in ("time", "perf_counter", "monotonic", "process_time"):
     setattr(time, name, lambda: 0.0)
-""",
-    "a burner left behind to slow the other version": """
-import os
-if os.fork() == 0:
+reference.difference = lambda answer, right: None
+sys.modules["score"] = None
+if os.fork() == 0:  # a burner that is to slow the other version
     os.setsid()
     if os.fork() == 0:
         import signal
@@ -124,20 +125,16 @@ if os.fork() == 0:
         while True:
             pass
     os._exit(0)
-""",
-    "a referee replaced in its own process": """
-import sys, overnight.exchange, reference
-reference.difference = lambda answer, right: None
-sys.modules["score"] = None
-""",
-}
+"""
 
 
-@pytest.mark.parametrize("trick", TRICKS.values(), ids=TRICKS.keys())
-def test_a_trick_gains_nothing(arena: Path, trick: str) -> None:
-    assert scored(arena, trick)["relative_time"] > 0.7
+def test_tricks_with_clocks_processes_and_modules_gain_nothing(
+    judged: Callable[[str], dict[str, Any]],
+) -> None:
+    assert judged(TRICKS)["relative_time"] > 0.7
 
 
+@pytest.mark.slow
 def test_the_proofs_are_kept_and_refused_in_a_campaign(arena: Path) -> None:
     place = arena.parent / "campaign"
     make_arena("code-speed", place)

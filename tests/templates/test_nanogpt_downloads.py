@@ -6,13 +6,14 @@ import hashlib
 import http.server
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-pytest.importorskip("torch")
+from nanogpt import TEMPLATE
+from template import imported
 
 BLOB = bytes(range(256)) * 8000
 
@@ -46,6 +47,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
         """Keep the tests' output clean."""
 
 
+@pytest.fixture(scope="module")
+def sources() -> Iterator[ModuleType]:
+    with imported(TEMPLATE, "sources") as module:
+        yield module
+
+
 @pytest.fixture
 def hub() -> Iterator[tuple[str, type[Hub]]]:
     """The address of a running server, and its class with what was asked of it."""
@@ -58,39 +65,39 @@ def hub() -> Iterator[tuple[str, type[Hub]]]:
 
 
 def test_a_cut_download_is_continued_where_it_ended(
-    hub: tuple[str, type[Hub]], tmp_path: Path, load: Callable[[str], ModuleType]
+    hub: tuple[str, type[Hub]], tmp_path: Path, sources: ModuleType
 ) -> None:
     url, server = hub
     server.cuts = 2
     path = tmp_path / "d" / "blob"
-    load("sources").download(url, path, hashlib.sha256(BLOB).hexdigest())
+    sources.download(url, path, hashlib.sha256(BLOB).hexdigest())
     assert path.read_bytes() == BLOB
     assert server.asked == [None, "bytes=700000-", "bytes=1400000-"]
     assert [p.name for p in path.parent.iterdir()] == ["blob"]
 
 
 def test_a_download_that_keeps_failing_can_be_gone_on_with(
-    hub: tuple[str, type[Hub]], tmp_path: Path, load: Callable[[str], ModuleType]
+    hub: tuple[str, type[Hub]], tmp_path: Path, sources: ModuleType
 ) -> None:
     url, server = hub
     server.cuts = 1
     path, digest = tmp_path / "blob", hashlib.sha256(BLOB).hexdigest()
     with pytest.raises(SystemExit, match="goes on after the 700,000 bytes"):
-        load("sources").download(url, path, digest, attempts=1)
+        sources.download(url, path, digest, attempts=1)
     assert not path.exists()
-    load("sources").download(url, path, digest, attempts=1)
+    sources.download(url, path, digest, attempts=1)
     assert path.read_bytes() == BLOB and server.asked[-1] == "bytes=700000-"
 
 
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(
-    hub: tuple[str, type[Hub]], tmp_path: Path, load: Callable[[str], ModuleType]
+    hub: tuple[str, type[Hub]], tmp_path: Path, sources: ModuleType
 ) -> None:
     with pytest.raises(SystemExit, match="expected 000000"):
-        load("sources").download(hub[0], tmp_path / "blob", "0" * 64)
+        sources.download(hub[0], tmp_path / "blob", "0" * 64)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_hubs_own_checksum_is_what_a_download_is_held_against(
-    hub: tuple[str, type[Hub]], load: Callable[[str], ModuleType]
+    hub: tuple[str, type[Hub]], sources: ModuleType
 ) -> None:
-    assert load("sources")._published_sha256(hub[0]) == hashlib.sha256(BLOB).hexdigest()
+    assert sources._published_sha256(hub[0]) == hashlib.sha256(BLOB).hexdigest()
