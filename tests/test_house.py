@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
-from overnight.arena import settings as tables_module
+from overnight.arena import settings
 from overnight.arena.arena import Arena
 
 ROOT = Path(__file__).parent.parent
@@ -103,23 +102,121 @@ def test_the_loop_is_readable_on_one_screen() -> None:
     assert len(body) <= 30
 
 
-def tables(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    yield model
-    for other in vars(tables_module).values():
-        if (
-            isinstance(other, type)
-            and issubclass(other, tables_module.Table)
-            and other is not model
-        ):
-            yield other
+TESTED = {
+    "agents/test_acp.py": {
+        "test_a_table_leads_to_the_agent_or_says_what_is_missing": "AgentTable.kind",
+        "test_the_model_is_chosen_where_the_agent_offers_it": "AgentTable.model",
+        "test_a_conversation_goes_on_until_a_failure": "AgentTable.session",
+        "test_an_agent_above_its_share_is_stopped": "AgentTable.tokens AgentTable.dollars",
+    },
+    "agents/test_agent_table.py": {
+        "test_a_program_gets_what_its_table_grants": (
+            "Arena.agents AgentTable.command AgentTable.brief AgentTable.network "
+            "AgentTable.env AgentTable.data"
+        ),
+    },
+    "agents/test_llm.py": {
+        "test_a_server_of_ones_own_gets_one_plain_text": "AgentTable.url",
+    },
+    "agents/test_presets.py": {
+        "test_a_table_that_leads_nowhere_is_told_before_anything_runs": "AgentTable.preset",
+    },
+    "arena/test_arena.py": {
+        "test_globs_match_as_people_expect": "Arena.editable",
+    },
+    "arena/test_settings.py": {
+        "test_arenas_share_a_ledger_and_are_told_apart_by_their_names": "Arena.name Arena.ledger",
+        "test_soft_bounds_cost_in_the_units_of_the_metric": (
+            "Arena.constraints Metric.direction Constraint.soft Constraint.cost"
+        ),
+        "test_a_campaign_asks_for_as_many_cards_as_a_run_needs": "Run.gpus",
+        "test_hard_bounds_are_broken_by_numbers_beyond_them": "Constraint.min Constraint.max",
+    },
+    "campaign/test_campaign_agents.py": {
+        "test_a_command_agent_that_hangs_is_ended_by_its_time_limit": "AgentTable.timeout",
+    },
+    "campaign/test_campaign_arenas.py": {
+        "test_a_failing_check_makes_a_would_be_win_invalid": "Arena.checks",
+    },
+    "campaign/test_holdout.py": {
+        "test_the_baseline_every_kth_keep_and_the_end_sit_it": "Holdout.every",
+    },
+    "campaign/test_pruning.py": {
+        "test_switched_off_nothing_is_ended": "Run.prune",
+    },
+    "campaign/test_reviews.py": {
+        "test_an_arena_may_allow_changes_of_seeds_and_those_from_before_may_stay": (
+            "JudgeTable.fixed_seeds"
+        ),
+    },
+    "change/test_programs.py": {
+        "test_an_arena_may_want_the_same_program_measured_again": "JudgeTable.same_programs",
+    },
+    "judge/test_confirm.py": {
+        "test_simpler_code_is_kept_when_it_is_as_good_and_the_rule_can_be_switched_off": (
+            "JudgeTable.simplify"
+        ),
+        "test_exact_simplifications_lose_no_more_than_the_margin_either": "JudgeTable.margin",
+    },
+    "judge/test_confirm_settings.py": {
+        "test_a_keep_costs_more_where_fewer_false_ones_are_allowed": "JudgeTable.false_keep",
+        "test_a_trial_ends_with_its_last_pair": "JudgeTable.max_repeats",
+        "test_the_baseline_is_measured_as_often_as_the_table_says": "JudgeTable.baseline",
+    },
+    "judge/test_judge.py": {
+        "test_threshold_decides_within_its_repeats_and_keeps_only_by_its_gain": (
+            "Arena.judge JudgeTable.rule JudgeTable.gain JudgeTable.repeats"
+        ),
+        "test_a_gain_below_the_arenas_least_is_not_kept_and_the_reason_says_so": "Metric.min_gain",
+    },
+    "measure/test_measurement.py": {
+        "test_a_run_reaches_what_the_arena_grants_and_no_more": (
+            "Arena.hidden Arena.data Run.network Run.env Holdout.hidden"
+        ),
+        "test_the_score_is_the_referees_the_exams_or_the_runs_own": (
+            "Arena.metric Arena.run Arena.score Arena.holdout Metric.name Run.command "
+            "Score.command Holdout.command"
+        ),
+        "test_a_setup_that_fails_or_takes_too_long_is_told_with_its_log": (
+            "Arena.setup Setup.command Setup.timeout"
+        ),
+        "test_a_run_is_held_to_its_limits": (
+            "Metric.best_possible Run.budget Run.clock Run.memory Run.processes Run.disk"
+        ),
+        "test_a_referee_is_held_to_its_limits": (
+            "Score.timeout Score.memory Holdout.timeout Holdout.memory"
+        ),
+    },
+    "sandbox/test_sandboxes.py": {
+        "test_the_arena_can_choose_and_it_is_recorded": "Run.sandbox",
+    },
+    "search/test_portfolio_table.py": {
+        "test_its_agents_take_turns_and_the_tuner_joins": (
+            "Arena.portfolio PortfolioTable.agents PortfolioTable.tuner"
+        ),
+        "test_turns_go_by_its_shares": "PortfolioTable.shares",
+        "test_an_hour_of_the_machine_costs_what_it_says": "PortfolioTable.dollars_per_hour",
+        "test_an_agent_leaves_when_its_caps_of_a_campaign_are_used_up": (
+            "CampaignCaps.dollars CampaignCaps.tokens CampaignCaps.time AgentTable.campaign"
+        ),
+    },
+    "views/test_live.py": {
+        "test_it_shows_where_the_campaign_stands_and_what_is_tried": "Metric.unit",
+    },
+}
+"""Test file → test → the settings of arena.toml without which it fails."""
 
 
-def test_every_configuration_field_is_read_somewhere() -> None:
-    text = "\n".join(file.read_text() for file in FILES)
-    for table in set(tables(Arena)):
-        for field in table.model_fields:
-            uses = re.findall(rf"\.{field}\b", text)
-            assert uses, f"{table.__name__}.{field} is never read"
+def test_every_setting_has_a_test_that_fails_when_it_is_ignored() -> None:
+    tables = [Arena, *settings.Table.__subclasses__(), settings.Holdout]
+    have = {f"{t.__name__}.{field}" for t in tables for field in t.model_fields} - {"Arena.root"}
+    tested = [
+        field for tests in TESTED.values() for text in tests.values() for field in text.split()
+    ]
+    assert sorted(tested) == sorted(have)
+    for file, tests in TESTED.items():
+        missing = tests.keys() - {f.name for f in functions(ROOT / "tests" / file)}
+        assert not missing, f"{file} has no test {', '.join(missing)}"
 
 
 def test_no_broad_except_without_a_reason() -> None:

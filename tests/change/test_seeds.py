@@ -1,4 +1,4 @@
-"""A program that fixes its own seed: seen, and told where its repeats are equal."""
+"""A program that fixes its own seed, and a change that chooses one: both are seen."""
 
 from __future__ import annotations
 
@@ -6,54 +6,70 @@ from pathlib import Path
 
 import pytest
 
+from overnight.arena.arena import Arena
+from overnight.change.seeds import chosen_seed, fixed_seed, seed_set_in
 from overnight.repo.workspace import Workspace
 from toy import RUN, git, make_toy, overnight
 from writer import Writer, run
 
-HINT = "repeats are equal to the last digit, but value.py has"
 
-
-def said(toy: Path) -> str:
-    """What status says of a campaign that has its baseline."""
-    run(toy, Writer([]))
-    return " ".join(overnight(toy, "status").stdout.split())
-
-
-@pytest.mark.parametrize(
-    ("line", "quoted"),
-    [
-        ("SEED=7", "SEED=7"),
-        (": 'torch.manual_seed(42)'", "torch.manual_seed(42)"),
-        (": 'random.shuffle(rows)'", "random.shuffle(rows)"),
-    ],
-)
-def test_a_seed_that_the_program_fixes_is_told_beside_the_noise(
-    tmp_path: Path, line: str, quoted: str
-) -> None:
-    words = said(make_toy(tmp_path / "arena", value=f"X=10\n{line}\n"))
-    assert HINT in words and quoted in words and "the luck of one draw" in words
+def suspected(toy: Path) -> str | None:
+    arena = Arena.load(toy)
+    workspace = Workspace.open(toy, arena.state)
+    return fixed_seed(arena, workspace, workspace.head())
 
 
 @pytest.mark.parametrize(
-    ("value", "more"),
+    ("line", "suspect"),
     [
-        ("X=10\n", ""),
-        ("X=10  # a seed = 7 would be luck\n", ""),
-        ("X=10\nSEED=7\n", ': "$OVERNIGHT_SEED"\n'),
+        ("SEED=7", True),
+        (": 'torch.manual_seed(42)'", True),
+        (": 'random.shuffle(rows)'", True),
+        ("# a seed = 7 would be luck", False),
+        ("", False),
     ],
 )
-def test_a_program_without_chance_or_with_the_given_seed_is_not_suspected(
-    tmp_path: Path, value: str, more: str
-) -> None:
-    words = said(make_toy(tmp_path / "arena", run=RUN + more, value=value))
-    assert "none: repeats are equal to the last digit" in words and "luck" not in words
-
-
-def test_prose_reads_no_seed(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", value="X=10\nSEED=7\n")
+def test_a_line_that_fixes_a_seed_is_quoted(tmp_path: Path, line: str, suspect: bool) -> None:
+    toy = make_toy(tmp_path / "arena", value=f"X=10\n{line}\n")
+    found = suspected(toy)
+    assert found == (f"value.py has `{line}`" if suspect else None)
     (toy / "program.md").write_text("Mind OVERNIGHT_SEED.\n")
-    git(toy, "commit", "-qam", "words")
-    assert HINT in said(toy)
+    git(toy, "commit", "-qam", "prose that reads no seed")
+    assert suspected(toy) == found
+    (toy / "run.sh").write_text(f'{RUN}: "$OVERNIGHT_SEED"\n')
+    git(toy, "commit", "-qam", "a program that reads the given seed")
+    assert suspected(toy) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SEED=1337",
+        "torch.manual_seed(7)",
+        "rng = np.random.default_rng(3)",
+        "python x.py --seed 5",
+        "r = random.Random(7)",
+        "f(random_state=3)",
+    ],
+)
+def test_a_change_that_chooses_a_seed_is_found(line: str) -> None:
+    assert chosen_seed(f"+++ b/a.py\n-x = 1\n+# {line}\n+{line}\n+x = 2\n") == line
+    assert chosen_seed(f"-x = 1\n+# {line}\n") is None, "a comment chooses nothing"
+    assert chosen_seed(f"-{line}\n {line}\n+{line}\n") is None, "it was there before"
+
+
+def test_a_change_that_stops_reading_the_given_seed_is_found() -> None:
+    given = "seed = os.environ['OVERNIGHT_SEED']"
+    assert chosen_seed(f"-{given}\n+seed = chosen()\n") == given
+    assert chosen_seed(f"-{given}\n+s = int(os.environ['OVERNIGHT_SEED'])\n") is None
+
+
+def test_status_says_it_beside_a_noise_of_zero(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", value="X=10\nSEED=7\n")
+    run(toy, Writer([]))
+    words = " ".join(overnight(toy, "status").stdout.split())
+    assert "repeats are equal to the last digit, but value.py has `SEED=7`" in words
+    assert "the luck of one draw" in words
 
 
 def test_only_the_arenas_own_text_files_are_searched(tmp_path: Path) -> None:
@@ -73,18 +89,20 @@ def test_only_the_arenas_own_text_files_are_searched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "told"),
     [
-        ("import torch\ntorch.manual_seed(1337)\n", True),
-        ("import os, torch\ntorch.manual_seed(int(os.environ['OVERNIGHT_SEED']))\n", False),
-        ("import random\nprint('loss:', random.random())\n", False),
-        ("print('loss: 1')\n", False),
+        ("import torch\ntorch.manual_seed(1337)\n", "a.py has `torch.manual_seed(1337)`"),
+        ("torch.manual_seed(int(os.environ['OVERNIGHT_SEED']))\n", None),
+        ("import random\nprint('loss:', random.random())\n", None),
     ],
 )
-def test_init_tells_of_a_seed_that_the_program_fixes(
-    tmp_path: Path, program: str, told: bool
+def test_a_program_without_a_seed_of_its_own_is_not_suspected(
+    program: str, told: str | None
 ) -> None:
-    (tmp_path / "main.py").write_text(program)
+    assert seed_set_in({"b.py": "x = 1\n", "a.py": program}) == told
+
+
+def test_init_says_it_too(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("import torch\ntorch.manual_seed(1337)\n")
     words = ["--metric", "loss", "--direction", "minimize", "--editable", "*.py", "--budget", "9s"]
     done = overnight(tmp_path, "init", "--run", "python3 main.py", *words)
-    assert done.returncode == 0, done.stderr
-    assert ("main.py has `torch.manual_seed(1337)`" in done.stderr) is told
-    assert ("OVERNIGHT_SEED" in done.stderr) is told
+    assert done.returncode == 0 and "OVERNIGHT_SEED" in done.stderr, done.stderr
+    assert "main.py has `torch.manual_seed(1337)`" in done.stderr
