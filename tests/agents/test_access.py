@@ -41,8 +41,7 @@ MISSING = {
     'kind = "llm"\nmodel = "openai/x"\nenv = ["MINE"]': "export MINE=…",
     'kind = "acp"': "needs `command`",
     'preset = "nonesuch"': 'preset = "nonesuch" does not exist; write `command`',
-    'timeout = "5m"': "it has no `command`; write `command`, the shell line that starts the "
-    "program, or `preset`, one of aider, claude, codex",
+    'timeout = "5m"': "it has no `command`; write `command`, the shell line",
 }
 READY = [
     'command = "cd . && sh mend.sh"',

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,36 +30,26 @@ def section(name: str) -> str:
     return page.partition(f"\n### {name}\n")[2].partition("\n##")[0]
 
 
-def stub(folder: Path, name: str, script: str = "exit 0") -> dict[str, str]:
-    """An environment in which a program of this name is first on PATH, and nobody is signed in."""
+def stub(folder: Path, *names: str, script: str = "exit 0") -> dict[str, str]:
+    """An environment with programs of these names first on PATH, and nobody signed in."""
     bin_ = folder / "bin"
     bin_.mkdir(exist_ok=True)
-    (bin_ / presets()[name].program).write_text(f"#!/bin/sh\n{script}\n")
-    (bin_ / presets()[name].program).chmod(0o755)
+    for name in names:
+        (bin_ / presets()[name].program).write_text(f"#!/bin/sh\n{script}\n")
+        (bin_ / presets()[name].program).chmod(0o755)
     (folder / "home").mkdir(exist_ok=True)
-    env = {"PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(folder / "home")}
+    env = {"PATH": f"{bin_}:{os.environ['PATH']}", "HOME": str(folder / "home")}
     return {**env, **dict.fromkeys(KEYS, "")}
 
 
 def roster(folder: Path, env: dict[str, str]) -> dict[str, dict[str, object]]:
-    bare = {**env, "PATH": f"{env['PATH']}:{Path(os.__file__).parents[1]}"}
-    done = subprocess.run(
-        [str(overnight_program()), "agents", "--json"],
-        cwd=folder,
-        env=bare,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = overnight(folder, "agents", "--json", env=env)
+    assert done.returncode == 0, done.stderr
     return {str(one["agent"]): one for one in json.loads(done.stdout)}
 
 
-def overnight_program() -> str:
-    import shutil
-
-    found = shutil.which("overnight")
-    assert found
-    return found
+def logged(toy: Path) -> dict[int, dict[str, object]]:
+    return {e["n"]: e for e in json.loads(overnight(toy, "log", "--json").stdout)}
 
 
 def test_every_program_that_is_tested_has_a_preset() -> None:
@@ -83,7 +72,7 @@ def test_every_name_in_braces_stands_for_something(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", presets())
-def test_failures_are_told_apart_in_words_for_a_person(name: str) -> None:
+def test_failures_are_told_apart_in_sentences(name: str) -> None:
     preset = presets()[name]
     for failure in preset.failures:
         re.compile(failure.pattern)
@@ -93,62 +82,102 @@ def test_failures_are_told_apart_in_words_for_a_person(name: str) -> None:
     assert preset.failure("I lowered LR to 0.401 and 429 tests pass, 500 more to go.") is None
 
 
-@pytest.mark.parametrize("name", presets())
-def test_the_list_says_what_is_missing_and_the_page_says_the_same(
-    name: str, tmp_path: Path
-) -> None:
-    preset, page = presets()[name], section(name)
-    (table,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    toy = make_toy(tmp_path / "arena", ARENA + table)
-    env = {**stub(tmp_path, name), "OVERNIGHT_HOME": str(tmp_path / "cache")}
-    (tmp_path / "bin" / preset.program).rename(tmp_path / "bin" / "elsewhere")
-    words = f"{preset.program} is not on PATH; install it: {preset.install}"
-    assert roster(toy, env)[name] == {"agent": name, "ready": False, "words": words}
-    assert f"\n{preset.install}\n" in page
-    (tmp_path / "bin" / "elsewhere").rename(tmp_path / "bin" / preset.program)
-    unknown = roster(toy, env)[name]
-    assert not unknown["ready"] and "signed in" in str(unknown["words"])
-    key = re.findall(r"export (\w+)=", page)[0]
-    assert key in preset.keys
-    known = roster(toy, {**env, key: "secret-of-the-person"})[name]
-    assert known["ready"] and key in str(known["words"]) and "secret-of" not in str(known)
+def test_the_list_says_what_is_missing_and_the_page_says_the_same(tmp_path: Path) -> None:
+    """With nothing installed, nobody signed in, and a key for each."""
+    tables, keys = "", {}
+    for name, preset in presets().items():
+        page = section(name)
+        (table,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+        tables += f"\n{table}"
+        keys[name] = re.findall(r"export (\w+)=", page)[0]
+        assert keys[name] in preset.keys and f"\n{preset.install}\n" in page
+    toy = make_toy(tmp_path / "arena", ARENA + tables)
+    # The machine may have some of the programs.
+    (tmp_path / "few").mkdir()
+    for program in ("git", "sh", "env"):
+        (tmp_path / "few" / program).symlink_to(Path("/usr/bin") / program)
+    nothing = {**stub(tmp_path), "PATH": f"{overnight_folder()}:{tmp_path / 'few'}"}
+    missing = roster(toy, nothing)
+    unknown = roster(toy, stub(tmp_path, *presets()))
+    secrets = {key: "secret-of-the-user" for key in keys.values()}
+    known = roster(toy, {**stub(tmp_path, *presets()), **secrets})
+    for name, preset in presets().items():
+        words = f"{preset.program} is not on PATH; install it: {preset.install}"
+        assert missing[name] == {"agent": name, "ready": False, "words": words}
+        assert not unknown[name]["ready"] and "signed in" in str(unknown[name]["words"])
+        assert known[name]["ready"] and keys[name] in str(known[name]["words"])
+        assert "secret-of" not in str(known[name])
 
 
-def test_a_program_gets_its_own_key_its_sign_in_and_nothing_else(tmp_path: Path) -> None:
-    script = """env | cut -d= -f1 > got
-cat "$HOME/.codex/auth.json" > auth
-ls -A "$HOME" > home
-cat > told
-sed -i "s/X=10/X=4/" value.py"""
-    env = stub(tmp_path, "codex", script)
+def overnight_folder() -> Path:
+    import shutil
+
+    found = shutil.which("overnight")
+    assert found
+    return Path(found).parent
+
+
+CODEX = r"""case $OVERNIGHT_EXPERIMENT in
+1)  env | cut -d= -f1 > got
+    cat "$HOME/.codex/auth.json" > auth
+    ls -A "$HOME" > home
+    cat > told
+    sed -i "s/X=10/X=4/" value.py ;;
+2)  sed -i s/X=4/X=3.5/ value.py
+    printf '%s\n' '{"type":"thread.started","thread_id":"\ud83d"}'
+    printf '%s\n' '{"type":"turn.completed","usage":{"input_tokens":9,"output_tokens":5}}' ;;
+3)  python3 - <<'END'
+print('"turn.failed" ' * 300000)
+print('{' + chr(10) + '{', end=chr(10))
+print(chr(10).join(['{'] * 1000000))
+print('{"type":"turn.completed","usage":{"input_tokens":' + '9' * 400 + ',"output_tokens":-5}}')
+END
+esac"""
+"""What the program sees; a conversation's name that cannot be written down; output that a pattern
+would take hours for, with a number that is none, and brackets without end."""
+
+
+def test_a_program_gets_its_own_key_and_its_output_is_not_trusted(tmp_path: Path) -> None:
+    env = stub(tmp_path, "codex", script=CODEX)
     (tmp_path / "home" / ".codex").mkdir()
     (tmp_path / "home" / ".codex" / "auth.json").write_text("a sign-in")
     (tmp_path / "home" / "diary").write_text("private")
     arena = ARENA.replace('"value.py"', '"value.py", "got", "auth", "home", "told"')
-    toy = make_toy(tmp_path / "arena", arena)
-    given = {"CODEX_API_KEY": "k1-its-own", "ANTHROPIC_API_KEY": "k2-not-its", "AWS_SECRET": "k3"}
-    env |= {**given, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
-    done = overnight(toy, "run", "--agent", "codex", "--experiments", "1", env=env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (kept,) = [e for e in json.loads(overnight(toy, "log", "--json").stdout) if e["n"] == 1]
-    assert kept["verdict"] == "keep"
+    table = '\n[judge]\nrule = "greedy"\n[agents.codex]\nsession = "resume"\ntokens = 100000\n'
+    toy = make_toy(tmp_path / "arena", arena + table)
+    env |= {"CODEX_API_KEY": "k1-its-own", "ANTHROPIC_API_KEY": "k2-not-its", "AWS_SECRET": "k3"}
+    words = ("run", "--agent", "codex", "--experiments", "3")
+    done = overnight(toy, *words, env=env)
+    told = logged(toy)
+    assert [told[n]["verdict"] for n in (1, 2, 3)] == ["keep", "keep", "invalid"], done.stdout
     names = ("got", "auth", "home", "told")
-    got, auth, home, told = (git(toy, "show", f"{kept['candidate']}:{one}") for one in names)
-    assert "CODEX_API_KEY" in got.split() and not {"ANTHROPIC_API_KEY", "AWS_SECRET"} & {
-        *got.split()
-    }
+    got, auth, home, brief = (git(toy, "show", f"{told[1]['candidate']}:{one}") for one in names)
+    assert "CODEX_API_KEY" in got.split()
+    assert not {"ANTHROPIC_API_KEY", "AWS_SECRET"} & {*got.split()}
     assert auth == "a sign-in" and "diary" not in home.split()
-    assert "# Brief" in told or "## Strategy" in told, "the brief came on standard input"
+    assert "## Strategy" in brief, "the brief came on standard input"
+    assert told[2]["tokens_in"] == 9
+    assert told[2]["description"] == "value.py: X=4 → X=3.5", "a change without a title"
+    subject = git(toy, "log", "-1", "--format=%s", str(told[2]["candidate"]))
+    assert subject == "value.py: X=4 → X=3.5\n"
+    assert "changed no editable file" in str(told[3]["reason"])
 
 
-@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+LAYOUTS = [
+    ("aider", "cpython-3", "../.local/bin", "HOME/.local/share/uv/tools/aider-chat"),
+    ("command:aider", "cpython-3", "../.local/bin", "../share/uv/tools/aider-chat"),
+    ("aider", "cpython-3.12.1", "", "HOME/.local/share/uv/tools/aider-chat"),
+    ("aider", "cpython-3.12", "HOME/.local/bin", "../share/uv/tools/aider-chat"),
+]
+
+
 @pytest.mark.parametrize(
-    ("agent", "python", "further", "tool"),
+    ("sandbox", "agent", "python", "further", "tool"),
     [
-        ("aider", "cpython-3.12.1", "", "HOME/.local/share/uv/tools/aider-chat"),
-        ("aider", "cpython-3.12", "HOME/.local/bin", "../share/uv/tools/aider-chat"),
-        ("aider", "cpython-3", "../.local/bin", "HOME/.local/share/uv/tools/aider-chat"),
-        ("command:aider", "cpython-3", "../.local/bin", "../share/uv/tools/aider-chat"),
+        pytest.param(sandbox, *layout, marks=() if quick else pytest.mark.slow)
+        for sandbox in ("bubblewrap", "landlock")
+        for layout in LAYOUTS
+        for quick in [layout is LAYOUTS[sandbox == "landlock"]]
     ],
 )
 def test_a_program_in_an_environment_of_its_own_starts_confined(
@@ -179,8 +208,8 @@ def test_a_program_in_an_environment_of_its_own_starts_confined(
     env = {"HOME": str(home), "OPENAI_API_KEY": "sk-0123456789abcdef"}
     env["PATH"] = f"{home}/{'bin' if further else '.local/bin'}:{os.environ['PATH']}"
     done = overnight(toy, "run", "--agent", agent, "--experiments", "1", env=env)
-    told = json.loads(overnight(toy, "log", "--json").stdout)
-    assert {e["n"]: e["verdict"] for e in told} == {0: "keep", 1: "keep"}, done.stdout + str(told)
+    told = {n: e["verdict"] for n, e in logged(toy).items()}
+    assert told == {0: "keep", 1: "keep"}, done.stdout
 
 
 def test_no_link_opens_a_home_folder_to_a_program(
@@ -193,110 +222,6 @@ def test_no_link_opens_a_home_folder_to_a_program(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     found = program_paths(tmp_path / "home/bin/mini")
     assert found == [tmp_path / "disk/me/bin/mini", tmp_path / "home/bin/mini"]
-
-
-def test_what_a_program_prints_holds_up_no_night(tmp_path: Path) -> None:
-    """A line that a pattern would take hours for, a number that is none, brackets without end."""
-    script = """python3 - <<'END'
-print('"turn.failed" ' * 300000)
-print('{' + chr(10) + '{', end=chr(10))
-print(chr(10).join(['{'] * 1000000))
-print('{"type":"turn.completed","usage":{"input_tokens":' + '9' * 400 + ',"output_tokens":-5}}')
-END"""
-    env = stub(tmp_path, "codex", script)
-    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.codex]\ntokens = 100000\n")
-    env |= {"CODEX_API_KEY": "k", "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
-    words = ("run", "--agent", "codex", "--experiments", "1")
-    done = overnight(toy, *words, env=env, timeout=60)
-    (told,) = [e for e in json.loads(overnight(toy, "log", "--json").stdout) if e["n"] == 1]
-    assert "changed no editable file" in str(told["reason"]), done.stdout
-
-
-def test_a_conversation_whose_name_cannot_be_written_down_costs_no_change(tmp_path: Path) -> None:
-    script = r"""sed -i s/X=10/X=4/ value.py
-printf '%s\n' '{"type":"thread.started","thread_id":"\ud83d"}'
-printf '%s\n' '{"type":"turn.completed","usage":{"input_tokens":9,"output_tokens":5}}'"""
-    env = stub(tmp_path, "codex", script)
-    toy = make_toy(tmp_path / "arena", ARENA + '\n[agents.codex]\nsession = "resume"\n')
-    env |= {"CODEX_API_KEY": "k", "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
-    overnight(toy, "run", "--agent", "codex", "--experiments", "1", env=env)
-    told = {e["n"]: e for e in json.loads(overnight(toy, "log", "--json").stdout)}
-    assert (told[1]["verdict"], told[1]["tokens_in"]) == ("keep", 9)
-
-
-def test_a_change_without_a_word_is_called_after_its_lines(tmp_path: Path) -> None:
-    env = stub(tmp_path, "codex", "sed -i s/X=10/X=4/ value.py")
-    toy = make_toy(tmp_path / "arena", ARENA)
-    env |= {"CODEX_API_KEY": "k", "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
-    overnight(toy, "run", "--agent", "codex", "--experiments", "1", env=env)
-    told = {e["n"]: e for e in json.loads(overnight(toy, "log", "--json").stdout)}
-    assert told[1]["description"] == "value.py: X=10 → X=4"
-    assert (
-        git(toy, "log", "-1", "--format=%s", str(told[1]["candidate"])) == "value.py: X=10 → X=4\n"
-    )
-
-
-def test_shares_are_of_those_that_the_table_names(tmp_path: Path) -> None:
-    env = stub(tmp_path, "codex", 'echo "X=$((9 - $OVERNIGHT_EXPERIMENT))" > value.py')
-    table = '\n[portfolio]\nagents = ["c"]\ntuner = false\nshares = { c = 1 }\n'
-    tables = "".join(f'\n[agents.{name}]\ncommand = "codex"\n' for name in "cde")
-    toy = make_toy(tmp_path / "arena", ARENA + table + tables)
-    env["PATH"] += f":{os.environ['PATH']}"
-    overnight(toy, "run", "--agent", "d,e", "--experiments", "8", env=env)
-    told = json.loads(overnight(toy, "log", "--json").stdout)
-    assert {e["agent"] for e in told} == {"baseline", "d", "e"}
-
-
-def test_a_key_that_an_agent_puts_into_its_change_is_committed_nowhere(tmp_path: Path) -> None:
-    env = stub(tmp_path, "codex", 'echo "X=4 # $CODEX_API_KEY" > value.py; echo "$CODEX_API_KEY"')
-    toy = make_toy(tmp_path / "arena", ARENA)
-    key = "sk-0123456789abcdef"
-    env |= {"CODEX_API_KEY": key, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
-    done = overnight(toy, "run", "--agent", "codex", "--experiments", "1", env=env)
-    (told,) = [e for e in json.loads(overnight(toy, "log", "--json").stdout) if e["n"] == 1]
-    assert told["verdict"] == "invalid" and "CODEX_API_KEY" in str(told["reason"]), done.stdout
-    logs = "".join(f.read_text() for f in toy.glob(".overnight/logs/**/*") if f.is_file())
-    assert "[CODEX_API_KEY]" in logs and key not in logs + done.stdout
-    assert not [line for line in git(toy, "for-each-ref").splitlines() if line.endswith("/1")]
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ('preset = "cloude"', ["[agents.x]", '"cloude"', "claude, codex"]),
-        ('timeout = "5m"', ["[agents.x]", "command", "preset"]),
-        ('preset = "codex"\ndollars = 1.0', ["reports no dollars", "tokens"]),
-        ('preset = "mini"', ["no default model", "[agents.x]"]),
-    ],
-)
-def test_a_table_that_leads_nowhere_is_told_before_anything_runs(
-    tmp_path: Path, table: str, words: list[str]
-) -> None:
-    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.x]\n{table}\n")
-    env = stub(tmp_path, "codex") | {"CODEX_API_KEY": "k", "OPENAI_API_KEY": "k"}
-    stub(tmp_path, "mini")
-    env["PATH"] += f":{os.environ['PATH']}"
-    done = overnight(toy, "run", "--agent", "x", "--experiments", "1", env=env)
-    assert done.returncode == 2 and not list(toy.glob(".overnight/worktrees/*")), done.stderr
-    for word in words:
-        assert word in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ('command = "true"\npreset = "codex"', "agents.x.preset"),
-        ('command = "true"\ntokens = 5', "agents.x.tokens"),
-        ('command = "true"\nsession = "resume"', "agents.x.session"),
-        ('kind = "llm"\nmodel = "openai/x"\npreset = "codex"', "agents.x.preset"),
-    ],
-)
-def test_settings_of_an_agent_that_nothing_reads_are_mistakes(
-    tmp_path: Path, table: str, words: str
-) -> None:
-    toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.x]\n{table}\n")
-    done = overnight(toy, "run", "--experiments", "1")
-    assert done.returncode == 2 and f"{words}: has no effect" in done.stderr
 
 
 def test_a_rehearsal_says_whether_an_agent_works_and_leaves_nothing(tmp_path: Path) -> None:
