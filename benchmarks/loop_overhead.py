@@ -8,6 +8,8 @@ results.tsv. Target: at most 50 ms median, 100 ms with 100,000 experiments in th
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -82,16 +84,13 @@ def fill(ledger: Path, experiments: int) -> None:
     and again, under other numbers."""
     count = f"k(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM k WHERE n < {experiments})"
     with sqlite3.connect(ledger) as connection:
-        for table in ("experiments", "measurements"):
+        for table in ("experiments", "proposals", "measurements"):
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             kept = ", ".join(name for name in columns if name not in ("n", "id"))
             connection.execute(
                 f"INSERT INTO {table} (n, {kept}) WITH RECURSIVE {count} "
                 f"SELECT k.n, {kept} FROM k, {table} AS one WHERE one.n = 1 ORDER BY k.n"
             )
-        connection.execute(
-            f"UPDATE verdicts SET number = number + {experiments - 1} WHERE verdict = 'discard'"
-        )
 
 
 def added(campaign: Campaign, agent: Counter) -> float:
@@ -129,20 +128,44 @@ def row(name: str, values: list[float]) -> str:
     return f"{name:44} {statistics.median(values):9.1f} {p95:9.1f}"
 
 
+def beside(revision: str, rounds: int) -> dict[str, list[float]]:
+    """The same for the sources of another revision, in blocks that take turns with these."""
+    found: dict[str, list[float]] = {"these sources": [], revision: []}
+    root = Path(__file__).parent.parent
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "clone", "-q", str(root), folder], check=True)
+        subprocess.run(["git", "checkout", "-q", revision], cwd=folder, check=True)
+        for _ in range(rounds // BLOCK):
+            for name, sources in (("these sources", root), (revision, Path(folder))):
+                command = [sys.executable, __file__, "--rounds", str(BLOCK), "--raw"]
+                env = {**os.environ, "PYTHONPATH": str(sources / "src")}
+                done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+                found[name] += json.loads(done.stdout)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--ledger", type=int, default=0, help="experiments already in the ledger")
+    parser.add_argument("--beside", metavar="REV", help="measure another revision in the same run")
+    parser.add_argument("--raw", action="store_true", help="milliseconds as JSON, nothing else")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         loop, bare = measure_loop(
             make_arena(Path(folder) / "arena"), arguments.rounds, arguments.ledger
         )
+    if arguments.raw:
+        print(json.dumps(loop))
+        return
     title = f"{arguments.ledger:,} experiments in the ledger"
     print(f"{title:44} {'median ms':>9} {'p95 ms':>9}")
     print(row("what overnight adds to an experiment", loop))
     print(row("git commit + python -c pass", bare))
     print(f"ratio of the medians: {statistics.median(loop) / statistics.median(bare):.2f}")
+    if arguments.beside:
+        for name, values in beside(arguments.beside, arguments.rounds).items():
+            print(row(f"in turns: {name}", values))
 
 
 if __name__ == "__main__":
