@@ -15,8 +15,9 @@ from overnight.campaign.ablation import Ablated, ablate
 from overnight.campaign.judge_input import standing_of
 from overnight.campaign.keeper import Keeper
 from overnight.campaign.limits import Limits, Stop, StopKind, Stretch
-from overnight.campaign.loop import Loop, Night, Observer, OneTry, Work
+from overnight.campaign.loop import Loop, Observer, Work
 from overnight.campaign.opening import begin_or_find, repair
+from overnight.campaign.plans import Night, OneTry
 from overnight.campaign.proposals import Proposers
 from overnight.campaign.replay import Replay, replay
 from overnight.campaign.slots import Slots, StoppedAtOnce, asked_for

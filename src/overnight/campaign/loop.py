@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
 from time import monotonic
-from typing import Protocol, cast
+from typing import cast
 
-from overnight.agents.base import Agent
 from overnight.campaign.keeper import Keeper
-from overnight.campaign.limits import Stop, StopKind, Stretch
+from overnight.campaign.limits import Stop
+from overnight.campaign.plans import Plan
 from overnight.campaign.proposals import Answer, Proposers
 from overnight.campaign.slots import Slots, StoppedAtOnce
-from overnight.campaign.wanted import Ahead, decided, wanted
+from overnight.campaign.wanted import decided, wanted
 from overnight.core.errors import MeasurementImpossible
 from overnight.core.experiment import Experiment, Measurement
 from overnight.judge.base import Judge
 from overnight.record.book import Book
-from overnight.search.portfolio import Ask, Out, Portfolio
-from overnight.search.strategy import HillClimb, Start, Strategy
 
 SECONDS = 0.5
 """The longest time between two looks at what the user has asked for."""
@@ -32,26 +29,6 @@ _FAILURES = 3
 Observer = Callable[[Experiment], None]
 Work = Future[Measurement | None] | Future[Answer] | Future[None]
 """What is under way: a job, a proposal, a setup."""
-
-
-class Plan(Protocol):
-    """What a loop is for."""
-
-    def over(self) -> Stop | None:
-        """Why no further change is asked for; None while one may be."""
-        ...
-
-    def ahead(self, stop: Stop | None) -> Ahead:
-        """What may still be measured, now or after a stop."""
-        ...
-
-    def asks(self, free: int) -> list[Ask]:
-        """The changes to ask for now, at most `free` of them."""
-        ...
-
-    def heard(self, answer: Answer, experiment: Experiment | None) -> None:
-        """How a proposal ended."""
-        ...
 
 
 class Loop:
@@ -148,102 +125,3 @@ class Loop:
                 f"experiment {e.n}, the incumbent, was measured again and failed {_FAILURES} times "
                 f"in a row: {latest[-1].outcome}: {latest[-1].detail}"
             )
-
-
-_OUT = {
-    Out.FAILED: StopKind.AGENT,
-    Out.CAPPED: StopKind.CAPPED,
-    Out.EXHAUSTED: StopKind.EXHAUSTED,
-}
-"""How a night ends when no agent can be asked any more."""
-
-
-class Night:
-    """The plan of `run`: one change after another, until a limit or the user ends it."""
-
-    def __init__(
-        self,
-        book: Book,
-        portfolio: Portfolio,
-        stretch: Stretch,
-        stop_asked: Callable[[], bool],
-        warn: Callable[[str], None],
-        strategy: Strategy | None = None,
-    ) -> None:
-        self._book = book
-        self._portfolio = portfolio
-        self._stretch = stretch
-        self._stop_asked = stop_asked
-        self._warn = warn
-        self._strategy = strategy or HillClimb()
-        self._at_the_end: Ahead | None = None
-
-    def over(self) -> Stop | None:
-        if self._stop_asked():
-            return Stop(StopKind.ASKED, "stop was asked for")
-        if not self._book.begun or self._book.unfinished:
-            return None
-        self._portfolio.enforce_caps(self._book.spent)
-        if self._portfolio.over:
-            out, words = self._portfolio.over
-            return Stop(_OUT[out], words)
-        for words in self._portfolio.gone():
-            self._warn(f"{words}; the campaign goes on without it")
-        return self._stretch.over(self._book)
-
-    def ahead(self, stop: Stop | None) -> Ahead:
-        fits = self._stretch.fits(self._book)
-        if stop is None or not stop.kind.settles:
-            return Ahead(fits, confirm=stop is None)
-        self._at_the_end = self._at_the_end or Ahead.at_the_end(self._book, fits)
-        return replace(self._at_the_end, fits=fits)
-
-    def asks(self, free: int) -> list[Ask]:
-        if self._portfolio.wait:
-            return []
-        allowance = self._stretch.allowance(self._book)
-        asks = (self._portfolio.ask(self._book, s) for s in self._strategy.wanted(self._book, free))
-        return [replace(ask, allowance=ask.allowance.within(allowance)) for ask in asks]
-
-    def heard(self, answer: Answer, experiment: Experiment | None) -> None:
-        agent = answer.ask.agent
-        if answer.proposal.outcome == "nothing left":
-            self._portfolio.finished(agent)
-        elif answer.proposal.outcome != "stopped":
-            self._portfolio.heard(agent, answer.error)
-        if answer.error and experiment is None:
-            words = f"{agent.name} could not work ({answer.error.trouble}): {answer.error}"
-            self._book.note("trouble", words=words)
-
-
-class OneTry:
-    """The plan of `try`: a single change by one agent, and its verdict."""
-
-    def __init__(self, book: Book, agent: Agent) -> None:
-        self._book = book
-        self._agent = agent
-        self._asked = False
-        self._answered = False
-        self.experiment: int | None = None
-        """Number of the experiment that came of it."""
-
-    def over(self) -> Stop | None:
-        over = self._answered and not self._book.unfinished
-        return Stop(StopKind.TRIED, "it was tried") if over else None
-
-    def ahead(self, stop: Stop | None) -> Ahead:
-        return Ahead(exams=stop is None)
-
-    def asks(self, free: int) -> list[Ask]:
-        if self._asked:
-            return []
-        starts = HillClimb().wanted(self._book, free)[:1]
-        self._asked = bool(starts)
-        plain = [Start.plain(self._book) for _ in starts]
-        return [Ask(self._agent, start.start, start.against) for start in plain]
-
-    def heard(self, answer: Answer, experiment: Experiment | None) -> None:
-        self._answered = True
-        self.experiment = experiment.n if experiment else None
-        if answer.error and experiment is None:
-            raise answer.error
