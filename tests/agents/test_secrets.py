@@ -39,7 +39,7 @@ def test_a_key_that_an_agent_tells_is_written_nowhere(
     tmp_path: Path, agent: str, script: str
 ) -> None:
     """Neither into commits, notes and pages, nor into what the next agent is told."""
-    env = stub(tmp_path, "codex", script)
+    env = stub(tmp_path, "codex", script=script)
     table = '\n[agents.mine]\ncommand = "codex"\nenv = ["CODEX_API_KEY"]\n'
     toy = make_toy(tmp_path / "arena", ARENA + table)
     key = "sk-0123456789abcdef"
@@ -151,7 +151,7 @@ def test_the_tokens_of_a_sign_in_are_kept_as_keys_are(tmp_path: Path) -> None:
 echo "$token"; echo "by $token" > .overnight-idea.md; echo "- $token" > .overnight-notes.md
 test $OVERNIGHT_EXPERIMENT = 1 || echo "X=5 # $token" > value.py
 echo X=$((7 - OVERNIGHT_EXPERIMENT)) >> value.py"""
-    env = stub(tmp_path, "claude", script)
+    env = stub(tmp_path, "claude", script=script)
     (tmp_path / "home" / ".claude").mkdir()
     sign_in = {"claudeAiOauth": {"accessToken": token, "scopes": ["user:inference"]}}
     (tmp_path / "home" / ".claude" / ".credentials.json").write_text(json.dumps(sign_in))
