@@ -105,7 +105,7 @@ class Slots:
             seed=begun.seed,
             purpose=begun.purpose,
             sandbox=self._sandbox,
-            gpus=self._book.arena.run.gpus,
+            gpus=0 if begun.purpose is Purpose.CHECK else self._book.arena.run.gpus,
             pruning=pruning,
         )
 
