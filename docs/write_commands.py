@@ -33,7 +33,8 @@ not there (yet).
 - `log` is a list of experiments, `show` and `try` are one: `n`, `verdict`, `score`, `gain`,
   `interval` (of a confirmed stack both stand on its tip), `confirmed_with` (the number of that
   tip), `simpler`, `charges` (what soft constraints take off the score, by name), `candidate`,
-  `parent`, `agent`, `description`, `hypothesis`, `started`, `seconds`, `measurements`, `reason`,
+  `parent`, `start`, `against`, `agent`, `description`, `hypothesis`, `started`, `seconds`,
+  `measurements`, `reason`,
   `parameters`, `dropped`, `expected` (the gain, by the agent's word), `held` (whether it came to
   that), `cost` (dollars), `tokens_in`, `tokens_cached`, `tokens_out`, `thought` (seconds that the
   agent took). A measurement has `seed`, `score`, `outcome`, `numbers` (the referee's and

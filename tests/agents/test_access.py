@@ -117,7 +117,7 @@ def test_a_night_whose_agent_cannot_work_does_not_begin(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", f"{ARENA}\n[agents.mine]\n{table}\n")
     night = overnight(toy, "run", "--agent", "mine,tuner", "--experiments", "1")
     assert night.returncode == 2 and "export NOWHERE_KEY=…" in night.stderr
-    assert not list((toy / ".overnight").glob("[lw]o*/*"))
+    assert not list((toy / ".overnight" / "logs").glob("*/*"))
 
 
 def test_what_only_the_agent_itself_can_tell_is_left_to_it(

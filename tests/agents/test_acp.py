@@ -234,7 +234,7 @@ def test_a_conversation_continues_until_a_failure(toy: Path, tmp_path: Path, san
     for n, session in enumerate(sessions, 1):
         assert session is None or f"in {session}" in transcript(toy, n), transcript(toy, n)
     assert "an old word" not in transcript(toy, 2)
-    assert [e.dollars for e in done if e.n in (1, 2, 4, 5)] == [2.0, 2.0, 5.0, 5.0]
+    assert [e.usage.dollars for e in done if e.n in (1, 2, 4, 5)] == [2.0, 2.0, 5.0, 5.0]
 
 
 def test_a_conversation_that_is_full_or_cannot_be_loaded_starts_anew(

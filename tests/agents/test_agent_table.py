@@ -45,6 +45,6 @@ def test_a_program_gets_what_its_table_grants(
         toy = make_toy(tmp_path / "arena", text)
         (toy / "program.md").write_text("Mind this and that.\n" * 5000)
         done = run(toy, agent_named("x", Arena.load(toy)), experiments=1)[-1]
-    told = git(toy, "show", f"{done.candidate}:value.py").strip("X=9 #[]\n").split(", ")
+    told = git(toy, "show", f"{done.candidate}:value.py").split("[")[1].strip("]\n").split(", ")
     assert told[:3] == ["01"[granted]] * 3
     assert (int(told[3]) > 10_000) is granted

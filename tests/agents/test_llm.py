@@ -96,8 +96,12 @@ def test_a_keep_a_discard_and_a_crash(toy: Path) -> None:
     assert verdicts(done) == ["keep", "keep", "discard", "crash"]
     kept = done[1]
     assert (kept.description, kept.hypothesis, kept.expected) == ("five", "it may help", 4.5)
-    assert (kept.tokens_in, kept.tokens_cached, kept.tokens_out) == (1000, 800, 50)
-    assert kept.dollars is None
+    assert vars(kept.usage) == {
+        "tokens_in": 1000,
+        "tokens_cached": 800,
+        "tokens_out": 50,
+        "dollars": None,
+    }
     assert "X=5" in server.asks[1].latest and "five" in server.asks[1].latest
     log = (toy / ".overnight" / "logs" / "t" / "1" / "agent.log").read_text()
     assert "===== user" in log and "TITLE: five" in log and "tokens_in 1000" in log
@@ -324,9 +328,12 @@ def test_a_key_reaches_its_server_and_nothing_on_disk(
     assert KEY not in git(toy, "show", "overnight/t")
 
 
-def test_a_server_of_ones_own_is_not_sent_a_providers_key(
+def test_a_server_of_ones_own_gets_plain_text_and_no_providers_key(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     _, server = one(desk, reply("X=5"))
     assert KEY not in str(server.asks[0].headers)
+    messages = server.asks[0].body["messages"]
+    assert [m["role"] for m in messages] == ["system", "user"]
+    assert all(isinstance(m["content"], str) for m in messages)

@@ -105,9 +105,9 @@ class Search:
             n,
             "tuner",
             NOW,
-            best.candidate,
-            f"{n:040}",
-            Verdict.CRASH,
+            parent=best.candidate,
+            candidate=f"{n:040}",
+            verdict=Verdict.CRASH,
             parameters=idea.parameters,
             description=idea.title,
         )

@@ -187,7 +187,7 @@ def test_an_agent_that_speaks_acp_is_held_to_what_is_left(toy: Path, tmp_path: P
 def test_a_cap_that_cannot_be_meant_so_is_a_mistake_in_arena_toml(tmp_path: Path) -> None:
     table = '\n[agents.x]\ncommand = "true"\ncampaign = %s\n'
     for wrong, words in (
-        ("5", "write [agents.x.campaign], and below it some of: dollars, tokens, time"),
+        ("5", "expected a table: [agents.x.campaign], and below it some of: dollars, tokens, time"),
         ("{ hours = 2 }", "agents.x.campaign.hours: unknown key"),
         ("{ time = 3 }", 'expected a duration with its unit, such as "90s"'),
         ("{ dollars = 0 }", "agents.x.campaign.dollars"),
@@ -269,12 +269,12 @@ def path_of(folder: Path) -> str:
 
 def end_in_the_middle(toy: Path, how: str) -> None:
     """A run of that program is ended while it works on its first proposal."""
-    log = toy / ".overnight" / "logs" / "t" / "1" / "agent.log"
-    log.unlink(missing_ok=True)
+    logs = toy / ".overnight" / "logs" / "t" / "proposals"
+    before = {*logs.glob("*/agent.log")}
     env = {**os.environ, "PATH": path_of(toy.parent), "ANTHROPIC_API_KEY": "k1-of-nobody"}
     words = ["overnight", "run", "--tag", "t", "--agent", "claude", "--experiments", "1"]
     driver = subprocess.Popen(words, cwd=toy, env=env, stdout=subprocess.DEVNULL)
-    while not (log.exists() and "600000" in log.read_text()):
+    while not any("600000" in f.read_text() for f in {*logs.glob("*/agent.log")} - before):
         assert driver.poll() is None, "it ended before"
         time.sleep(0.05)
     if how == "stop --now":

@@ -185,6 +185,7 @@ def cost(handed: list[Handed]) -> float:
     )
 
 
+@pytest.mark.slow
 def test_a_night_of_200_experiments_with_agents_that_misbehave_in_every_way(toy: Path) -> None:
     steps = {
         "program": [
@@ -364,7 +365,7 @@ def test_a_reply_that_is_no_change_is_not_sent_back_where_the_tokens_are_used_up
     assert (stop.kind, stop.kind.exit_code) == (StopKind.CAPPED, 3)
     assert len(server.asks) == 2
     assert (first.verdict, second.verdict) == ("keep", "invalid")
-    assert "no room for a reply" in second.reason and second.usage.tokens_in == 1020
+    assert "too little for a reply" in second.reason and second.usage.tokens_in == 1020
 
 
 def _begun(toy: Path, server: ScriptedModels) -> Campaign:

@@ -167,7 +167,7 @@ def test_on_a_plateau_the_agent_the_words_and_the_start_change(night: Night) -> 
     assert "every other change" in back and "experiment 1" in back, "the win before the newest"
     assert "second" not in names(asks[:PLATEAU]) and "second" in names(asks[PLATEAU:])
     assert not any(ask.hint for ask in asks[: 2 * PLATEAU])
-    assert all("different in kind" in ask.hint for ask in asks[2 * PLATEAU : 3 * PLATEAU])
+    assert all("a different kind of change" in ask.hint for ask in asks[2 * PLATEAU : 3 * PLATEAU])
     starts = [ask.start.n for ask in asks[3 * PLATEAU :]]
     assert starts == [1, 2] * (PLATEAU // 2)
     assert "experiment 1" in asks[3 * PLATEAU].hint
@@ -268,4 +268,4 @@ def test_shares_of_nobody_are_a_mistake_in_arena_toml(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", GREEDY + table)
     done = command(toy, "run")
     assert done.returncode == 2
-    assert "shares: y takes no part" in done.stderr and "shares: x has none" in done.stderr
+    assert "shares: y takes no part" in done.stderr and "shares: x has no share" in done.stderr

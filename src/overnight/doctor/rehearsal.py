@@ -70,6 +70,7 @@ def _asked(agent: Agent, folder: Path) -> Rehearsal:
             words = str(error)
     if experiment and experiment.candidate:
         return Rehearsal(experiment, "")
-    log = folder / ".overnight" / "logs" / "rehearsal" / "1" / "agent.log"
-    lines = (line[:_CHARACTERS] for line in tail(log, _LINES).splitlines())
+    logs = [*(folder / ".overnight" / "logs").rglob("agent.log")]
+    text = tail(logs[0], _LINES) if logs else ""
+    lines = (line[:_CHARACTERS] for line in text.splitlines())
     return Rehearsal(experiment, words, "\n".join(lines))
