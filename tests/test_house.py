@@ -120,8 +120,8 @@ TESTED = {
     "agents/test_llm.py": {
         "test_a_server_of_ones_own_gets_plain_text_and_no_providers_key": "AgentTable.url",
     },
-    "agents/test_presets.py": {
-        "test_a_table_that_leads_nowhere_is_told_before_anything_runs": "AgentTable.preset",
+    "agents/test_access.py": {
+        "test_what_is_missing_is_told_in_the_list_and_when_it_is_named": "AgentTable.preset",
     },
     "arena/test_arena.py": {
         "test_globs_match_as_people_expect": "Arena.editable",
@@ -190,7 +190,7 @@ TESTED = {
         ),
     },
     "sandbox/test_sandboxes.py": {
-        "test_the_arena_can_choose_and_it_is_recorded": "Run.sandbox",
+        "test_the_arena_can_choose_one_and_undeclared_data_is_named": "Run.sandbox",
     },
     "search/test_portfolio_table.py": {
         "test_its_agents_take_turns_and_the_tuner_joins": (
