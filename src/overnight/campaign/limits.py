@@ -53,7 +53,7 @@ class StopKind(StrEnum):
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a stretch ended; `words` is a sentence for the person."""
+    """Why a stretch ended; `words` is a sentence for the user."""
 
     kind: StopKind
     words: str

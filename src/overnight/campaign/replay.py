@@ -1,4 +1,4 @@
-"""A past candidate, measured again because a person asks: no verdict changes by it."""
+"""A past candidate, measured again because the user asks. No verdict changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that let an agent of the person's own take part: tools, a skill."""
+"""Commands that let an agent of your own take part: tools, a skill."""
 
 from __future__ import annotations
 

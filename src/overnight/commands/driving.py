@@ -212,7 +212,7 @@ def demo(
 
 
 def _offer_repository(folder: Path) -> None:
-    """An arena in no repository: with a person at the terminal, offer to make one."""
+    """An arena in no repository: if the user is at the terminal, offer to make one."""
     from overnight.repo.user_repository import create_repository, is_in_repository
 
     root = arena_folder(folder)

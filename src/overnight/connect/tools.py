@@ -152,7 +152,7 @@ class Tool(BaseModel, ABC):
 
 
 class ReadBrief(Tool):
-    """Everything worth knowing before a change: the strategy, the person's wishes, what may be
+    """Everything worth knowing before a change: the strategy, the user's wishes, what may be
     edited, the metric and budget, the best so far, wins, near misses, failures, notes. Read it
     first, and again when others have tried changes. It is written for agents that are started for
     one change: you drive the experiments yourself, with try_change, and need no idea file."""

@@ -74,7 +74,7 @@ class Tried:
     """The command that brings the checkout onto what the next change is put on; None: it is there.
     Without it a second change of the same lines conflicts with the first."""
     warnings: Sequence[str]
-    """What the person should know, in the order in which it was found."""
+    """Warnings for the user, oldest first."""
 
     @property
     def log_tail(self) -> str:
@@ -94,7 +94,7 @@ class Tried:
         }
 
     def text(self) -> str:
-        """For a person: the interval of the gain, the reason, and of a failed run its last lines
+        """For the terminal: the interval of the gain, the reason, and of a failed run its last lines
         where the reason does not have them."""
         e, lines = self.experiment, []
         if e.interval is not None:

@@ -1,10 +1,9 @@
-"""The agents' own memory: notes.md in the state folder, by sections, kept short without losing any.
+"""The agents' memory: notes.md in the state folder, in sections that are kept short.
 
-Whatever a section has too much of, its oldest entries first, moves to notes-archive.md beside it,
-and a line stays that says how many did. Both files are written anew and then renamed, the archive
-first: a death in between leaves an entry in both, and the next writer sees that it is archived.
-Whoever writes holds the lock (flock) of notes.md itself, and nobody else may replace it without.
-What a person writes into the file by hand stays as and where it is.
+When a section is too long, its oldest entries move to notes-archive.md beside it, and one line says
+how many. Both files are written anew and renamed, the archive first: after a crash in between, an
+entry is in both, and the next writer removes it from notes.md. A writer holds the lock (flock) of
+notes.md itself. What the user writes into the file by hand stays where it is.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from overnight.core.text import one_line
 NAME = "notes.md"
 ARCHIVE = "notes-archive.md"
 LEFT = ".overnight-notes.md"
-"""The file in its worktree by which an agent says what whoever comes next should know."""
+"""The file in its worktree in which an agent leaves a note for later agents."""
 MOST_BYTES = 8_000
 """Of such a file; what is beyond is not taken, and the note says so."""
 MOST_NOTE_CHARACTERS = 2_000
@@ -266,8 +265,8 @@ def _write(path: Path, text: str) -> None:
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """The file locked, made when it is missing: the one that has the name once it is locked, for
-    whoever rewrites it puts another in its place. The lock goes with the process that holds it."""
+    """The locked file, made if it is missing. A writer puts a new file in its place, so the lock
+    counts only if the file still has its name. It ends with the process that holds it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""What a person reads in a terminal of single experiments: lines, tables, everything about one."""
+"""Experiments in a terminal: one a line, as a table, and everything about one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _cost(e: Experiment) -> str:
 
 
 def experiment_text(e: Experiment, arena: Arena) -> Text:
-    """Everything about one experiment, for a person."""
+    """Everything about one experiment, for the terminal."""
     text = Text()
     text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
     if e.hypothesis:

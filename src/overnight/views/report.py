@@ -220,7 +220,7 @@ def _cost(summary: Summary) -> Iterator[str]:
 
 
 def _happened(events: Sequence[Event]) -> Iterator[str]:
-    """Which agents could not work, what was switched and why, and what the person was told."""
+    """Which agents could not work, what was switched and why, and what the user was told."""
     if not events:
         return
     yield "## What else happened\n"
