@@ -198,7 +198,7 @@ class TheTuner:
             private=self._folder,
             brief="",
             n=n,
-            incumbent=[e for e in history if e.kept][-1],
+            start=[e for e in history if e.kept][-1],
             history=history,
             prior=(),
             transcript=self._folder / "transcript",

@@ -51,7 +51,7 @@ class Desk:
             private=self.private,
             brief=brief,
             n=n,
-            incumbent=BASELINE,
+            start=BASELINE,
             transcript=self.log(n),
             **given,  # type: ignore[arg-type]
         )

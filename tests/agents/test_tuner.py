@@ -84,7 +84,7 @@ class Search:
             private=self.folder,
             brief="",
             n=len(self.history),
-            incumbent=[e for e in self.history if e.kept][-1],
+            start=[e for e in self.history if e.kept][-1],
             history=self.history,
             prior=self.prior,
             transcript=self.folder / "transcript",

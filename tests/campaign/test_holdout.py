@@ -258,7 +258,7 @@ def test_what_is_handed_to_an_agent_in_python_has_no_exam_and_no_replay(tmp_path
         campaign.run(agent, Limits(experiments=1))
     assert len(holdouts(toy)) >= 5 and len(agent.seen) == 6
     for bench in agent.seen:
-        handed: list[Experiment] = [bench.incumbent, *bench.history, *bench.prior]
+        handed: list[Experiment] = [bench.start, *bench.history, *bench.prior]
         assert all(m.purpose is Purpose.JUDGE for e in handed for m in e.measurements)
         assert SECRET not in repr(bench) and SECRET not in bench.brief
 

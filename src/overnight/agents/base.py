@@ -24,15 +24,16 @@ class Workbench:
 
     arena: Arena
     folder: Path
-    """The arena's folder in a private worktree of the incumbent: edit files here."""
+    """The arena's folder in a private worktree: edit files here."""
     private: Path
     """The folder that holds the worktree, `tree`, and an agent program's own `tmp` and `home`."""
     brief: str
     """What the agent is told (see briefing/brief.py)."""
     n: int
     """Number of the experiment that this proposal is for."""
-    incumbent: Experiment
-    """The experiment that the change is made to: the newest keep, provisional or not."""
+    start: Experiment
+    """The experiment whose candidate is in the folder: the newest keep, provisional or not, or an
+    earlier one."""
     history: Sequence[Experiment]
     """Every finished experiment of this campaign, the baseline first."""
     prior: Sequence[Experiment]
@@ -48,17 +49,17 @@ class Workbench:
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the campaign is stopped at once: return soon."""
     edited: Callable[[], bool] = lambda: True
-    """Whether any editable file in the folder differs from the incumbent's now."""
+    """Whether any editable file in the folder differs now from what it was."""
     refusal: Callable[[], str | None] = lambda: None
     """Why the folder, as it is now, would be refused as a program that was tried before; None: it
     is new. For agents that can choose another change."""
 
     @property
-    def incumbent_name(self) -> str:
+    def start_name(self) -> str:
         """For messages: `#3, which is provisional and on no branch`."""
-        if self.incumbent.verdict is Verdict.PROVISIONAL:
-            return f"#{self.incumbent.n}, which is provisional and on no branch"
-        return f"#{self.incumbent.n}, the {'incumbent' if self.incumbent.n else 'baseline'}"
+        if self.start.verdict is Verdict.PROVISIONAL:
+            return f"#{self.start.n}, which is provisional and on no branch"
+        return f"#{self.start.n}, the {'incumbent' if self.start.n else 'baseline'}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class PatchesAgent:
         try:
             apply_patch(bench.folder, file.read_bytes())
         except (WorkspaceError, OSError) as error:
-            reason = f"{file.name} does not apply to {bench.incumbent_name}: {error}"
+            reason = f"{file.name} does not apply to {bench.start_name}: {error}"
             raise Rejected(reason, idea) from error
         return idea
 

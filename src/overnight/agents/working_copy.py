@@ -24,7 +24,7 @@ class WorkingCopyAgent:
     name: str = "person"
 
     def propose(self, bench: Workbench) -> Idea:
-        incumbent = bench.incumbent.candidate
+        incumbent = bench.start.candidate
         assert incumbent is not None
         editable = bench.arena.is_editable
         try:
@@ -51,7 +51,7 @@ class WorkingCopyAgent:
         elsewhere = self.caller.resolve() != self.workspace.root
         folder = f" -C {shlex.quote(str(self.caller))}" if elsewhere else ""
         return (
-            f"the change conflicts with {bench.incumbent_name}. To continue from there, run "
+            f"the change conflicts with {bench.start_name}. To continue from there, run "
             f"`git{folder} switch --merge --detach {incumbent[:10]}`, which keeps your change; "
             f"resolve the conflicts that it marks, then try again. git says: {error.words}"
         )

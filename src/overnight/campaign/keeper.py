@@ -1,7 +1,7 @@
-"""The keeper: makes a verdict stand, in one order, once.
+"""The keeper: commits keeps and records verdicts, always in the same order, once.
 
-The candidate commit exists, then its ref, then the ledger's row is durable, then the branch moves,
-then results.tsv says so. A driver that dies in between is repaired from the ledger.
+The candidate's commit exists, then its ref, then the ledger's row is durable, then the branch
+moves, then results.tsv says so. If the process dies in between, the next one repairs it from the ledger.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Keeper:
         self.results = book.arena.state / "results.tsv"
 
     def add(self, e: Experiment) -> Experiment:
-        """Record a new experiment: its candidate, if it has one, stays reachable from now on."""
+        """Record a new experiment; git keeps its candidate, if it has one, from now on."""
         if e.candidate is not None:
             self._refs.record(self._book.tag, e.n, e.candidate)
         added = self._book.add(e)

@@ -298,7 +298,7 @@ class Proposers:
             private=place,
             brief=brief,
             n=book.next_number,
-            incumbent=ask.start,
+            start=ask.start,
             history=book.finished,
             prior=book.prior,
             transcript=logs / TRANSCRIPT,

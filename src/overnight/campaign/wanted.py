@@ -1,7 +1,7 @@
 """What comes next: the verdicts that are due and the measurements that are wanted.
 
-Both follow from the book and the judge alone, so that a campaign that was killed goes on as one
-that was not: half a pair, an unfinished experiment, an exam that is due are simply wanted again.
+Both follow from the book and the judge alone, so a campaign continues as if it had never been
+killed: half a pair, an unfinished experiment, an exam that is due are simply wanted again.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from overnight.record.book import Book
 
 @dataclass(frozen=True)
 class Ahead:
-    """What a campaign has before it, by its limits."""
+    """What a campaign's limits still allow."""
 
     fits: float = math.inf
-    """Measurements that the time left is enough for."""
+    """How many measurements fit into the time left."""
     confirm: bool = True
     """Whether keeps may be measured again."""
     exams: bool = True
     """Whether final exams may be held."""
     last: int | None = None
-    """When nothing comes afterwards: how many measurements of the campaign there may be at most
-    before a trial ends; what is still provisional then has helped nobody."""
+    """At the end of a campaign, when no experiment follows: trials may go on until the campaign has
+    taken this many measurements."""
 
     @classmethod
     def at_the_end(cls, book: Book, fits: float) -> Ahead:

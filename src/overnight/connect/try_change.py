@@ -94,8 +94,8 @@ class Tried:
         }
 
     def text(self) -> str:
-        """For the terminal: the interval of the gain, the reason, and of a failed run its last lines
-        where the reason does not have them."""
+        """For the terminal: the interval of the gain and the reason; for a failed run also its last
+        lines, unless the reason has them."""
         e, lines = self.experiment, []
         if e.interval is not None:
             lines.append(f"gain between {e.interval[0]:+.4g} and {e.interval[1]:+.4g}")

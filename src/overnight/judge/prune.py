@@ -1,9 +1,9 @@
-"""Ends a run early once it is lost, by a rule learned from the campaign's own curves.
+"""Decides when a run is lost and should end early, by a rule learned from the campaign's curves.
 
 The rule looks at the finished runs whose values were closest at the same share of the budget. It
-models a score as slope x value + rest, where the rest is what the run still gained, and takes the
-slope (of SLOPES) whose rests varied least. A run behind the incumbent is lost if even the largest
-rest, plus some of the spread, would not bring it to a score that speaks for it. Runs that were
+models a score as slope x value + rest, where the rest is what that does not explain, and takes the
+slope (of SLOPES) whose rests varied least. A run behind the incumbent is lost if even with the
+largest rest, plus a margin, its score would be too low for the judge to consider. Runs that were
 ended early have no score to learn from; so one in CONTROLS of the lost runs goes on to its end.
 It is not a judge: it keeps nothing, and never ends a run that reports no values.
 """
@@ -27,7 +27,7 @@ diverges, or whose values are not finite, is ended at any time."""
 LEAST = 6
 """Fewest finished runs to learn from."""
 ALIKE = 10
-"""This many of them are used, the closest: one that was far ahead or behind says little."""
+"""This many of them are used, the closest: runs far ahead or behind are poor guides."""
 SLOPES = (1.0, 0.5)
 """How much of a lead may remain at the end of the budget."""
 CAUTION = 2.0

@@ -1,4 +1,4 @@
-"""Which files, devices and networks each stage may reach."""
+"""What a run, a referee or an agent may read, write and connect to."""
 
 from __future__ import annotations
 
