@@ -21,17 +21,18 @@ import numpy as np
 from overnight.arena.settings import JudgeTable
 from overnight.core.experiment import Verdict
 from overnight.core.under_way import Trial
-from overnight.judge.base import Decision, Evidence, Judge, More, Pair, Side, Standing
+from overnight.judge import trials as trial_costs
+from overnight.judge.base import Decision, Evidence, Judge, MeasurePair, More, Side, Standing
 from overnight.judge.noise import Reading, Series
 from overnight.judge.rules import RULES
-from overnight.judge.trials import MOST_TRIALS, RESERVE, patience, trials
+from overnight.judge.trials import most_for_a_trial, patience, trials
 
 TABLES = {
     "greedy": JudgeTable(rule="greedy"),
     "threshold": JudgeTable(rule="threshold", gain=3.0),
     "confirm": JudgeTable(rule="confirm"),
 }
-AT_THE_END = 2 * MOST_TRIALS * TABLES["confirm"].max_repeats
+AT_THE_END = trial_costs.AT_THE_END * TABLES["confirm"].max_repeats
 """Measurements that trials may cost once no experiment follows."""
 MOST_REPEATS = 100
 """The newest candidates whose repeats count for the noise."""
@@ -173,15 +174,14 @@ class Campaign:
         """Do what the judge asks for between two experiments, or at the end."""
         last = self.machine.count + AT_THE_END * final
         while (left := self.most - self.machine.count) >= 1:
-            allowed = max(last - self.machine.count, left if left <= RESERVE else 0)
             standing = self._standing()
-            trial = min(max(standing.patience, allowed), left)
+            trial = most_for_a_trial(standing.patience, left, last - self.machine.count)
             match self.rule.review(replace(standing, patience=trial)):
                 case None:
                     return
                 case More(of):
                     self._measure(self.kept[-1] if of is Side.INCUMBENT else self.tip)
-                case Pair(first):
+                case MeasurePair(first):
                     self._measure_pair(first)
                 case Decision(Verdict.KEEP) as answer:
                     self._keep(answer)

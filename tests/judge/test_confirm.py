@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from overnight.arena.settings import JudgeTable
 from overnight.core.experiment import Verdict
-from overnight.judge.base import Decision, Evidence, More, Pair, Side, Standing
+from overnight.judge.base import Decision, Evidence, MeasurePair, More, Side, Standing
 from overnight.judge.confirm import Confirm
 from overnight.judge.noise import Reading, noise_of
 from overnight.judge.odds import CHANCES
@@ -163,7 +163,7 @@ def test_identical_repeats_beside_noisy_ones_count_as_one_draw_and_the_reason_sa
     standing = Standing(stack, (False, False), experiments=30, patience=math.inf, now=40)
     word = RULE.review(standing)
     for seed in range(40, 60):  # more pairs are asked for before it is given up
-        if not isinstance(word, Pair):
+        if not isinstance(word, MeasurePair):
             break
         stack = ((*stack[0], *paired(drawn(seed, 1), seed)), (*stack[1], *paired([1.5], seed)))
         word = RULE.review(replace(standing, stack=stack))
@@ -225,9 +225,9 @@ def test_a_pair_takes_turns_and_is_asked_for_only_at_a_fair_price() -> None:
     poor = RULE.review(Standing(stack, (False, False), patience=0.0, now=30))
     assert poor is None
     first = RULE.review(Standing(stack, (False, False), patience=40.0, now=30))
-    assert first == Pair(Side.TIP)
+    assert first == MeasurePair(Side.TIP)
     stack = ((*stack[0], *paired([0.1], 30)), (*stack[1], *paired([4.2], 30)))
-    assert RULE.review(Standing(stack, (False, False), patience=40.0, now=32)) == Pair(
+    assert RULE.review(Standing(stack, (False, False), patience=40.0, now=32)) == MeasurePair(
         Side.INCUMBENT
     )
 
@@ -242,7 +242,7 @@ def test_pairs_are_matched_by_their_number_and_no_seed_is_looked_at() -> None:
 
     assert isinstance(kept := word(), Decision) and kept.keep
     assert word(seed=7) == kept
-    assert word(pair=None) == Pair(Side.TIP), "no reading was taken beside another"
+    assert word(pair=None) == MeasurePair(Side.TIP), "no reading was taken beside another"
 
 
 # -- units: what a person calls the metric must not matter

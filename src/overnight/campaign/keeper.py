@@ -1,14 +1,14 @@
 """The keeper: commits keeps and records verdicts, always in the same order, once.
 
 The candidate's commit exists, then its ref, then the ledger's row is durable, then the branch
-moves, then results.tsv says so. If the process dies in between, the next one repairs it from the ledger.
+moves, then results.tsv says so. If the process dies in between, the next one repairs it from the
+ledger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from overnight.campaign import results_tsv
 from overnight.core.errors import WorkspaceError
@@ -35,26 +35,26 @@ class Keeper:
             self._refs.record(self._book.tag, e.n, e.candidate)
         added = self._book.add(e)
         if added.verdict is not None:
-            self.show(added)
+            self.update_results(added)
         return added
 
     def publish(self, closings: Mapping[int, Closing]) -> list[Experiment]:
         """Make verdicts stand. Returns the experiments that have them, by number."""
         experiments = {n: self._book.find(n) for n in closings}
-        notes = [
-            note
+        pruning_events = [
+            event
             for n, e in experiments.items()
             if e is not None
-            for note in counted_pruning(self._book, e, closings[n].verdict)
+            for event in counted_pruning(self._book, e, closings[n].verdict)
         ]
-        closed = self._book.conclude(self._committed(experiments, closings), *notes)
-        self.move_branch()
+        closed = self._book.conclude(self._commit_keeps(experiments, closings), *pruning_events)
+        self._move_branch()
         for e in closed:
-            self.show(e)
+            self.update_results(e)
         return closed
 
-    def show(self, e: Experiment) -> None:
-        """Bring results.tsv up to date: a new line, or another one in the place of an old."""
+    def update_results(self, e: Experiment) -> None:
+        """Append the experiment's line to results.tsv, or replace its old one."""
         if not results_tsv.write(self.results, e, self._book.arena.metric):
             self.rewrite()
 
@@ -62,20 +62,21 @@ class Keeper:
         """Write results.tsv anew, from the ledger."""
         results_tsv.rewrite(self.results, self._book)
 
-    def move_branch(self) -> None:
-        """To the incumbent. Where the branch is checked out it stays, and the next run moves it."""
+    def _move_branch(self) -> None:
+        """Move the branch to the incumbent. A branch that is checked out is not moved: the user is
+        warned, and the next run moves it."""
         if not self._book.begun:
             return
-        commit, tip = self._book.incumbent.candidate, self._refs.branch(self._book.tag)
+        commit, there = self._book.incumbent.candidate, self._refs.branch(self._book.tag)
         assert commit is not None
-        if tip == commit:
+        if there == commit:
             return
         try:
-            self._refs.move_branch(self._book.tag, commit, tip)
+            self._refs.move_branch(self._book.tag, commit, there)
         except WorkspaceError as error:
             self._warn(str(error))
 
-    def _committed(
+    def _commit_keeps(
         self, experiments: Mapping[int, Experiment | None], closings: Mapping[int, Closing]
     ) -> Mapping[int, Closing]:
         """The closings with the final commit of each keep: the same tree, on the keep before it,
@@ -90,8 +91,3 @@ class Keeper:
                 self._refs.record(self._book.tag, n, parent)
                 found[n] = replace(closing, candidate=parent)
         return found
-
-
-def results_path(book: Book) -> Path:
-    """results.tsv of the campaign that was driven last."""
-    return book.arena.state / "results.tsv"

@@ -23,7 +23,7 @@ from overnight.judge.base import Judge
 from overnight.record.book import Book
 
 SECONDS = 0.5
-"""The longest time between two looks at what the user has asked for."""
+"""Longest time between two checks for a stop request."""
 _FAILURES = 3
 """Failures of a keep one after another before the machine counts as broken."""
 Observer = Callable[[Experiment], None]
@@ -32,7 +32,7 @@ Work = Future[Measurement | None] | Future[Answer] | Future[None]
 
 
 class Loop:
-    """Drives one campaign, whatever for: a run, a try, what a dead driver left."""
+    """Runs one campaign under a plan, whether it is new or resumed."""
 
     def __init__(
         self, book: Book, judge: Judge, keeper: Keeper, slots: Slots, proposers: Proposers
@@ -44,9 +44,9 @@ class Loop:
         self._proposers = proposers
         self.changed: Callable[[Book], None] = lambda book: None
         """Hears of every change of the book."""
-        self._shown, self._shown_at = -1, 0.0
-        self._heard = 0
-        """The newest request to stop that is done with."""
+        self._shown_version, self._shown_time = -1, 0.0
+        self._handled = 0
+        """Id of the newest stop request that was handled."""
         self.forget_requests()
 
     def run(self, plan: Plan, observe: Observer) -> Stop:
@@ -66,7 +66,7 @@ class Loop:
             if stop and not under_way:
                 return stop
             self.wait(under_way)
-            self._enter(plan, observe)
+            self._record_finished(plan, observe)
 
     def wait(self, under_way: Sequence[Work]) -> None:
         """Until one of them has ended, for SECONDS at most. Raises StoppedAtOnce when that was
@@ -82,19 +82,19 @@ class Loop:
             self._proposers.stopping.wait(SECONDS)
 
     def forget_requests(self) -> None:
-        """What the user has asked for so far is done with."""
-        self._heard = max((e.id for e in self._book.events("stop-request")), default=0)
+        """Ignore all stop requests made so far."""
+        self._handled = max((e.id for e in self._book.events("stop-request")), default=0)
 
     def stop_asked(self, now: bool = False) -> bool:
         """Whether the user has asked for a stop, or for a stop at once."""
-        requests = self._book.events("stop-request", after=self._heard)
+        requests = self._book.events("stop-request", after=self._handled)
         return any(event.data.get("now") or not now for event in requests)
 
-    def _enter(self, plan: Plan, observe: Observer) -> None:
-        """A row for each fact, durable before anything follows from it."""
+    def _record_finished(self, plan: Plan, observe: Observer) -> None:
+        """Record finished measurements and proposals in the ledger, then report them."""
         for e in self._slots.enter():
             if e.verdict is not None:
-                self._keeper.show(e)
+                self._keeper.update_results(e)
                 self._must_still_run(e)
         for answer, proposed in self._proposers.enter():
             plan.heard(answer, proposed)
@@ -104,8 +104,8 @@ class Loop:
     def _show(self) -> None:
         """Tell of changes, at most a few times a second."""
         now = monotonic()
-        if self._shown != self._book.version and now - self._shown_at >= SECONDS / 2:
-            self._shown, self._shown_at = self._book.version, now
+        if self._shown_version != self._book.version and now - self._shown_time >= SECONDS / 2:
+            self._shown_version, self._shown_time = self._book.version, now
             self.changed(self._book)
 
     def _must_have_a_baseline(self, e: Experiment) -> None:
@@ -117,8 +117,8 @@ class Loop:
             )
 
     def _must_still_run(self, e: Experiment) -> None:
-        """A keep has run before: when it fails again and again, the machine is broken. A single
-        failure is no end of the night, and no verdict."""
+        """Raises MeasurementImpossible when the newest measurements of a confirmed keep all
+        failed: it ran before, so the machine is at fault. One failure changes nothing."""
         latest = e.judged[-_FAILURES:]
         if e.kept and len(latest) == _FAILURES and all(m.score is None for m in latest):
             raise MeasurementImpossible(

@@ -82,7 +82,7 @@ class Night:
         if stop is None or not stop.kind.settles:
             return Ahead(fits, confirm=stop is None)
         self._at_the_end = self._at_the_end or Ahead.at_the_end(self._book, fits)
-        return replace(self._at_the_end, fits=fits)
+        return replace(self._at_the_end, measurements_left=fits)
 
     def asks(self, free: int) -> list[Ask]:
         if self._portfolio.wait:

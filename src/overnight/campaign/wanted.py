@@ -25,10 +25,9 @@ from overnight.core.experiment import (
 )
 from overnight.core.under_way import Pair, Trial, UnderWay
 from overnight.insights.readings import series
-from overnight.judge import base as judging
-from overnight.judge.base import Decision, Evidence, Judge, More, Side
+from overnight.judge.base import Decision, Evidence, Judge, MeasurePair, More, Side
 from overnight.judge.prune import Pruning, is_control, pruning_for
-from overnight.judge.trials import MOST_TRIALS, RESERVE
+from overnight.judge.trials import AT_THE_END, most_for_a_trial
 from overnight.record.book import Book
 
 
@@ -36,21 +35,26 @@ from overnight.record.book import Book
 class Ahead:
     """What a campaign's limits still allow."""
 
-    fits: float = math.inf
+    measurements_left: float = math.inf
     """How many measurements fit into the time left."""
     confirm: bool = True
     """Whether keeps may be measured again."""
     exams: bool = True
     """Whether final exams may be held."""
-    last: int | None = None
+    max_measured: int | None = None
     """At the end of a campaign, when no experiment follows: trials may go on until the campaign has
     taken this many measurements."""
 
+    @property
+    def allows_confirmation(self) -> bool:
+        """Whether a keep may be measured again, and there is time for it."""
+        return self.confirm and self.measurements_left >= 1
+
     @classmethod
-    def at_the_end(cls, book: Book, fits: float) -> Ahead:
+    def at_the_end(cls, book: Book, measurements_left: float) -> Ahead:
         """Nothing but confirmations and final exams comes afterwards."""
-        most = 2 * MOST_TRIALS * book.arena.judge.max_repeats
-        return cls(fits, last=book.measured + most)
+        most = AT_THE_END * book.arena.judge.max_repeats
+        return cls(measurements_left, max_measured=book.measured + most)
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,16 @@ def decided(book: Book, judge: Judge) -> Mapping[int, Closing]:
     """The verdicts that are due next, by the experiments' numbers: of an unfinished experiment, or
     new ones of provisional keeps. Empty when something must be measured first."""
     for e in book.unfinished:
-        if isinstance(closing := _word(book, judge, e), Closing):
+        if isinstance(closing := _next_step(book, judge, e), Closing):
             return {e.n: closing}
-    if book.unfinished or not book.begun or _is_measured(book, *book.stack):
+    if book.unfinished or not book.begun or _is_being_measured(book, *book.stack):
         return {}
-    if failed := _failed_again(book):
+    if failed := _failed_remeasurement(book):
         return {book.tip.n: failed}
-    if _half_a_pair(book):
+    if _unmeasured_sides(book):
         return {}
     review = judge.review(standing_of(book))
-    return _revised(book, review) if isinstance(review, Decision) else {}
+    return _closings_of_review(book, review) if isinstance(review, Decision) else {}
 
 
 def wanted(book: Book, judge: Judge, ahead: Ahead, free: int) -> list[Wanted]:
@@ -96,7 +100,7 @@ def wanted(book: Book, judge: Judge, ahead: Ahead, free: int) -> list[Wanted]:
 
 
 def failure_of(arena: Arena, taken: Measurement) -> Closing | None:
-    """The verdict that a measurement forces, whatever the judge would say; None when it may."""
+    """The verdict that a measurement forces; None: the judge decides."""
     if verdict := taken.outcome.verdict:
         return Closing(verdict, f"{taken.outcome}: {taken.detail}")
     for name, bounds in arena.constraints.items():
@@ -108,8 +112,8 @@ def failure_of(arena: Arena, taken: Measurement) -> Closing | None:
 # -- an unfinished experiment
 
 
-def _word(book: Book, judge: Judge, e: Experiment) -> Closing | Side | Purpose:
-    """Its verdict; or whose score, or which check, it needs first."""
+def _next_step(book: Book, judge: Judge, e: Experiment) -> Closing | Side | Purpose:
+    """The verdict of e if it can be decided; else the side to measure first, or CHECK."""
     failures = (failure_of(book.arena, m) for m in e.judged)
     if failure := next(filter(None, failures), None):
         return failure
@@ -140,31 +144,30 @@ def _closing(e: Experiment, word: Decision) -> Closing:
 # -- the keeps, looked at again
 
 
-def _failed_again(book: Book) -> Closing | None:
+def _failed_remeasurement(book: Book) -> Closing | None:
     """The verdict of a provisional tip that failed when it was measured again."""
     tip = book.tip
-    if tip.verdict is not Verdict.PROVISIONAL or not _again(tip):
+    if tip.verdict is not Verdict.PROVISIONAL or not _measured_after_verdict(tip):
         return None
-    failure = failure_of(book.arena, _again(tip)[-1])
+    failure = failure_of(book.arena, _measured_after_verdict(tip)[-1])
     return failure and replace(failure, reason=f"when measured again: {failure.reason}")
 
 
-def _again(e: Experiment) -> list[Measurement]:
+def _measured_after_verdict(e: Experiment) -> list[Measurement]:
     """What was measured after its verdict."""
     return [m for m in e.judged if e.ended and m.started > e.ended]
 
 
-def _half_a_pair(book: Book) -> list[int]:
-    """Whose measurements of the newest pair are still to come, in order."""
-    pair, stack = book.pair, book.stack
-    if pair is None or {pair.first, pair.second} != {stack[0].n, stack[-1].n}:
+def _unmeasured_sides(book: Book) -> list[int]:
+    """Numbers of the newest pair's experiments that are not measured yet, in order."""
+    pair, sides = book.pair, {e.n: e for e in (book.incumbent, book.tip)}
+    if pair is None or {pair.first, pair.second} != sides.keys():
         return []
-    sides = {e.n: e for e in (stack[0], stack[-1])}
     taken = {n for n, e in sides.items() if any(m.pair == pair.number for m in e.judged)}
     return [n for n in (pair.first, pair.second) if n not in taken]
 
 
-def _revised(book: Book, word: Decision) -> Mapping[int, Closing]:
+def _closings_of_review(book: Book, word: Decision) -> Mapping[int, Closing]:
     """The tip is dropped, or confirmed with everything below it."""
     stack = book.stack[1:]
     tip = stack[-1]
@@ -195,12 +198,12 @@ def _in_order(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
     """What is wanted and not under way yet; without a seed where it needs a fresh one."""
     measured = {(m.n, m.purpose) for m in book.under_way}
     pair = book.pair
-    if pair and book.begun and not book.unfinished and ahead.confirm and ahead.fits >= 1:
-        for n in _half_a_pair(book):
+    if pair and book.begun and not book.unfinished and ahead.allows_confirmation:
+        for n in _unmeasured_sides(book):
             if (n, Purpose.JUDGE) not in measured:
                 yield _half(book, pair, n)
     for e in book.unfinished:
-        word = _word(book, judge, e)
+        word = _next_step(book, judge, e)
         if word is Purpose.CHECK and (e.n, word) not in measured:
             yield Wanted(_planned(e, Purpose.CHECK, 0, book.measured))
         elif isinstance(word, Side):
@@ -212,25 +215,25 @@ def _in_order(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
     reviewed = list(_reviews(book, judge, ahead))
     yield from reviewed
     if ahead.exams and book.arena.holdout:
-        quiet = not reviewed and not _is_measured(book, *book.stack)
-        for e in due(book, book.arena.holdout.every, ahead.last is not None and quiet):
+        quiet = not reviewed and not _is_being_measured(book, *book.stack)
+        for e in due(book, book.arena.holdout.every, ahead.max_measured is not None and quiet):
             if (e.n, Purpose.HOLDOUT) not in measured:
                 yield Wanted(_planned(e, Purpose.HOLDOUT, EXAM_SEED, book.measured))
 
 
 def _reviews(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
     """What the judge asks for about the keeps, while there is time for it."""
-    if not ahead.confirm or ahead.fits < 1 or _is_measured(book, *book.stack):
+    if not ahead.allows_confirmation or _is_being_measured(book, *book.stack):
         return
-    if _failed_again(book) or _half_a_pair(book):
+    if _failed_remeasurement(book) or _unmeasured_sides(book):
         return
     standing = standing_of(book)
-    allowed = max((ahead.last or 0) - book.measured, ahead.fits if ahead.fits <= RESERVE else 0)
-    patience = min(max(standing.patience, allowed), ahead.fits)
+    ending = (ahead.max_measured or 0) - book.measured
+    patience = most_for_a_trial(standing.patience, ahead.measurements_left, ending)
     word = judge.review(replace(standing, patience=patience))
     if isinstance(word, More):
         yield Wanted(_planned(_side(book, word.of) or book.tip))
-    elif isinstance(word, judging.Pair):
+    elif isinstance(word, MeasurePair):
         yield from _new_pair(book, word.first)
 
 
@@ -297,14 +300,14 @@ def _fresh_seed(book: Book) -> int:
     return book.measured + sum(m.purpose is Purpose.JUDGE for m in book.under_way)
 
 
-def _is_measured(book: Book, *experiments: Experiment) -> bool:
+def _is_being_measured(book: Book, *experiments: Experiment) -> bool:
     """Whether a measurement that decides about one of them is under way."""
     numbers = {e.n for e in experiments}
     return any(m.purpose is Purpose.JUDGE and m.n in numbers for m in book.under_way)
 
 
 def _pruning(book: Book, judge: Judge, e: Experiment) -> Pruning | None:
-    """What may end its run early: only the first one."""
+    """What may end a run early. Only the first run of an experiment may be."""
     if e.judged or not book.arena.run.prune:
         return None
     metric = book.arena.metric

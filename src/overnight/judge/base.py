@@ -83,7 +83,7 @@ class More:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MeasurePair:
     """Measure tip and incumbent side by side, with the same fresh seed; then ask again."""
 
     first: Side
@@ -128,7 +128,7 @@ class Judge(Protocol):
         cannot reach it. Called only once there is a baseline."""
         ...
 
-    def review(self, standing: Standing) -> Decision | More | Pair | None:
+    def review(self, standing: Standing) -> Decision | More | MeasurePair | None:
         """Between two experiments: confirm the tip and all provisional keeps below it, drop the
         tip, or ask for measurements. None: nothing to do now."""
         ...

@@ -18,7 +18,16 @@ from typing import ClassVar
 
 from overnight.arena.settings import JudgeTable
 from overnight.core.experiment import Verdict
-from overnight.judge.base import BASELINE, Decision, Evidence, More, Pair, Side, Standing, compared
+from overnight.judge.base import (
+    BASELINE,
+    Decision,
+    Evidence,
+    MeasurePair,
+    More,
+    Side,
+    Standing,
+    compared,
+)
 from overnight.judge.evidence import PairResult, honest_gain, log_evidence, needed, pairs_to_go
 from overnight.judge.kalman import Gap, Levels
 from overnight.judge.noise import Noise, Series
@@ -128,7 +137,7 @@ class Confirm:
 
     # -- the tip
 
-    def review(self, standing: Standing) -> Decision | More | Pair | None:
+    def review(self, standing: Standing) -> Decision | More | MeasurePair | None:
         noise = standing.noise()
         if noise.deterministic or not noise.sigma:
             return None
@@ -169,7 +178,9 @@ class Confirm:
             return More(Side.INCUMBENT)
         return More(Side.TIP)
 
-    def _trial(self, standing: Standing, levels: Levels, noise: Noise) -> Decision | Pair | None:
+    def _trial(
+        self, standing: Standing, levels: Levels, noise: Noise
+    ) -> Decision | MeasurePair | None:
         trial = standing.trials + (not standing.on_trial)
         needs = needed(self.table.false_keep, trial, standing.won)
         pairs = self._pairs(standing, levels)
@@ -203,7 +214,7 @@ class Confirm:
         levels: Levels,
         noise: Noise,
         pairs: list[PairResult],
-    ) -> Decision | Pair:
+    ) -> Decision | MeasurePair:
         gain, ends = honest_gain(pairs, noise)
         gain, interval = gain + self.min_gain, (ends[0] + self.min_gain, ends[1] + self.min_gain)
         keeps = len(standing.stack) - 1
@@ -225,8 +236,8 @@ class Confirm:
         return -student_t(max(freedom, 1), self.table.false_keep / (n * (n + 1)))
 
 
-def _next(pairs: list[PairResult]) -> Pair:
-    return Pair(Side.TIP if len(pairs) % 2 == 0 else Side.INCUMBENT)
+def _next(pairs: list[PairResult]) -> MeasurePair:
+    return MeasurePair(Side.TIP if len(pairs) % 2 == 0 else Side.INCUMBENT)
 
 
 def _as_good(gain: float, margin: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from overnight.core.experiment import Verdict
-from overnight.judge.base import Decision, Evidence, Judge, More, Pair, Side, Standing
+from overnight.judge.base import Decision, Evidence, Judge, MeasurePair, More, Side, Standing
 from overnight.judge.noise import Reading
 
 Take = Callable[[Side, int], float]
@@ -62,7 +62,7 @@ class _Duel:
             stack = (tuple(before), tuple(candidate))
             standing = Standing(stack, (False, False), patience=math.inf, now=self._count)
             match self._judge.review(standing):
-                case Pair(first):
+                case MeasurePair(first):
                     sides = [Side.CANDIDATE, Side.INCUMBENT]
                     self._pair(sides if first is Side.TIP else sides[::-1])
                 case More():

@@ -15,8 +15,8 @@ from overnight.judge.base import (
     Decision,
     Evidence,
     Judge,
+    MeasurePair,
     More,
-    Pair,
     Side,
     Standing,
     compared,
@@ -38,7 +38,7 @@ class Threshold:
     repeats: int
     fresh_seeds: ClassVar[bool] = False
 
-    def review(self, standing: Standing) -> Decision | More | Pair | None:
+    def review(self, standing: Standing) -> Decision | More | MeasurePair | None:
         return None  # there are no provisional keeps
 
     def least(self, standing: Standing, simpler: bool) -> float:
