@@ -26,7 +26,10 @@ class Keeper:
         self._book = book
         self._workspace = workspace
         self._refs = workspace.refs
-        self._warn = warn
+        self.warn = warn
+        """Tells the user."""
+        self._tip = self._refs.branch(book.tag)
+        """Where the branch was put last."""
         self.results = book.arena.state / "results.tsv"
 
     def add(self, e: Experiment) -> Experiment:
@@ -63,18 +66,18 @@ class Keeper:
         results_tsv.rewrite(self.results, self._book)
 
     def _move_branch(self) -> None:
-        """Move the branch to the incumbent. A branch that is checked out is not moved: the user is
-        warned, and the next run moves it."""
+        """Move the branch to the incumbent. A branch that is checked out, or that somebody else
+        moved, is left as it is: the user is warned, and the next run looks at it again."""
         if not self._book.begun:
             return
-        commit, there = self._book.incumbent.candidate, self._refs.branch(self._book.tag)
-        assert commit is not None
-        if there == commit:
+        commit = self._book.incumbent.candidate
+        if commit is None or commit == self._tip:
             return
         try:
-            self._refs.move_branch(self._book.tag, commit, there)
+            self._refs.move_branch(self._book.tag, commit, self._tip)
+            self._tip = commit
         except WorkspaceError as error:
-            self._warn(str(error))
+            self.warn(str(error))
 
     def _commit_keeps(
         self, experiments: Mapping[int, Experiment | None], closings: Mapping[int, Closing]

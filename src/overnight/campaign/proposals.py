@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -49,7 +49,11 @@ class Answer:
     experiment: Experiment | None = None
     """What comes of it, without its number: with a candidate, or refused, with a verdict."""
     error: AgentError | None = None
-    """What kept the agent from a candidate; the portfolio wants to know."""
+    """The agent's failure; None also for a rejected patch."""
+    failure: Exception | None = None
+    """A failure of the machine: no experiment comes of the proposal, and the campaign stops."""
+    warnings: Sequence[str] = ()
+    """For the user."""
 
 
 class Proposers:
@@ -98,16 +102,16 @@ class Proposers:
         proposal = self._book.ask(ask.agent.name, ask.start.n, ask.against.n, usage)
         if ask.switch:
             self._book.note("switch", n=self._book.next_number, words=ask.switch)
-        used = {bench.private for bench in self._asked.values()}
-        place = next(place for place in self._places() if place not in used)
-        for name in PRIVATE:
-            (place / name).mkdir(parents=True)
         brief, error = "", None
         try:
             brief = self._brief(ask) + (f"\n## This time\n{ask.hint}\n" if ask.hint else "")
         except AgentError as trouble:
             error = trouble
-        bench = self._bench(ask, proposal, place, brief)
+        try:
+            bench = self._bench(ask, proposal, brief)
+        except OSError:
+            self._book.end(replace(proposal, outcome="stopped"))
+            raise
         future = self._threads.submit(self._propose, ask, proposal, bench, error)
         self._asked[future] = bench
 
@@ -120,15 +124,28 @@ class Proposers:
     def _enter(self, done: Future[Answer]) -> tuple[Answer, Experiment | None]:
         bench = self._asked.pop(done)
         answer = done.result()
+        for words in answer.warnings:
+            self._keeper.warn(words)
         if answer.experiment is None:
             self._book.end(answer.proposal)
+            if answer.failure:
+                raise answer.failure
             return answer, None
         e, n = answer.experiment, self._book.next_number
         if e.candidate and n != bench.n:
             e = replace(e, candidate=self._workspace.reword(e.candidate, self._message(e, n)))
-        reason = e.reason.replace(str(bench.transcript.parent), str(self._keep_logs(bench, n)))
+        logs, kept = (
+            bench.transcript.parent,
+            self._book.arena.state / "logs" / self._book.tag / str(n),
+        )
+        reason = e.reason.replace(str(logs), str(kept))
         proposal = replace(answer.proposal, n=n)
-        return answer, self._keeper.add(replace(e, n=n, reason=reason, proposal=proposal))
+        added = self._keeper.add(replace(e, n=n, reason=reason, proposal=proposal))
+        kept.mkdir(parents=True, exist_ok=True)
+        for file in logs.iterdir():
+            file.replace(kept / file.name)
+        logs.rmdir()
+        return answer, added
 
     def close(self) -> None:
         """End the agents at work, and record what they are known to have used."""
@@ -144,33 +161,40 @@ class Proposers:
     def _propose(
         self, ask: Ask, proposal: Proposal, bench: Workbench, error: AgentError | None
     ) -> Answer:
-        """Ask the agent; what it used is known afterwards, whatever comes of it."""
-        secrets, idea = Secrets.of_agent(access_of(ask.agent)), None
+        """Ask the agent. What it used is recorded, whatever comes of it."""
+        secrets, idea, warnings = Secrets.of_agent(access_of(ask.agent)), None, []
+        ended, begun = proposal, monotonic()
         try:
-            self._workspace.checkout(
-                ask.start.candidate or "", bench.private / "tree", own_git=True
-            )
+            tree = bench.private / "tree"
+            self._workspace.checkout(ask.start.candidate or "", tree, own_git=True)
             begun = monotonic()
             try:
                 idea = None if error else self._answer(ask.agent, bench)
             except AgentError as trouble:
                 error = trouble
-            thought = monotonic() - begun
-            self._take_notes(ask.agent, bench, secrets)
             idea = error.idea if isinstance(error, Rejected) else idea
             reports = (idea.usage if idea else None, error.usage if error else None)
             usage = _used(ask.agent, *reports)
-            ended = replace(proposal, usage=usage, thought=thought)
-            return self._became(ask, ended, bench, secrets, idea, error)
-        finally:
+            ended = replace(proposal, usage=usage, thought=monotonic() - begun)
+            try:
+                self._take_notes(ask.agent, bench, secrets)
+            except (OvernightError, OSError) as lost:
+                warnings.append(f"the notes of {ask.agent.name} are lost: {lost}")
+            answer = self._became(ask, ended, bench, secrets, idea, error)
+        except (OvernightError, OSError) as failure:
+            answer = Answer(ask, replace(ended, outcome="stopped"), failure=failure)
+        try:
             self._workspace.remove(bench.private)
+        except (OvernightError, OSError) as left:
+            warnings.append(str(left))
+        return replace(answer, warnings=warnings)
 
     def _answer(self, agent: Agent, bench: Workbench) -> Idea | None:
         try:
             return agent.propose(bench)
         except OvernightError:
             raise
-        except Exception as error:  # an agent is foreign code: it may fail, not the night
+        except (Exception, SystemExit) as error:  # foreign code: it may fail, not the night
             with bench.transcript.open("a", encoding="utf-8") as transcript:
                 transcript.write(traceback.format_exc())
             words = f"{type(error).__name__}: {error}"
@@ -278,17 +302,12 @@ class Proposers:
         tops = self._book.arena.state / "logs" / self._book.tag
         return tops / "proposals" / str(proposal.id)
 
-    def _keep_logs(self, bench: Workbench, n: int) -> Path:
-        """Move a proposal's logs to those of its experiment; their folder."""
-        kept = self._book.arena.state / "logs" / self._book.tag / str(n)
-        kept.mkdir(parents=True, exist_ok=True)
-        for file in bench.transcript.parent.iterdir():
-            file.replace(kept / file.name)
-        bench.transcript.parent.rmdir()
-        return kept
-
-    def _bench(self, ask: Ask, proposal: Proposal, place: Path, brief: str) -> Workbench:
+    def _bench(self, ask: Ask, proposal: Proposal, brief: str) -> Workbench:
         logs, book = self._logs(proposal), self._book
+        used = {bench.private for bench in self._asked.values()}
+        place = next(place for place in self._places() if place not in used)
+        for name in PRIVATE:
+            (place / name).mkdir(parents=True)
         logs.mkdir(parents=True, exist_ok=True)
         (logs / "brief.md").write_text(brief, encoding="utf-8")
         folder = place / "tree" / self._workspace.prefix

@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from overnight.campaign.wanted import Wanted
-from overnight.core.errors import LedgerError, MeasurementImpossible
 from overnight.core.experiment import Experiment, Measurement, Purpose
 from overnight.core.under_way import UnderWay
 from overnight.executors.base import Executor
@@ -91,7 +90,7 @@ class Slots:
         """End everything, and wait for that."""
         self._executor.close()
         while self._jobs:
-            with suppress(LedgerError, MeasurementImpossible):  # why it is closed counts more
+            with suppress(OvernightError, OSError):  # why it is closed counts more
                 for _ in self.enter():
                     pass
 

@@ -306,8 +306,8 @@ class Workspace:
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _tree(self, commit: str) -> str:
-        if commit in self._trees:
-            return self._trees[commit]
+        if tree := self._trees.get(commit):
+            return tree
         return self._git.run("rev-parse", f"{commit}^{{tree}}").stdout.decode().strip()
 
     def _commit(self, tree: str, parent: str, message: str) -> str:
