@@ -134,10 +134,8 @@ class Proposers:
         e, n = answer.experiment, self._book.next_number
         if e.candidate and n != bench.n:
             e = replace(e, candidate=self._workspace.reword(e.candidate, self._message(e, n)))
-        logs, kept = (
-            bench.transcript.parent,
-            self._book.arena.state / "logs" / self._book.tag / str(n),
-        )
+        logs = bench.transcript.parent
+        kept = self._book.arena.state / "logs" / self._book.tag / str(n)
         reason = e.reason.replace(str(logs), str(kept))
         proposal = replace(answer.proposal, n=n)
         added = self._keeper.add(replace(e, n=n, reason=reason, proposal=proposal))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from overnight.campaign.wanted import Wanted
+from overnight.core.errors import OvernightError
 from overnight.core.experiment import Experiment, Measurement, Purpose
 from overnight.core.under_way import UnderWay
 from overnight.executors.base import Executor
