@@ -276,7 +276,7 @@ def test_a_doubtful_holdout_is_told_before_anything_runs(tmp_path: Path) -> None
     toy = make_exam(tmp_path / "arena")
     good = (toy / "arena.toml").read_text()
     for old, new, words in (
-        ('["value.py"]', '["value.py", "exam.py"]', "exam.py is what holdout.command runs"),
+        ('["value.py"]', '["value.py", "exam.py"]', "match exam.py, which holdout.command runs"),
         ("python3 exam.py", "python3 score.py", "score.command as well"),
         ("python3 exam.py", "python3 nowhere.py", "holdout.command: nowhere.py is missing"),
         ("\nname", '\nledger = "postgresql://me:word@host/db"\nname', "PGPASSWORD"),

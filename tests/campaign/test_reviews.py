@@ -76,7 +76,7 @@ def test_no_pair_begins_when_the_time_is_over(tmp_path: Path) -> None:
     toy = noisy(tmp_path / "arena")
     (toy / "run.sh").write_text("sleep 0.3\ncp value.py $OVERNIGHT_OUT/value\n")
     git(toy, "commit", "--quiet", "--all", "--message", "slow")
-    hours = 6 / 3600
+    hours = 12 / 3600
     run(toy, Writer([f"X=48 # {n}\n" for n in range(100)]), hours=hours)
     with Campaign.open(toy, "t") as campaign:
         start, *_ = campaign.ledger.events("t", "start")
