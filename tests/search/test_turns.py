@@ -234,7 +234,7 @@ def test_a_campaign_on_a_plateau_changes_the_agent_the_words_and_the_start(toy: 
     assert "second" not in agents[: 2 + PLATEAU] and "second" in agents[2 + PLATEAU :]
     assert any("## This time" in bench.brief for bench in gain.seen)
     back = next(bench for bench in gain.seen if "earlier keep" in bench.brief)
-    assert back.incumbent.n == 1, "the win before the newest"
+    assert back.start.n == 1, "the win before the newest"
     tried = next(e for e in done if e.n == back.n)
     assert tried.parent == done[1].candidate, "it is held against the newest all the same"
     assert git(toy, "show", f"{tried.candidate}:value.py").startswith("X=9.3")
