@@ -119,7 +119,7 @@ def test_an_agent_is_told_how_its_expectations_hold(toy: Path) -> None:
     assert [(e.description, e.expected, e.hypothesis) for e in done[1:]] == [("down", 4.0, "")] * 3
     brief = (toy / ".overnight" / "logs" / "t" / "3" / "brief.md").read_text()
     assert (
-        "- 2 experiments of yours so far, 2 kept, +2 gained.\n- Your expectations so far: 2, of "
+        "- Your experiments so far: 2, 2 kept, +2 gained.\n- Your expectations so far: 2, of "
         "which 0 held; on average 4 times too large." in brief
     )
 
