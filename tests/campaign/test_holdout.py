@@ -277,7 +277,7 @@ def test_a_doubtful_holdout_is_told_before_anything_runs(tmp_path: Path) -> None
     good = (toy / "arena.toml").read_text()
     for old, new, words in (
         ('["value.py"]', '["value.py", "exam.py"]', "match exam.py, which holdout.command runs"),
-        ("python3 exam.py", "python3 score.py", "score.command as well"),
+        ("python3 exam.py", "python3 score.py", "is score.command too"),
         ("python3 exam.py", "python3 nowhere.py", "holdout.command: nowhere.py is missing"),
         ("\nname", '\nledger = "postgresql://me:word@host/db"\nname', "PGPASSWORD"),
         ('hidden = ["', 'hidden = ["value.py", "', '"value.py" is editable'),
