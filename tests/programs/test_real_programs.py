@@ -209,5 +209,5 @@ def test_a_cap_on_tokens_ends_it(name: str, models: ScriptedModels, tmp_path: Pa
     print(done.stdout[:300], len(models.asks), "requests")
     assert done.returncode == 1, done.stdout
     if name != "aider":  # which asks once
-        assert "used up its share" in done.stdout, done.stdout
+        assert "reached its limit for one proposal" in done.stdout, done.stdout
         assert len(models.asks) <= 40, "a request takes 1,050 tokens; every 2 s it is looked at"
