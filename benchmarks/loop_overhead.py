@@ -30,7 +30,7 @@ editable = ["value.txt"]
 name = "loss"
 direction = "minimize"
 [run]
-command = "true"
+command = "COMMAND"
 budget = "10s"
 [score]
 command = "echo '{\\"loss\\": 1}'"
@@ -50,10 +50,10 @@ class Counter:
         return Idea(f"value {bench.n}")
 
 
-def make_arena(folder: Path) -> Path:
-    """A committed arena whose run and score do nothing."""
+def make_arena(folder: Path, command: str = "true") -> Path:
+    """A committed arena whose run is this command and whose score does nothing."""
     folder.mkdir()
-    (folder / "arena.toml").write_text(ARENA)
+    (folder / "arena.toml").write_text(ARENA.replace("COMMAND", command))
     (folder / "program.md").write_text("Count.\n")
     (folder / "value.txt").write_text("0\n")
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "empty"]):

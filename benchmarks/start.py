@@ -14,33 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ARENA = """
-name = "empty"
-editable = ["value.txt"]
-[metric]
-name = "loss"
-direction = "minimize"
-[run]
-command = "date +%s.%N"
-budget = "10s"
-[score]
-command = "echo '{\\"loss\\": 1}'"
-[judge]
-rule = "greedy"
-"""
-GIT = ["git", "-c", "user.name=b", "-c", "user.email=b@localhost", "-c", "commit.gpgsign=false"]
+from loop_overhead import make_arena
+
 OVERNIGHT = [sys.executable, "-m", "overnight"]
 RUN = [*OVERNIGHT, "run", "--agent", "command:date > value.txt", "--experiments", "1"]
-
-
-def make_arena(folder: Path) -> None:
-    """A committed arena whose run prints the time at which it began."""
-    folder.mkdir()
-    (folder / "arena.toml").write_text(ARENA)
-    (folder / "program.md").write_text("Wait.\n")
-    (folder / "value.txt").write_text("0\n")
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "empty"]):
-        subprocess.run([*GIT, *words], cwd=folder, check=True)
 
 
 def seconds(command: list[str], folder: Path) -> float:
@@ -53,7 +30,7 @@ def seconds(command: list[str], folder: Path) -> float:
 def first_measurement(top: Path, number: int) -> float:
     """Seconds from the start of `overnight run` to that of its first measurement."""
     folder = top / f"arena-{number}"
-    make_arena(folder)
+    make_arena(folder, "date +%s.%N")  # it prints the time at which it began
     begun = time.time()
     subprocess.run(RUN, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     (log,) = folder.glob(".overnight/logs/*/0/run-0-0/run.log")

@@ -42,7 +42,7 @@ def begin_or_find(
         if (mended := _mended(workspace, ledger, record)) is not None:
             return mended, lock, [*workspace.warnings, *workspace.left_out(mended.base)]
         return record, lock, _changes_since(arena, workspace, record)
-    except BaseException:
+    except BaseException:  # nobody else will release it
         lock.release()
         raise
 

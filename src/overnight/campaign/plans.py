@@ -121,12 +121,11 @@ class OneTry:
         return Ahead(exams=stop is None)
 
     def asks(self, free: int) -> list[Ask]:
-        if self._asked:
+        if self._asked or not HillClimb().wanted(self._book, free):
             return []
-        starts = HillClimb().wanted(self._book, free)[:1]
-        self._asked = bool(starts)
-        plain = [Start.plain(self._book) for _ in starts]
-        return [Ask(self._agent, start.start, start.against) for start in plain]
+        self._asked = True
+        plain = Start.plain(self._book)
+        return [Ask(self._agent, plain.start, plain.against)]
 
     def heard(self, answer: Answer, experiment: Experiment | None) -> None:
         self._answered = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from overnight.campaign.wanted import Wanted
 from overnight.core.errors import OvernightError
@@ -63,7 +62,7 @@ class Slots:
             id, n = self._jobs.pop(done)
             try:
                 taken = done.result()
-            except BaseException:
+            except BaseException:  # whatever ended it, the ledger must not call it under way
                 self._book.enter(id, None)
                 raise
             if e := self._book.enter(id, taken):
@@ -79,7 +78,7 @@ class Slots:
         setup = self._book.arena.setup
         if setup is None:
             return
-        planned = UnderWay(0, 0, base, Purpose.JUDGE, 0, 0, None, datetime.now(UTC))
+        planned = UnderWay.planned(0, base, Purpose.JUDGE, 0, 0)
         future = self._executor.prepare(self._job(planned))
         if wait([future], _LONG_SECONDS).not_done:
             log = setup_log(self._book.arena, self._book.tag)
@@ -113,5 +112,4 @@ class Slots:
 def asked_for(book: Book, purpose: Purpose, e: Experiment, seed: int) -> Wanted:
     """A measurement that is taken because the user asked, not because it decides something."""
     assert e.candidate is not None
-    planned = UnderWay(0, e.n, e.candidate, purpose, seed, book.measured, None, datetime.now(UTC))
-    return Wanted(planned)
+    return Wanted(UnderWay.planned(e.n, e.candidate, purpose, seed, book.measured))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from overnight.arena.arena import Arena
 from overnight.campaign.exams import EXAM_SEED, due
@@ -281,7 +280,7 @@ def _planned(
     pair: int | None = None,
 ) -> UnderWay:
     assert e.candidate is not None
-    return UnderWay(0, e.n, e.candidate, purpose, seed, at, pair, datetime.now(UTC))
+    return UnderWay.planned(e.n, e.candidate, purpose, seed, at, pair)
 
 
 def _with_fresh_seed(one: Wanted, book: Book, judge: Judge, before: list[Wanted]) -> Wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from overnight.core.experiment import Purpose
@@ -37,6 +37,13 @@ class UnderWay:
     """Of a pending one: by what its outcome is asked for."""
     due: datetime | None = None
     """Of a pending one: when its outcome is expected."""
+
+    @classmethod
+    def planned(
+        cls, n: int, candidate: str, purpose: Purpose, seed: int, at: int, pair: int | None = None
+    ) -> UnderWay:
+        """One that is not in the ledger yet: without an id."""
+        return cls(0, n, candidate, purpose, seed, at, pair, datetime.now(UTC))
 
 
 @dataclass(frozen=True)

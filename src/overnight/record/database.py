@@ -63,7 +63,7 @@ class Database:
         self._writer = self._engine.execution_options(writing=True)
         try:
             self._check_version(create)
-        except BaseException:
+        except BaseException:  # nobody else will close it
             self.close()
             raise
         self._inode = self._found()
