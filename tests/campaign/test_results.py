@@ -247,11 +247,12 @@ def test_adding_a_line_does_not_copy_a_long_file(book: Book, path: Path) -> None
     line = path.read_bytes().splitlines(keepends=True)[1]
     with path.open("ab") as file:
         file.write(line * 20_000)
+    assert results.write(path, replace(done, n=1), METRIC), "the first one makes the twin"
     before = written()
-    for n in range(1, 21):
+    for n in range(2, 22):
         assert results.write(path, replace(done, n=n), METRIC)
     assert written() - before < 100_000
-    assert len(rows(path)) == 20_021
+    assert len(rows(path)) == 20_022
 
 
 def written() -> int:

@@ -1,15 +1,16 @@
 """results.tsv: a campaign's finished experiments as people and grep read them, from the ledger.
 
 karpathy/autoresearch's five columns come first, in his order; a crash has no score at all, where
-his 0.000000 would win. A new experiment is appended in one write; where the line of an earlier one
-has changed, a new file takes the old one's place. So a reader never meets half a file.
+his 0.000000 would win. A reader never meets half a line: what is written is a file beside it, which
+then takes its name. Only one that keeps the file open over two appends can.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from overnight.arena.settings import Metric
@@ -44,8 +45,7 @@ def write(path: Path, e: Experiment, metric: Metric) -> bool:
         if newest is None:
             return False
         if e.n > newest:
-            with path.open("ab") as file:
-                file.write(_line(e))
+            _append(path, _line(e))
             return True
         there = path.read_bytes()
         start, end = _place(there, e.n)
@@ -94,7 +94,30 @@ def _number_in(line: bytes) -> int | None:
     return int(number) if number.isdigit() else None
 
 
+def _append(path: Path, line: bytes) -> None:
+    """Two files take turns: the twin lacks the newest line, so nothing is copied but that one. An
+    append to the file itself would be seen half done, where it crosses a page of memory."""
+    twin, spare = _twin(path), path.with_name(f".{path.name}.old")
+    size = path.stat().st_size
+    if not twin.exists() or not size - _TAIL <= twin.stat().st_size <= size:
+        shutil.copyfile(path, twin)
+    with path.open("rb") as file, twin.open("ab") as end:
+        file.seek(end.tell())
+        end.write(file.read() + line)
+    spare.unlink(missing_ok=True)
+    with suppress(OSError):  # no hard links here: then the next append copies
+        os.link(path, spare)
+    os.replace(twin, path)
+    if spare.exists():
+        os.replace(spare, twin)
+
+
+def _twin(path: Path) -> Path:
+    return path.with_name(f".{path.name}.twin")
+
+
 def _replace(path: Path, parts: list[bytes]) -> None:
+    _twin(path).unlink(missing_ok=True)
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
         file.writelines(parts)
