@@ -1,4 +1,4 @@
-"""For writing a referee: run a candidate's code without trusting it.
+"""For your referee: runs a candidate's code without trusting it.
 
     from overnight.referee import Candidate, Invalid, report
 
@@ -9,7 +9,7 @@
 
     report(score)
 
-Each `Candidate` is a process in a new sandbox. It sees the candidate's files, what the run left,
+Each `Candidate` is a process in a new sandbox. It can read the candidate's files, the run's output,
 the declared data and its own private folders, but neither hidden data nor the referee.
 Never import or unpickle anything from a candidate in the referee's own process.
 """
@@ -38,19 +38,20 @@ from overnight.stage.stage import StageResult, StageSpec, run_stage
 
 T = TypeVar("T")
 _LONGEST_SECONDS = 24 * 3600.0
-"""Limit of a candidate's process; the score stage's timeout ends it earlier."""
+"""Longest time of a candidate's process; the referee's own timeout ends it earlier."""
 
 
 class Invalid(Exception):
-    """The candidate broke a rule of the arena: it gets no score and the verdict *invalid*."""
+    """The candidate broke a rule of the arena; its verdict is *invalid*, without a score."""
 
 
 class Candidate:
-    """A candidate's command in its own sandbox, which answers over pipes.
+    """A candidate's command in its own sandbox, which answers messages over pipes.
 
     `command` runs in the candidate's arena folder and answers through `overnight.exchange.serve`.
-    `timeout`: seconds for each answer. `memory`: bytes for all of its processes. Use it from one
-    thread at a time. Its methods raise Invalid when the candidate is at fault.
+    `timeout`: seconds for each answer. `memory`: bytes for all of its processes; default: the
+    run's limit. `env`: additional variables. Use it from one thread at a time. Its methods raise
+    Invalid if the candidate fails.
     """
 
     def __init__(
@@ -64,19 +65,19 @@ class Candidate:
         self._folder = Path(tempfile.mkdtemp(prefix="candidate-"))
         self._log = self._folder / "log"
         self._stopping = threading.Event()
-        question, ask = os.pipe()
-        hear, answer = os.pipe()
-        self._channel = Channel(hear, ask)
+        candidate_reads, referee_writes = os.pipe()
+        referee_reads, candidate_writes = os.pipe()
+        self._channel = Channel(referee_reads, referee_writes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidate")
-        spec = self._spec(command, memory, env or {}, (question, answer))
+        spec = self._spec(command, memory, env or {}, (candidate_reads, candidate_writes))
         started = threading.Event()
         self._result: Future[StageResult] = self._thread.submit(
             run_stage, spec, self._stopping, lambda _: started.set()
         )
         self._result.add_done_callback(lambda _: started.set())
         started.wait()
-        os.close(question)
-        os.close(answer)
+        os.close(candidate_reads)
+        os.close(candidate_writes)
 
     def _spec(
         self, command: str, memory: int | None, env: Mapping[str, str], pipes: tuple[int, int]
@@ -114,11 +115,11 @@ class Candidate:
 
     def send(self, fields: Mapping[str, Field] | None = None, **arrays: Array) -> None:
         """Send a message without waiting for the answer."""
-        self._do(lambda: self._channel.send(Message(fields or {}, arrays), self._timeout))
+        self._checked(lambda: self._channel.send(Message(fields or {}, arrays), self._timeout))
 
     def receive(self) -> Message:
         """The next answer."""
-        message = self._do(lambda: self._channel.receive(self._timeout))
+        message = self._checked(lambda: self._channel.receive(self._timeout))
         if message is None:
             raise Invalid(f"no answer from the candidate: {self._how_it_ended()}")
         return message
@@ -129,7 +130,7 @@ class Candidate:
         return self.receive()
 
     def close(self) -> StageResult:
-        """Close the pipes, end the process and everything it started. Returns what it used."""
+        """End the process and everything it started. Returns its time and memory."""
         self._channel.close()
         self._stopping.set()
         result = self._result.result()
@@ -147,23 +148,23 @@ class Candidate:
     ) -> None:
         self.close()
 
-    def _do(self, act: Callable[[], T]) -> T:
+    def _checked(self, exchange: Callable[[], T]) -> T:
+        """Raises Invalid, with how the process ended, where the exchange fails."""
         try:
-            return act()
+            return exchange()
         except ExchangeError as error:
             raise Invalid(f"the candidate's answer: {error}; {self._how_it_ended()}") from error
 
     def _how_it_ended(self) -> str:
         self._stopping.set()
         result = self._result.result()
-        words = tail(self._log, 20)
         ended = f"its process ended ({result.end}, exit code {result.exit_code})"
-        return f"{ended}\n{words}" if words else ended
+        return f"{ended}\n{tail(self._log, 20)}".rstrip("\n")
 
 
 def report(score: Callable[[], Mapping[str, float]]) -> None:
-    """Print what `score` returns as the referee's last line. If it raises Invalid, the verdict is
-    *invalid*."""
+    """Print the numbers that `score` returns as the referee's last line. If it raises Invalid, the
+    verdict is *invalid*."""
     try:
         print(json.dumps(dict(score())))
     except (Invalid, ExchangeError) as reason:
@@ -176,5 +177,5 @@ def _arena() -> Arena:
 
 
 def _contract_folder(name: str, default: str) -> Path:
-    """The folder in OVERNIGHT_<name>; `default` when the referee is run by hand."""
+    """The folder in OVERNIGHT_<name>; `default` if you run the referee by hand."""
     return Path(os.environ.get(f"OVERNIGHT_{name}", default)).resolve()
