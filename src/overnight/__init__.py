@@ -1,6 +1,6 @@
 """overnight: write program.md in the evening, wake up to a better program, with proof.
 
-from overnight import Arena, Campaign, Limits, agent_named
+from overnight import Campaign, Limits, agent_named
 
 with Campaign.open("my-arena") as campaign:
     stop = campaign.run(agent_named("tuner", campaign.arena), Limits(experiments=12))
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from overnight.core.version import __version__
 
-TYPE_CHECKING = False  # without `typing`: what is loaded here delays every command's start
+TYPE_CHECKING = False  # importing it from `typing` would delay the start of every command
 if TYPE_CHECKING:
     from overnight.agents.named import agent_named
     from overnight.arena.arena import Arena
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Loaded on first use: `import overnight` must not pay for a database and a picture library.
+    # Loaded on first use, so that `import overnight` does not load a database and a plot library.
     if name in _HOME:
         from importlib import import_module
 

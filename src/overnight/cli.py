@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """The console script."""
+    """Entry point of the console script `overnight`."""
     interrupts.listen()
     run()
 
 
 def run(line: list[str] | None = None) -> None:
-    """Run one command, by default that of this process. The user's mistake ends with a sentence,
-    never with a traceback. Raises SystemExit."""
+    """Run one command: the words of `line`, or by default this process's arguments.
+
+    A mistake by the user ends with a sentence, not a traceback. Always raises SystemExit.
+    """
     app = application()
     from overnight.commands.base import err
     from overnight.core.errors import OvernightError
@@ -32,21 +34,19 @@ def run(line: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        # The machine's own refusals: a read-only folder, a full disk.
-        place = f"{error.filename}: " if error.filename else ""
-        words = f"overnight: {place}{error.strerror or error}; check permissions and free space"
-        err.print(words, style="red", markup=False, soft_wrap=True)
+        # Refused by the operating system: a read-only folder, a full disk.
+        file = f"{error.filename}: " if error.filename else ""
+        message = f"overnight: {file}{error.strerror or error}; check permissions and free space"
+        err.print(message, style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 
 def application() -> Typer:
-    """The application with all of its commands: loading them is what makes them known to it."""
-    import overnight.commands.agents
-    import overnight.commands.connecting
-    import overnight.commands.driving
-    import overnight.commands.looking
-    import overnight.commands.measuring
-    import overnight.commands.steering  # noqa: F401
+    """The application with all of its commands, in the order in which --help lists them."""
+    from importlib import import_module
+
+    for module in ("driving", "looking", "steering", "measuring", "agents", "connecting"):
+        import_module(f"overnight.commands.{module}")  # registers its commands
     from overnight.commands.base import app
 
     return app

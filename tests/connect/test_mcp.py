@@ -125,7 +125,7 @@ def test_the_newest_protocol_offers_the_same_tools_with_schemas(toy: Path) -> No
 
 
 MISTAKES: list[tuple[str, dict[str, object], str]] = [
-    ("try_change", {}, "try_change: what: Field required. It takes: what, why, expected"),
+    ("try_change", {}, "try_change: what: Field required. Its arguments: what, why, expected"),
     ("try_change", {"what": "x", "gain": 1}, "gain: Extra inputs"),
     ("try_change", {"what": "x", "expected": "much"}, "expected: "),
     ("try_change", {"what": "x", "folder": "/nowhere"}, "/nowhere is not a folder"),
@@ -135,7 +135,7 @@ MISTAKES: list[tuple[str, dict[str, object], str]] = [
     ("results", {"last": 0}, "last: "),
     ("note", {"words": "x" * 2001}, "at most 2000 characters"),
     ("note", {"words": " "}, "the note is empty"),
-    ("report", {}, "there is no tool report; there is: brief, try_change"),
+    ("report", {}, "unknown tool report; expected one of brief, try_change"),
 ]
 
 

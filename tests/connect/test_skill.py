@@ -30,7 +30,7 @@ def test_it_is_installed_where_agents_look(toy: Path, tmp_path: Path) -> None:
     for place in (".claude", ".agents"):
         assert (toy / place / "skills" / "overnight" / "SKILL.md").read_text() == skill_text()
     assert done.stdout.count(": new") == 2
-    assert overnight(toy, "skill", "install").stdout.count(": as it was") == 2
+    assert overnight(toy, "skill", "install").stdout.count(": unchanged") == 2
 
     home = tmp_path / "home"
     home.mkdir()

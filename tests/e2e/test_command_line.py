@@ -140,7 +140,7 @@ def test_try_tells_why_a_change_failed_once_and_whole(toy: Path) -> None:
         (["run", "--tag", "../x"], 2, "cannot name a branch"),
         (["run", "--experiments", "0"], 2, "--experiments"),
         (["log", "--verdict", "good"], 2, "expected one of keep"),
-        (["new", "nonsense", "x"], 2, "there is no template 'nonsense'"),
+        (["new", "nonsense", "x"], 2, "unknown template 'nonsense'"),
         (["-C", "nowhere"], 2, "-C"),
         (["status", "-C", "nowhere"], 2, "nowhere is not a folder"),
         (["frobnicate"], 2, "frobnicate"),

@@ -1,1 +1,1 @@
-"""The commands, by what you do with them. They parse and print; they import what lies below."""
+"""The commands, one file for each purpose. They parse and print; they import what lies below."""

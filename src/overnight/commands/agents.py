@@ -1,22 +1,13 @@
-"""The command about those who propose: who could, whether one works, what each has achieved."""
+"""The command about agents: which can be used, whether one works, what each has achieved."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Exit, Option
 
-from overnight.commands.base import (
-    HERE,
-    AsJson,
-    Folder,
-    Tag,
-    app,
-    out,
-    print_json,
-    record_of,
-)
+from overnight.commands.base import HERE, AsJson, Folder, Tag, app, out, print_json, record_of
 from overnight.core.errors import ArenaError, UsageError
 
 if TYPE_CHECKING:
@@ -27,24 +18,25 @@ if TYPE_CHECKING:
 def agents(
     check: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Ask it for one change in a small arena of its own."),
+        Option(metavar="NAME", help="Ask this agent for a one-line change in a test arena."),
     ] = None,
     stats: Annotated[
-        bool, typer.Option("--stats", help="What each agent of a campaign has achieved.")
+        bool, Option("--stats", help="Show what each agent of a campaign achieved.")
     ] = False,
     tag: Tag = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Who could propose: what is installed and signed in, and what to do for the others.
+    """List the agents, and what those that are not ready need.
 
-    --check uses its model, for a change of one line; exit code 1 when it makes none.
-    --stats: keeps, verified gain, tokens, dollars, minutes, whether what they expected held.
+    --check costs one short answer of the agent's model; exit code 1 if it changes nothing.
+    --stats shows keeps, confirmed gain, tokens, dollars, minutes, and whether the gains that an
+    agent expected were measured.
     """
     if check and stats:
-        raise UsageError("overnight agents: --check and --stats are two questions; ask one")
+        raise UsageError("--check and --stats cannot be combined; give one of them")
     if check:
-        raise typer.Exit(_check(check, _arena(folder), as_json))
+        raise Exit(_check(check, _arena(folder), as_json))
     if stats:
         _stats(folder, tag, as_json)
     else:
@@ -52,7 +44,7 @@ def agents(
 
 
 def _arena(folder: Path) -> Arena:
-    """The arena here; where there is none, one that names no agents."""
+    """The arena here; outside any arena, a small one without agents of its own."""
     from overnight.arena.arena import Arena
     from overnight.doctor.rehearsal import ARENA
 
@@ -95,11 +87,11 @@ def _stats(folder: Path, tag: str | None, as_json: bool) -> None:
     from overnight.views.experiment_text import agents_page
 
     with record_of(folder, tag) as record:
-        known = track_records(record.experiments(), record.ledger.spent(record.tag))
-        found = list(known.values())
+        by_name = track_records(record.experiments(), record.ledger.spent(record.tag))
+        records = list(by_name.values())
         if as_json:
-            print_json([agent_document(one) for one in found])
-        elif found:
-            out.print(agents_page(found, record.arena.metric, out.width))
+            print_json([agent_document(one) for one in records])
+        elif records:
+            out.print(agents_page(records, record.arena.metric, out.width))
         else:
             out.print(f"No agent has proposed anything in campaign {record.tag} yet.")

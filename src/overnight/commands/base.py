@@ -1,4 +1,4 @@
-"""What every command has: the application, its consoles, its options, the arena that is meant."""
+"""What the commands share: the application, its consoles, options and output."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from typer import Argument, Exit, Option
 from typer.core import TyperGroup
 
 from overnight.core import interrupts
@@ -20,11 +21,12 @@ from overnight.core.version import __version__
 if TYPE_CHECKING:
     from typer._click.core import Context
 
+    from overnight.campaign.campaign import Campaign
     from overnight.views.reader import Record
 
 
 class _Commands(TyperGroup):
-    """The commands; one that is interrupted says so."""
+    """Raises Interrupted where a command was interrupted."""
 
     def invoke(self, ctx: Context) -> object:
         try:
@@ -32,7 +34,7 @@ class _Commands(TyperGroup):
                 interrupts.working(True)
                 return super().invoke(ctx)
             finally:
-                interrupts.working(False)
+                interrupts.working(False)  # may be interrupted too, hence the outer `try`
         except KeyboardInterrupt as error:
             raise Interrupted(interrupts.WORDS) from error
 
@@ -40,6 +42,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="overnight",
     cls=_Commands,
+    context_settings={"max_content_width": 100},
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -50,38 +53,34 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 Folder = Annotated[
-    Path, typer.Option("-C", metavar="DIR", help="The arena: this folder or one above it.")
+    Path, Option("-C", metavar="DIR", show_default=False, help="The arena's folder (default: .).")
 ]
-Tag = Annotated[str | None, typer.Option(help="The campaign; the newest one by default.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Experiments = Annotated[int | None, typer.Option(min=1, help="Stop after this many experiments.")]
-Number = Annotated[int, typer.Argument(metavar="N", help="The experiment's number.")]
-NoSandbox = Annotated[bool, typer.Option("--no-sandbox", help="Runs get your rights: recorded.")]
+Tag = Annotated[str | None, Option(metavar="TAG", help="The campaign (default: the newest).")]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON document instead of text.")]
+Number = Annotated[int, Argument(metavar="N", help="The experiment's number; 0 is the baseline.")]
+NoSandbox = Annotated[
+    bool, Option("--no-sandbox", help="Give runs all of your rights; the record will say so.")
+]
 HERE = Path()
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         out.print(f"overnight {__version__}")
-        raise typer.Exit
+        raise Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
 
 
-def record_of(folder: Path, tag: str | None) -> AbstractContextManager[Record]:
-    from overnight.views.reader import open_record
-
-    return open_record(arena_folder(folder), tag)
-
-
 def arena_folder(folder: Path) -> Path:
+    """The arena's folder: this one or the nearest above it. Raises UsageError or ArenaError."""
     from overnight.arena.arena import Arena
 
     if not folder.is_dir():
@@ -89,12 +88,26 @@ def arena_folder(folder: Path) -> Path:
     return Arena.find(folder)
 
 
-def say(warnings: Sequence[str]) -> int:
-    """Print notes; returns how many."""
-    for warning in warnings:
-        err.print(f"note: {warning}", style="yellow", markup=False, soft_wrap=True)
-    return len(warnings)
+def record_of(folder: Path, tag: str | None) -> AbstractContextManager[Record]:
+    """The record of a campaign, to read."""
+    from overnight.views.reader import open_record
+
+    return open_record(arena_folder(folder), tag)
+
+
+def open_campaign(folder: Path, tag: str | None, no_sandbox: bool) -> Campaign:
+    """The campaign, to drive: a new or an existing one."""
+    from overnight.campaign.campaign import Campaign
+
+    return Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None)
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print each as a line `note: …` to standard error."""
+    for note in notes:
+        err.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
 
 
 def print_json(document: object) -> None:
+    """Print a document to standard output."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

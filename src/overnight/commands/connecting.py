@@ -1,4 +1,4 @@
-"""Commands that let an agent of your own take part: tools, a skill."""
+"""Commands for an agent that the user runs: tools over MCP, and a skill."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from overnight.commands.base import (
-    HERE,
-    Folder,
-    NoSandbox,
-    Tag,
-    app,
-    arena_folder,
-    out,
-)
+from overnight.commands.base import HERE, Folder, NoSandbox, Tag, app, arena_folder, out
 from overnight.core.errors import UsageError
 
 
 @app.command(epilog="Example: overnight mcp -C my-arena")
 def mcp(tag: Tag = None, no_sandbox: NoSandbox = False, folder: Folder = HERE) -> None:
-    """Serve the Model Context Protocol on standard input and output, for a client to start.
+    """Offer an agent in a chat tools to run experiments, over MCP.
 
-    Its tools: brief, try_change, results, show, note, status. The campaign is locked only while a
-    change is tried. Needs the extra `mcp`.
+    An MCP client starts this command and speaks the Model Context Protocol on its standard input
+    and output. Tools: brief, try_change, results, show, note, status. The campaign is locked only
+    while a change is tried. Requires pip install 'overnight[mcp]'.
     """
     root = arena_folder(folder)
     try:
@@ -33,11 +26,11 @@ def mcp(tag: Tag = None, no_sandbox: NoSandbox = False, folder: Folder = HERE) -
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types", "anyio"):
             raise
-        words = f"overnight mcp needs the package {error.name}: pip install 'overnight[mcp]'"
-        raise UsageError(words) from error
-    from overnight.connect.tools import Place
+        message = f"overnight mcp needs the package {error.name}: pip install 'overnight[mcp]'"
+        raise UsageError(message) from error
+    from overnight.connect.tools import Scope
 
-    serve(Place(root, tag, "none" if no_sandbox else None))
+    serve(Scope(root, tag, "none" if no_sandbox else None))
 
 
 class SkillAction(StrEnum):
@@ -49,20 +42,20 @@ class SkillAction(StrEnum):
 
 @app.command(epilog="Example: overnight skill install")
 def skill(
-    action: Annotated[SkillAction, typer.Argument(metavar="ACTION", help="install, or show.")],
+    action: Annotated[SkillAction, Argument(metavar="ACTION", help="install, or show its text.")],
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Into this folder of skills instead.")
+        Path | None, Option(metavar="DIR", help="Install it in this folder of skills.")
     ] = None,
-    user: Annotated[bool, typer.Option("--user", help="For all of your projects.")] = False,
+    user: Annotated[bool, Option("--user", help="Install it for all your projects.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a skill that has another text.")
+        bool, Option("--force", help="Replace an installed skill that was changed.")
     ] = False,
     folder: Folder = HERE,
 ) -> None:
-    """An Agent Skill that explains to an agent how to drive overnight.
+    """Install a skill that teaches a coding agent to use overnight.
 
-    Installed as .claude/skills/overnight and .agents/skills/overnight in the arena, or with --user
-    in your home, where Claude Code, Codex, Gemini CLI, opencode and others look.
+    It goes to .claude/skills/overnight and .agents/skills/overnight in the arena (with --user: in
+    your home folder), where Claude Code, Codex, Gemini CLI, opencode and others look.
     """
     from overnight.connect.skill import PLACES, install, skill_text
 
@@ -70,7 +63,7 @@ def skill(
         out.print(skill_text(), end="", markup=False, soft_wrap=True)
         return
     if to is not None and user:
-        raise UsageError("--to and --user name two places: give one of them")
+        raise UsageError("--to and --user cannot be combined; give one of them")
     if to is not None:
         folders = [to]
     else:

@@ -1,11 +1,11 @@
-"""Commands that look at a campaign's record."""
+"""Commands that show a campaign's record."""
 
 from __future__ import annotations
 
 import sys
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from overnight.commands.base import (
     HERE,
@@ -24,7 +24,7 @@ from overnight.core.errors import UsageError
 
 @app.command(epilog="Example: overnight status --json")
 def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
-    """Where a campaign stands."""
+    """Show how far a campaign is: best score, experiments, keeps, cost."""
     with record_of(folder, tag) as record:
         summary = record.summary()
         if as_json:
@@ -39,35 +39,39 @@ def status(tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> N
 
 @app.command(epilog="Example: overnight brief")
 def brief(tag: Tag = None, folder: Folder = HERE) -> None:
-    """What an agent would be told now."""
+    """Print the brief that the next agent would get."""
     from overnight.arena.arena import Arena
     from overnight.briefing.brief import first_brief
     from overnight.core.errors import NoCampaign
 
     try:
         with record_of(folder, tag) as record:
-            words = record.brief()
+            text = record.brief()
     except NoCampaign:
         if tag is not None:
             raise
-        words = first_brief(Arena.load(arena_folder(folder)))
-    out.print(words, markup=False, soft_wrap=True)
+        text = first_brief(Arena.load(arena_folder(folder)))
+    out.print(text, markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: overnight log --last 50 --json")
 def log(
-    last: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
-    verdict: Annotated[str | None, typer.Option(help="Only keep, discard, crash, …")] = None,
+    last: Annotated[
+        int | None,
+        Option(metavar="N", min=1, help="Show only the newest N experiments (default: all)."),
+    ] = None,
+    verdict: Annotated[
+        str | None, Option(metavar="WORD", help="Show only this verdict: keep, discard, crash, …")
+    ] = None,
     tag: Tag = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Every experiment of a campaign, oldest first."""
+    """List the experiments of a campaign, oldest first."""
     from overnight.core.experiment import Verdict
 
-    known = [v.value for v in Verdict]
-    if verdict is not None and verdict not in known:
-        raise UsageError(f"--verdict {verdict}: expected one of {', '.join(known)}")
+    if verdict is not None and verdict not in list(Verdict):
+        raise UsageError(f"--verdict {verdict}: expected one of {', '.join(Verdict)}")
     with record_of(folder, tag) as record:
         wanted = Verdict(verdict) if verdict else None
         found = record.ledger.experiments(record.tag, last=last, verdict=wanted)
@@ -83,7 +87,7 @@ def log(
 
 @app.command(epilog="Example: overnight show 12")
 def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
-    """One experiment: its idea, its measurements, its verdict and why."""
+    """Show one experiment: idea, measurements, verdict, reason."""
     with record_of(folder, tag) as record:
         experiment = record.experiment(n, whole=True)
         if as_json:
@@ -98,7 +102,7 @@ def show(n: Number, tag: Tag = None, folder: Folder = HERE, as_json: AsJson = Fa
 
 @app.command(epilog="Example: overnight diff 12 | git apply")
 def diff(n: Number, tag: Tag = None, folder: Folder = HERE) -> None:
-    """What an experiment changed, as a patch."""
+    """Print the change of an experiment as a patch."""
     with record_of(folder, tag) as record:
         sys.stdout.write(record.diff(n))
 

@@ -1,10 +1,10 @@
-"""Commands that measure past candidates again, and tell what a night can see."""
+"""Commands that measure earlier candidates again, and estimate what a night can detect."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
 from overnight.commands.base import (
     HERE,
@@ -15,61 +15,58 @@ from overnight.commands.base import (
     Tag,
     app,
     arena_folder,
+    open_campaign,
     out,
     print_json,
+    print_notes,
     record_of,
-    say,
 )
 
 
 @app.command(epilog="Example: overnight replay 12 --times 3")
 def replay(
     n: Number,
-    times: Annotated[int, typer.Option(min=1, max=1000, help="How often.")] = 1,
+    times: Annotated[int, Option(metavar="K", min=1, max=1000, help="Measure K times.")] = 1,
     tag: Tag = None,
     no_sandbox: NoSandbox = False,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Measure any past candidate again, with new seeds. Changes no verdict.
+    """Measure an earlier candidate again, with new seeds.
 
-    Exit code: 4 when none of the runs got a score.
+    No verdict changes. Exit code: 4 if no run got a score.
     """
-    from overnight.campaign.campaign import Campaign
     from overnight.views.experiment_text import replay_text
 
     with record_of(folder, tag) as record:
-        tag = record.tag  # or opening it would begin a campaign
+        tag = record.tag  # of an existing campaign; open_campaign would begin a new one
         record.experiment(n)
-    with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
-        say(campaign.warnings)
+    with open_campaign(folder, tag, no_sandbox) as campaign:
+        print_notes(campaign.warnings)
         found = campaign.replay(n, times)
     if as_json:
         print_json(found.document())
     else:
         out.print(replay_text(found), end="")
-    raise typer.Exit(0 if found.scores else 4)
+    raise Exit(0 if found.scores else 4)
 
 
 @app.command(epilog="Example: overnight ablate")
 def ablate(
-    tag: Tag = None,
-    no_sandbox: NoSandbox = False,
-    folder: Folder = HERE,
-    as_json: AsJson = False,
+    tag: Tag = None, no_sandbox: NoSandbox = False, folder: Folder = HERE, as_json: AsJson = False
 ) -> None:
-    """Take back each win of the final program in turn: which ones still carry weight?
+    """Find wins that the final program no longer needs.
 
-    Measures the program with and without, by the arena's own judge. Changes nothing.
+    The arena's judge compares the program with and without each win. No verdict and no branch
+    changes.
     """
-    from overnight.campaign.campaign import Campaign
     from overnight.views.experiment_text import ablated_line, removal_text
 
     with record_of(folder, tag) as record:
         tag = record.tag
     found = []
-    with Campaign.open(arena_folder(folder), tag, "none" if no_sandbox else None) as campaign:
-        say(campaign.warnings)
+    with open_campaign(folder, tag, no_sandbox) as campaign:
+        print_notes(campaign.warnings)
         for ablated in campaign.ablate():
             found.append(ablated)
             if not as_json:
@@ -83,27 +80,32 @@ def ablate(
 
 @app.command(epilog="Example: overnight power --hours 8")
 def power(
-    hours: Annotated[float, typer.Option(min=0.01, help="How long the night is.")] = 8.0,
+    hours: Annotated[
+        float, Option(metavar="H", min=0.01, help="The night's length in hours.")
+    ] = 8.0,
     noise: Annotated[
-        float | None, typer.Option(min=0, help="Of one measurement; else the campaign's.")
+        float | None,
+        Option(metavar="SD", min=0, help="Standard deviation of one score (default: measured)."),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.001, help="Of one measurement; else the campaign's.")
+        float | None,
+        Option(metavar="S", min=0.001, help="Seconds per measurement (default: measured)."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Of counts: clicks per view, replies per mail, …")
+        float | None,
+        Option(metavar="SHARE", help="Success rate of counts, such as clicks per view."),
     ] = None,
     each: Annotated[
-        int, typer.Option(min=1, help="With --rate: views, mails, … in one measurement.")
+        int, Option(metavar="N", min=1, help="With --rate: trials per measurement, such as views.")
     ] = 1000,
     tag: Tag = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """What gain a night can see, with how many measurements.
+    """Estimate how large a gain must be for a night to detect it.
 
-    Speaks of the rule `confirm` as it is without settings, and says so where this arena has
-    others. Draws power.png; with --rate, power-rate.png.
+    Assumes the judge's default settings, and lists those that differ in this arena. Draws
+    power.png, or power-rate.png with --rate.
     """
     from overnight.views.power import night_of, power_text
     from overnight.views.power_plot import draw_power

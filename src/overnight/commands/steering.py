@@ -1,30 +1,24 @@
-"""Commands that speak to a campaign and its agents, from another terminal."""
+"""Commands that reach a running campaign and its agents from another terminal."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from overnight.commands.base import (
-    HERE,
-    Folder,
-    Tag,
-    app,
-    arena_folder,
-    out,
-    record_of,
-)
+from overnight.commands.base import HERE, Folder, Tag, app, arena_folder, out, record_of
 from overnight.core.errors import UsageError
 
 
 @app.command(epilog="Example: overnight stop --now")
 def stop(
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for the experiment.")] = False,
+    now: Annotated[
+        bool, Option("--now", help="Stop without waiting for the running experiment.")
+    ] = False,
     tag: Tag = None,
     folder: Folder = HERE,
 ) -> None:
-    """End a running campaign from another terminal."""
+    """Stop a running campaign after its current experiment."""
     from overnight.record.lock import driver_of, lock_path
 
     with record_of(folder, tag) as record:
@@ -37,29 +31,27 @@ def stop(
 
 @app.command(epilog='Example: overnight steer "leave the optimiser alone; try the data order"')
 def steer(
-    words: Annotated[str, typer.Argument(metavar="WORDS", help="What the agent should know.")],
+    text: Annotated[str, Argument(metavar="TEXT", help="What agents should know or do.")],
     tag: Tag = None,
     folder: Folder = HERE,
 ) -> None:
-    """Say something to the agent: it is part of every brief from now on."""
+    """Add an instruction to every brief from now on."""
     from overnight.stage.secrets import Secrets
 
     with record_of(folder, tag) as record:
-        record.ledger.add_event(record.tag, "steer", words=Secrets.of().redacted(words))
-        out.print("The next brief says so.")
+        record.ledger.add_event(record.tag, "steer", words=Secrets.of().redacted(text))
+        out.print("The instruction is in every brief from now on.")
 
 
 @app.command(epilog='Example: overnight note "depth 8 diverges"')
 def note(
-    words: Annotated[str, typer.Argument(metavar="WORDS", help="What was learned.")],
-    folder: Folder = HERE,
+    text: Annotated[str, Argument(metavar="TEXT", help="What was learned.")], folder: Folder = HERE
 ) -> None:
-    """Write down what was learned, in notes.md: it is part of every brief from now on."""
+    """Add what was learned to notes.md, and so to every brief."""
     from overnight.arena.arena import Arena
     from overnight.record.notes import add_note
     from overnight.stage.secrets import Secrets
 
-    written = add_note(
-        Arena.load(arena_folder(folder)).state / "notes.md", Secrets.of().redacted(words), "person"
-    )
+    file = Arena.load(arena_folder(folder)).state / "notes.md"
+    written = add_note(file, Secrets.of().redacted(text), "person")
     out.print(written, markup=False, soft_wrap=True)

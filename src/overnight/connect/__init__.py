@@ -1,2 +1,2 @@
-"""What others hold on to: a working copy, tools, MCP, the skill. It may import views and what lies
-below it."""
+"""For an agent or a user who makes the changes: `try`, tools, MCP, the skill. It may import views
+and what lies below it."""

@@ -1,7 +1,6 @@
-"""The tools over the Model Context Protocol, on standard input and output.
+"""Serves the tools over the Model Context Protocol, on standard input and output.
 
-The protocol runs in one thread, every call in another: what measures is the same synchronous code
-as everywhere else.
+The protocol runs in one thread; each call runs synchronous code in a thread of its own.
 """
 
 from __future__ import annotations
@@ -26,28 +25,26 @@ from mcp_types import (
 )
 from mcp_types import Tool as ToolEntry
 
-from overnight.connect.tools import INSTRUCTIONS, TOOLS, Answer, Call, Place, Tool, tool_asked
+from overnight.connect.tools import INSTRUCTIONS, TOOLS, Answer, Call, Scope, Tool, parse_call
 from overnight.core import interrupts
 from overnight.core.errors import OvernightError
 from overnight.core.text import one_line
 from overnight.core.version import __version__
 
-PROGRESS_SECONDS = 2.0
-"""From one notification to the next while something is measured: clients give up on silence."""
-_LOOK_SECONDS = 0.05
+_PROGRESS_SECONDS = 2.0
+"""Time between two progress notifications; many clients give up without them."""
+_POLL_SECONDS = 0.05
 _MOST_CALLS = 8
 
 
-def serve(place: Place) -> None:
+def serve(scope: Scope) -> None:
     """Answer one client until it closes standard input."""
-    anyio.run(_Session(place).run)
+    anyio.run(_Session(scope).run)
 
 
 class _Session:
-    """One client's calls."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
         self._calls: set[Call] = set()
         self._threads = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
 
@@ -72,24 +69,23 @@ class _Session:
         call = Call(_client_of(ctx))
         self._calls.add(call)
         try:
-            tool = tool_asked(params.name, params.arguments or {})
-            answer = self._threads.submit(_answer, tool, self._place, call)
+            tool = parse_call(params.name, params.arguments or {})
+            answer = self._threads.submit(_answer, tool, self._scope, call)
             return _result(await _wait(answer, call, ctx))
         except OvernightError as error:
             return _failure(str(error))
         except OSError as error:
-            # The machine's own refusals, as cli.py tells them.
-            where = f"{error.filename}: " if error.filename else ""
-            return _failure(f"{where}{error.strerror or error}; check permissions and space")
+            file = f"{error.filename}: " if error.filename else ""
+            return _failure(f"{file}{error.strerror or error}; check permissions and free space")
         finally:
             self._calls.discard(call)
 
     async def _end_on_signal(self) -> None:
-        """Ctrl-C and SIGTERM end what is measured, then the process: whatever waits for a line of
-        standard input cannot be unwound."""
-        wanted = (signal.SIGINT, signal.SIGTERM)
-        heard = [n for n in wanted if signal.getsignal(n) is not signal.SIG_IGN]
-        with anyio.open_signal_receiver(*heard) as signals:
+        """End the measurements, then the process, after Ctrl-C or SIGTERM. A thread that reads
+        standard input cannot be cancelled, so the process exits at once."""
+        both = (signal.SIGINT, signal.SIGTERM)
+        handled = [n for n in both if signal.getsignal(n) is not signal.SIG_IGN]
+        with anyio.open_signal_receiver(*handled) as signals:
             async for _ in signals:
                 for call in self._calls:
                     call.cancel()
@@ -115,38 +111,38 @@ def _entry(tool: type[Tool]) -> ToolEntry:
     )
 
 
-def _answer(tool: Tool, place: Place, call: Call) -> Answer:
+def _answer(tool: Tool, scope: Scope, call: Call) -> Answer:
     try:
-        return tool.answer(place, call)
+        return tool.answer(scope, call)
     except (OvernightError, OSError):
         raise
-    except Exception as error:  # a fault of overnight's own: the session goes on, the log has it
+    except Exception as error:  # a bug in overnight must not end the session
         traceback.print_exc(file=sys.stderr)
-        words = f"{tool.name} failed: {type(error).__name__}: {error}; this is a fault of overnight"
-        raise OvernightError(words) from error
+        message = f"{tool.name} failed: {type(error).__name__}: {error}; this is a bug in overnight"
+        raise OvernightError(message) from error
 
 
 async def _wait(future: Future[Answer], call: Call, ctx: ServerRequestContext) -> Answer:
-    """The call's answer; meanwhile its progress is told. When the client cancels it, or is gone,
-    what is measured is ended, and the call with it."""
-    told = 0.0
+    """The call's answer, after progress notifications. If the client cancels or leaves, the
+    measurement is stopped first."""
+    notified = 0.0
     try:
         while not future.done():
-            await anyio.sleep(_LOOK_SECONDS)
-            if call.elapsed >= told + PROGRESS_SECONDS:
-                told = call.elapsed
-                if words := await anyio.to_thread.run_sync(call.doing):
-                    await ctx.session.report_progress(told, message=words)
+            await anyio.sleep(_POLL_SECONDS)
+            if call.elapsed >= notified + _PROGRESS_SECONDS:
+                notified = call.elapsed
+                if message := await anyio.to_thread.run_sync(call.progress):
+                    await ctx.session.report_progress(notified, message=message)
     finally:
         call.cancel()
         with anyio.CancelScope(shield=True):
             while not future.done():
-                await anyio.sleep(_LOOK_SECONDS)
+                await anyio.sleep(_POLL_SECONDS)
     return future.result()
 
 
 def _client_of(ctx: ServerRequestContext) -> str:
-    """Who is at the other end, by its own account: `mcp:NAME`."""
+    """`mcp:NAME`, with the name that the client gives itself."""
     client = ctx.session.client_params
     name = one_line(client.client_info.name, 40) if client else ""
     return f"mcp:{name}" if name else "mcp"
@@ -159,5 +155,5 @@ def _result(answer: Answer) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=text)], structured_content=answer)
 
 
-def _failure(words: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=words)], is_error=True)
+def _failure(message: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=message)], is_error=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 from overnight.core.errors import UsageError
 
 NAME = "overnight"
-"""Of the skill and of its folder; the format requires them to be the same."""
+"""Name of the skill and, as the format requires, of its folder."""
 FILE = "SKILL.md"
 PLACES = (".claude/skills", ".agents/skills")
-"""Where programs look, below a project and below a home folder: Claude Code in the first; Codex,
-Gemini CLI and others in the second; opencode in both."""
+"""Folders of skills in a project and in a home folder: Claude Code reads the first; Codex, Gemini
+CLI and others the second; opencode both."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Installed:
 
     file: Path
     change: str
-    """"new", "as it was" or "replaced"."""
+    """"new", "unchanged" or "replaced"."""
 
 
 def skill_text() -> str:
@@ -33,18 +33,17 @@ def skill_text() -> str:
 def install(folders: list[Path], replace: bool = False) -> list[Installed]:
     """Write the skill into these folders of skills.
 
-    Raises UsageError, before anything is written, when one of them has the skill with another text
-    and `replace` is false.
+    Raises UsageError and writes nothing if one of them has a different text and `replace` is false.
     """
     text = skill_text()
-    found = [(folder / NAME / FILE, _read(folder / NAME / FILE)) for folder in folders]
-    others = [str(file) for file, old in found if old not in (None, text)]
-    if others and not replace:
+    files = {folder / NAME / FILE: _read(folder / NAME / FILE) for folder in folders}
+    different = [str(file) for file, old in files.items() if old not in (None, text)]
+    if different and not replace:
         raise UsageError(
-            f"{', '.join(others)} differs from this version's skill: it was changed, or is older. "
+            f"{', '.join(different)} differs from this version's skill: changed, or older. "
             "Compare it with `overnight skill show`; --force replaces it"
         )
-    return [_write(file, old, text) for file, old in found]
+    return [_write(file, old, text) for file, old in files.items()]
 
 
 def _read(file: Path) -> str | None:
@@ -58,7 +57,7 @@ def _read(file: Path) -> str | None:
 
 def _write(file: Path, old: str | None, text: str) -> Installed:
     if old == text:
-        return Installed(file, "as it was")
+        return Installed(file, "unchanged")
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.new")
     new.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Ready arenas that `overnight new` copies, and an arena.toml for a repository as it is."""
+"""Makes arenas: a copy of a template, the demo, or arena.toml for an existing repository."""
 
 from __future__ import annotations
 
@@ -16,20 +16,15 @@ from overnight.measure.gpus import installed
 from overnight.repo.user_repository import create_repository, is_in_repository
 
 _TEMPLATES = Path(__file__).parent
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
-
-
-def template_names() -> list[str]:
-    """The templates that `overnight new` knows."""
-    return sorted(folder.name for folder in _TEMPLATES.iterdir() if (folder / FILE).is_file())
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 def make_arena(template: str, folder: Path) -> bool:
-    """Copy a template into a new or empty folder. In no repository, one is made and everything
-    committed; True then. Raises UsageError, and changes nothing, when the folder is in use."""
-    if template not in template_names():
-        known = ", ".join(template_names())
-        raise UsageError(f"there is no template {template!r}; there is: {known}")
+    """Copy a template into a new or empty folder. Outside any git repository, create one and commit
+    everything. Returns whether it did. Raises UsageError if the folder is not empty."""
+    known = sorted(entry.name for entry in _TEMPLATES.iterdir() if (entry / FILE).is_file())
+    if template not in known:
+        raise UsageError(f"unknown template {template!r}; expected one of {', '.join(known)}")
     _copy(template, folder)
     if is_in_repository(folder):
         return False
@@ -38,7 +33,7 @@ def make_arena(template: str, folder: Path) -> bool:
 
 
 def missing_packages(template: str) -> list[str]:
-    """What of the template's needs, overnight's extra of the same name, is not installed here."""
+    """The packages of overnight's extra with the template's name that are not installed."""
     names = [
         re.split(r"[^\w.-]", line)[0]
         for line in requires("overnight") or ()
@@ -57,26 +52,26 @@ def _is_installed(name: str) -> bool:
 def _copy(template: str, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty; name a new folder")
-    shutil.copytree(_TEMPLATES / template, folder, ignore=_LEFT_OUT, dirs_exist_ok=True)
+    shutil.copytree(_TEMPLATES / template, folder, ignore=_IGNORED, dirs_exist_ok=True)
 
 
 def make_demo(folder: Path) -> None:
-    """The nanogpt arena with a budget so short that a dozen experiments take minutes; a demo that
-    was begun in this folder before is left as it is, to be gone on with."""
+    """Copy the nanogpt template with a budget so short that ten experiments take minutes. An
+    earlier demo in this folder is left as it is, so that it continues."""
     if (folder / FILE).is_file():
         return
     _copy("nanogpt", folder)
     contract = folder / FILE
     text = re.sub(r'^budget = "[^"]*"', 'budget = "15s"', contract.read_text(), flags=re.MULTILINE)
-    # Its gains are many times its noise: few runs know that well enough.
+    # Its gains are many times its noise, so few measurements suffice.
     contract.write_text(f"{text}\n[judge]\nbaseline = 3\nmax_repeats = 6\n")
-    # Its own repository even inside another one: a demo must not add to somebody's history.
+    # A repository of its own even inside another one, whose history a demo must not change.
     create_repository(folder)
 
 
 @dataclass(frozen=True)
-class Guess:
-    """What `overnight init` writes; None where nothing could be guessed or was said."""
+class ArenaFacts:
+    """What `overnight init` writes to arena.toml. Empty fields are unknown."""
 
     run: str | None = None
     metric: str | None = None
@@ -87,103 +82,102 @@ class Guess:
     data: tuple[str, ...] = ()
     gpus: int = 0
 
-    def or_(self, other: Guess) -> Guess:
-        """This guess, with the gaps filled from another."""
-        merged = {key: getattr(self, key) or getattr(other, key) for key in vars(self)}
-        return Guess(**merged)
+    def filled_from(self, other: ArenaFacts) -> ArenaFacts:
+        """These facts; those that are unknown are taken from `other`."""
+        return ArenaFacts(**{k: getattr(self, k) or getattr(other, k) for k in vars(self)})
 
     def missing(self) -> list[str]:
-        """Options of `overnight init` that are still needed."""
-        needed = ("run", "metric", "direction", "editable", "budget")
-        return [f"--{key}" for key in needed if not getattr(self, key)]
+        """Options of `overnight init` for the required facts that are unknown."""
+        required = ("run", "metric", "direction", "editable", "budget")
+        return [f"--{key}" for key in required if not getattr(self, key)]
 
 
-def guess(folder: Path) -> Guess:
-    """What a repository of karpathy/autoresearch's shape says of itself: prepare.py, train.py that
-    prints `val_bpb:`, a training time in seconds as TIME_BUDGET."""
+def _guess(folder: Path) -> ArenaFacts:
+    """Facts about a repository like karpathy/autoresearch: prepare.py, a train.py that prints
+    `val_bpb:`, and TIME_BUDGET, the training time in seconds. Other repositories: none."""
     train, prepare = folder / "train.py", folder / "prepare.py"
     if not (train.is_file() and "val_bpb" in train.read_text(errors="replace")):
-        return Guess()
+        return ArenaFacts()
     uv = (folder / "uv.lock").is_file() and shutil.which("uv")
-    start = prepared = "uv run " if uv else "python " if shutil.which("python") else "python3 "
+    python = "uv run" if uv else "python" if shutil.which("python") else "python3"
     sources = [f.read_text(errors="replace") for f in (prepare, train) if f.is_file()]
     text = "\n".join(sources)
     caches = [f"~/.cache/{name}" for name in re.findall(r"[\"'/]\.cache[\"', /]+([\w-]+)", text)]
+    offline = ""
     if re.search(r"^(from|import) kernels\b", text, re.MULTILINE):
         caches.append("~/.cache/huggingface")
-        start = f"HF_HUB_OFFLINE=1 {start}"  # no network: what was downloaded before is there
+        offline = "HF_HUB_OFFLINE=1 "  # runs have no network; setup downloads what they need
     budgets = [re.search(r"^TIME_BUDGET\s*=\s*(\d+)", text, re.MULTILINE) for text in sources]
     seconds = next((int(match[1]) for match in budgets if match), 300)
-    return Guess(
-        run=f"{start}train.py",
+    return ArenaFacts(
+        run=f"{offline}{python} train.py",
         metric="val_bpb",
         direction="minimize",
         editable=("train.py",),
-        # The program keeps its own training time; start-up and evaluation come on top of it.
+        # The program limits its training time only; start-up and evaluation come on top.
         budget=f"{2 * seconds}s",
-        setup=f"{prepared}prepare.py" if prepare.is_file() else None,
+        setup=f"{python} prepare.py" if prepare.is_file() else None,
         data=tuple(dict.fromkeys([*([".venv"] if uv else []), *caches])),
         gpus=1 if "cuda" in text and installed() else 0,
     )
 
 
-def init_arena(folder: Path, said: Guess) -> list[Path]:
-    """Write arena.toml, and program.md where there is none, for a repository as it is.
+def init_arena(folder: Path, given: ArenaFacts) -> list[Path]:
+    """Write arena.toml, and program.md unless it exists. Returns the files written.
 
-    Returns the files written. Raises UsageError when something can neither be guessed nor was
-    said, or when there is an arena already.
+    Raises UsageError if a required fact is neither given nor guessed, or if arena.toml exists.
     """
     if (folder / FILE).exists():
         raise UsageError(f"{folder / FILE} exists already; edit it, then `overnight run`")
-    known = said.or_(guess(folder))
-    if missing := known.missing():
+    facts = given.filled_from(_guess(folder))
+    if missing := facts.missing():
         raise UsageError(
-            f"{folder} is not of a shape that overnight knows; please say {', '.join(missing)}. "
+            f"overnight cannot guess everything about {folder}; also give {', '.join(missing)}. "
             'For example: overnight init --run "python main.py" --metric loss '
             "--direction minimize --editable main.py --budget 5m"
         )
-    text = _arena_text(folder, known)
+    text = _arena_text(folder, facts)
     Arena.parse(text, folder)
     written = [folder / FILE]
     (folder / FILE).write_text(text)
     if not (folder / PROGRAM).exists():
         (folder / PROGRAM).write_text(
-            f"# Strategy\n\n{known.direction} {known.metric} by changing "
-            f"{', '.join(known.editable)}.\n"
+            f"# Strategy\n\n{facts.direction} {facts.metric} by changing "
+            f"{', '.join(facts.editable)}.\n"
         )
         written.append(folder / PROGRAM)
     return written
 
 
 def fixed_seed_note(folder: Path) -> list[str]:
-    """What to know of a new arena whose editable files set a seed and do not read the given one."""
+    """A warning if the editable files set a random seed and ignore the one that overnight gives."""
     arena = Arena.parse((folder / FILE).read_text(), folder)
-    places = {path: folder / path for path in arena.editable_files()}
-    files = {p: f.read_text(errors="replace") for p, f in places.items() if f.is_file()}
-    place = seed_set_in(files)
-    if place is None or any(GIVEN in text for text in [*files.values(), arena.run.command]):
+    paths = [path for path in arena.editable_files() if (folder / path).is_file()]
+    files = {path: (folder / path).read_text(errors="replace") for path in paths}
+    found = seed_set_in(files)
+    if found is None or any(GIVEN in text for text in [*files.values(), arena.run.command]):
         return []
     return [
-        f"{place}: where that makes every score of a program equal, the luck of one draw is kept "
-        f"as gain. Let it take the seed that each measurement gets, {GIVEN}"
+        f"{found}: with a fixed seed, one lucky draw can be kept as a gain. Use the seed that "
+        f"each measurement gets, {GIVEN}"
     ]
 
 
-def _arena_text(folder: Path, known: Guess) -> str:
+def _arena_text(folder: Path, facts: ArenaFacts) -> str:
     quoted = json.dumps  # a JSON string is a TOML string
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "arena"
-    setup = f"\n[setup]\ncommand = {quoted(known.setup)}\n" if known.setup else ""
-    data = f"data = {quoted(known.data)}  # what a run reads and git does not track\n"
-    gpus = "gpus = 1\n" if known.gpus else ""
+    setup = f"\n[setup]\ncommand = {quoted(facts.setup)}\n" if facts.setup else ""
+    data = f"data = {quoted(facts.data)}  # files outside git that a run reads\n"
+    gpus = "gpus = 1\n" if facts.gpus else ""
     return (
         f"name = {quoted(name)}\n"
-        f"editable = {quoted(known.editable)}\n"
-        f"{data if known.data else ''}\n"
-        f"[metric]\nname = {quoted(known.metric)}\ndirection = {quoted(known.direction)}\n"
+        f"editable = {quoted(facts.editable)}\n"
+        f"{data if facts.data else ''}\n"
+        f"[metric]\nname = {quoted(facts.metric)}\ndirection = {quoted(facts.direction)}\n"
         f"{setup}\n"
-        f"[run]\ncommand = {quoted(known.run)}\nbudget = {quoted(known.budget)}\n"
+        f"[run]\ncommand = {quoted(facts.run)}\nbudget = {quoted(facts.budget)}\n"
         f"{gpus}network = false\n\n"
-        "# Without a [score] table the score is the run's own word: `KEY: NUMBER` in its output.\n"
-        "# To measure it out of the candidate's reach, add a referee:\n"
+        "# Without a [score] table the run reports its own score, `KEY: NUMBER` in its output.\n"
+        "# A referee measures it out of the candidate's reach:\n"
         '# [score]\n# command = "python score.py"\n'
     )
