@@ -20,7 +20,7 @@ import numpy as np
 
 from overnight.arena.settings import JudgeTable
 from overnight.core.experiment import Verdict
-from overnight.core.under_way import Trial
+from overnight.core.under_way import Round
 from overnight.judge import trials as trial_costs
 from overnight.judge.base import Decision, Evidence, Judge, MeasurePair, More, Side, Standing
 from overnight.judge.noise import Reading, Series
@@ -116,7 +116,7 @@ class Campaign:
     provisional: list[Program] = field(default_factory=list)
     finished: list[Program] = field(default_factory=list)
     """All of them, oldest first."""
-    rounds: list[Trial] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
     claimed: float = 0.0
     false: int = 0
     """Keeps that are no better than what they replaced."""
@@ -222,7 +222,7 @@ class Campaign:
     def _measure_pair(self, first: Side) -> None:
         sides, pair = [self.tip, self.kept[-1]], self.machine.count
         number = len(self.rounds) + 1
-        now = Trial(number, sides[0].n, sides[1].n, pair, self.experiments)
+        now = Round(number, sides[0].n, sides[1].n, pair, self.experiments)
         if not self.rounds or replace(self.rounds[-1], number=number, measured=pair) != now:
             self.rounds.append(now)
         for side in sides if first is Side.TIP else reversed(sides):

@@ -81,7 +81,7 @@ class Driver:
             found = wanted(self.book, self.judge, ahead, self.slots - len(self.book.under_way))
             self.check(found)
             for one in found:
-                self.book.begin(one.measurement, one.trial, one.pair)
+                self.book.begin(one.measurement, one.round, one.pair)
             if self.book.under_way:
                 self.finish_one()
             elif self.end:

@@ -33,7 +33,7 @@ from overnight.core.experiment import (
     Purpose,
     Verdict,
 )
-from overnight.core.under_way import Pair, State, Trial
+from overnight.core.under_way import Pair, Round, State
 from overnight.core.usage import FREE, Usage
 from overnight.record.ledger import Ledger
 
@@ -314,20 +314,20 @@ class LedgerContract:
         assert (n, newest.score) == (1, exam.score) and other.exams_read() == 2
         assert other.measured("jul1") == 1
 
-    def test_trials_and_pairs_begin_with_their_first_measurement(
+    def test_rounds_and_pairs_begin_with_their_first_measurement(
         self, ledger: Ledger, other: Ledger
     ) -> None:
-        assert other.trials("jul1") == [] and other.newest_pair("jul1") is None
+        assert other.rounds("jul1") == [] and other.newest_pair("jul1") is None
         for n in range(3):
             conclude(ledger, n, Verdict.PROVISIONAL if n else Verdict.KEEP)
-        trials = [Trial(1, 1, 0, 3, 1), Trial(2, 2, 0, 5, 2)]
+        rounds = [Round(1, 1, 0, 3, 1), Round(2, 2, 0, 5, 2)]
         pairs = [Pair(1, 1, 1, 0, 3, 3), Pair(2, 2, 0, 2, 2**40, 5), Pair(3, 2, 2, 0, 7, 7)]
-        for trial, pair in zip([*trials, None], pairs, strict=True):
+        for round, pair in zip([*rounds, None], pairs, strict=True):
             first = planned(pair.first, pair.seed, at=pair.at, pair=pair.number)
-            ledger.open_measurement("jul1", first, trial, pair)
-        assert other.trials("jul1") == trials and other.newest_pair("jul1") == pairs[-1]
+            ledger.open_measurement("jul1", first, round, pair)
+        assert other.rounds("jul1") == rounds and other.newest_pair("jul1") == pairs[-1]
         with pytest.raises(LedgerError, match="second driver"):
-            ledger.open_measurement("jul1", planned(2), trials[0])
+            ledger.open_measurement("jul1", planned(2), rounds[0])
         assert len(other.under_way("jul1")) == 3
 
     # -- verdicts

@@ -15,7 +15,7 @@ from contracts.records import campaign
 from overnight.arena.arena import Arena
 from overnight.core.errors import NoCampaign
 from overnight.core.experiment import Closing, Experiment, Measurement, Outcome, Purpose, Verdict
-from overnight.core.under_way import Pair, Trial, UnderWay
+from overnight.core.under_way import Pair, Round, UnderWay
 from overnight.core.usage import FREE, UNKNOWN, Usage
 from overnight.record import book as module
 from overnight.record.book import Book
@@ -104,15 +104,15 @@ class Changes:
             pair=None,
             started=datetime.now(UTC),
         )
-        trial = pair = None
+        round = pair = None
         if self._chance.random() < 0.3:
-            number = self.book.trials[-1].number if self.book.trials else 0
+            number = self.book.rounds[-1].number if self.book.rounds else 0
             if number == 0 or self._chance.random() < 0.5:
-                trial = Trial(number := number + 1, e.n, 0, self.book.measured, e.n)
+                round = Round(number := number + 1, e.n, 0, self.book.measured, e.n)
             newest = self.book.pair.number if self.book.pair else 0
             pair = Pair(newest + 1, number, e.n, 0, planned.seed, planned.at)
             planned = replace(planned, pair=pair.number)
-        self.book.begin(planned, trial, pair)
+        self.book.begin(planned, round, pair)
 
     def _enter(self) -> None:
         begun = self._chance.choice(self.book.under_way)

@@ -1,4 +1,4 @@
-"""What the judge is told, from the book: scores as readings, the stack of keeps, the trials."""
+"""What the judge is told, computed from the book: readings of the keeps, the trials so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def standing_of(book: Book) -> Standing:
     """Where the keeps stand; empty before the baseline has its verdict."""
     if not book.begun:
         return Standing()
-    arena, stack, rounds, latest = book.arena, book.stack, book.trials, book.latest
+    arena, stack, rounds, latest = book.arena, book.stack, book.rounds, book.latest
     newest = rounds[-1] if rounds else None
     return Standing(
         stack=tuple(series(arena, experiment) for experiment in stack),
@@ -24,7 +24,7 @@ def standing_of(book: Book) -> Standing:
         repeats=repeats_of(book),
         experiments=max(latest.n, 1),
         trials=trials(rounds),
-        won=len({trial.tip for trial in rounds} & {keep.n for keep in book.keeps}),
+        won=len({one.tip for one in rounds} & {keep.n for keep in book.keeps}),
         on_trial=newest is not None and (newest.tip, newest.incumbent) == (stack[-1].n, stack[0].n),
         looks=sum(latest.ended is not None and m.started > latest.ended for m in stack[-1].judged),
         patience=patience(rounds, book.measured, latest.n),

@@ -50,7 +50,7 @@ class Slots:
 
     def start(self, wanted: Wanted) -> Future[Measurement | None]:
         """Begin a measurement."""
-        begun = self._book.begin(wanted.measurement, wanted.trial, wanted.pair)
+        begun = self._book.begin(wanted.measurement, wanted.round, wanted.pair)
         future = self._executor.submit(self._job(begun, wanted.pruning))
         self._jobs[future] = begun.id, begun.n
         return future

@@ -22,7 +22,7 @@ from overnight.core.experiment import (
     Verdict,
     estimate,
 )
-from overnight.core.under_way import Pair, Trial, UnderWay
+from overnight.core.under_way import Pair, Round, UnderWay
 from overnight.insights.readings import series
 from overnight.judge.base import Decision, Evidence, Judge, MeasurePair, More, Side
 from overnight.judge.prune import Pruning, is_control, pruning_for
@@ -63,8 +63,8 @@ class Wanted:
     measurement: UnderWay
     pruning: Pruning | None = None
     """What may end its run early."""
-    trial: Trial | None = None
-    """The trial that it begins."""
+    round: Round | None = None
+    """The round of a trial that it begins."""
     pair: Pair | None = None
     """The pair that it begins."""
 
@@ -245,21 +245,21 @@ def _side(book: Book, side: Side) -> Experiment | None:
 
 def _new_pair(book: Book, first: Side) -> Iterator[Wanted]:
     tip, incumbent = book.tip, book.incumbent
-    newest = book.trials[-1] if book.trials else None
-    trial = None
+    newest = book.rounds[-1] if book.rounds else None
+    round = None
     if newest is None or (newest.tip, newest.latest) != (tip.n, book.latest.n):
         number = newest.number + 1 if newest else 1
-        trial = Trial(number, tip.n, incumbent.n, book.measured, book.latest.n)
+        round = Round(number, tip.n, incumbent.n, book.measured, book.latest.n)
     sides = (tip, incumbent) if first is Side.TIP else (incumbent, tip)
     pair = Pair(
         number=book.pair.number + 1 if book.pair else 1,
-        trial=trial.number if trial else book.trials[-1].number,
+        round=round.number if round else book.rounds[-1].number,
         first=sides[0].n,
         second=sides[1].n,
         seed=_fresh_seed(book),
         at=_fresh_seed(book),
     )
-    yield replace(_half(book, pair, pair.first), trial=trial, pair=pair)
+    yield replace(_half(book, pair, pair.first), round=round, pair=pair)
     yield _half(book, pair, pair.second)
 
 

@@ -1,4 +1,4 @@
-"""What is under way in a campaign: measurements without an outcome, trials, pairs."""
+"""What is under way in a campaign: measurements without an outcome, rounds, pairs."""
 
 from __future__ import annotations
 
@@ -47,15 +47,16 @@ class UnderWay:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A tip measured against an incumbent, in pairs, without another experiment in between."""
+class Round:
+    """A part of a trial: pairs of a tip and an incumbent, without another experiment in between.
+    A trial that an experiment interrupts goes on in another round."""
 
     number: int
     tip: int
-    """Number of the experiment."""
+    """Number of its experiment, as `incumbent` is."""
     incumbent: int
     measured: int
-    """Measurements that the campaign had taken to decide before it."""
+    """Number of measurements that the campaign had taken to decide before it."""
     latest: int
     """Number of the newest experiment at that time."""
 
@@ -65,7 +66,8 @@ class Pair:
     """Two measurements side by side, with one seed."""
 
     number: int
-    trial: int
+    round: int
+    """Number of its round."""
     first: int
     """Number of the experiment that is measured first."""
     second: int

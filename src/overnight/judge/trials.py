@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overnight.core.under_way import Trial
+from overnight.core.under_way import Round
 
 _SHARE = 0.25
 _GRACE = 2.0
@@ -21,7 +21,7 @@ AT_THE_END = 4
 two of the longest."""
 
 
-def patience(rounds: Sequence[Trial], measured: int, latest: int) -> float:
+def patience(rounds: Sequence[Round], measured: int, latest: int) -> float:
     """Measurements that a trial may cost now, when the campaign has taken `measured`."""
     before = [r.measured for r in rounds if r.latest != latest]
     return _GRACE + _SHARE * (measured - (before[-1] if before else 0))
@@ -34,6 +34,6 @@ def most_for_a_trial(patience: float, left: float, ending: float) -> float:
     return min(max(patience, ending, left if left <= RESERVE else 0), left)
 
 
-def trials(rounds: Sequence[Trial]) -> int:
+def trials(rounds: Sequence[Round]) -> int:
     """Number of trials: different pairs of tip and incumbent."""
     return len({(r.tip, r.incumbent) for r in rounds})

@@ -1,7 +1,7 @@
-"""The book: one campaign's ledger, with what its driver needs of it in memory, written through.
+"""The book: one campaign of the ledger, partly held in memory; every change is written through.
 
-Memory is bounded, however long the campaign: every keep, the newest RECENT experiments, and what is
-under way. Whoever only looks opens a book too, and changes nothing.
+Held are the keeps, the newest RECENT experiments and what is under way, so memory stays bounded in
+a long campaign. Readers open a book too, and change nothing.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from overnight.core.experiment import (
     estimate,
 )
 from overnight.core.spending import Spent, by_agent
-from overnight.core.under_way import Pair, Trial, UnderWay
+from overnight.core.under_way import Pair, Round, UnderWay
 from overnight.core.usage import UNKNOWN, Usage
 from overnight.record.ledger import Ledger, Note
 
 RECENT = 1000
-"""The newest finished experiments that are held, beside every keep."""
+"""Number of the newest finished experiments that are held, beside every keep."""
 PRIOR = 300
-"""The newest experiments of earlier campaigns that are held."""
+"""Number of the newest experiments of earlier campaigns that are held."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Lineage:
     """The candidates that the next change builds on."""
 
     incumbent: Experiment
-    """The newest keep that is confirmed: the tip of the branch."""
+    """The newest confirmed keep: the tip of the branch."""
     provisional: Sequence[Experiment] = ()
-    """The keeps above it that are not, oldest first."""
+    """The provisional keeps above it, oldest first."""
 
     @property
     def stack(self) -> Sequence[Experiment]:
@@ -56,13 +56,13 @@ class Lineage:
 
 
 class Book:
-    """One campaign as it is recorded. Every change is in the ledger, durable, before it is here."""
+    """One campaign as it is recorded. A change is durable in the ledger before it is here."""
 
     def __init__(
         self, arena: Arena, ledger: Ledger, record: CampaignRecord, recent: int = RECENT
     ) -> None:
-        """`recent`: how many of the newest experiments to hold; with fewer than RECENT, those of
-        the newest RECENT are held too that were measured more than once. Raises LedgerError."""
+        """`recent`: how many of the newest experiments to hold. If that is less than RECENT, those
+        of the newest RECENT that were measured more than once are held too. Raises LedgerError."""
         self.arena = arena
         self.ledger = ledger
         self.record = record
@@ -75,12 +75,12 @@ class Book:
         """Measurements without an outcome, oldest first."""
         self.asked = ledger.open_proposals(self.tag)
         """Proposals whose agent still thinks, oldest first."""
-        self.trials = ledger.trials(self.tag)
+        self.rounds = ledger.rounds(self.tag)
         self.pair = ledger.newest_pair(self.tag)
         self.exams = ledger.exams(self.tag)
         """Number → the newest final exam."""
         self.measured = ledger.measured(self.tag)
-        """Measurements that decide and are done."""
+        """Number of finished measurements that decide something."""
         self.counts = ledger.counts(self.tag)
         """Verdict → how many experiments have it; verdicts that never were are absent."""
         self._most = recent
@@ -101,7 +101,7 @@ class Book:
             raise NoCampaign(f"there is no campaign {tag}")
         return cls(arena, ledger, record, recent)
 
-    # -- what is known
+    # -- reading
 
     @property
     def finished(self) -> Sequence[Experiment]:
@@ -112,7 +112,7 @@ class Book:
 
     @property
     def recent(self) -> Sequence[Experiment]:
-        """The newest of them, oldest first: of their numbers, only unfinished ones are left out."""
+        """The newest finished experiments, oldest first, without a gap but for unfinished ones."""
         return self._recent
 
     @property
@@ -135,7 +135,7 @@ class Book:
 
     @property
     def incumbent(self) -> Experiment:
-        """The newest keep that is confirmed."""
+        """The newest confirmed keep."""
         return self._kept[-1]
 
     @property
@@ -161,7 +161,7 @@ class Book:
 
     @property
     def spent(self) -> Sequence[Spent]:
-        """What each agent's proposals have used, by the agents' names."""
+        """What each agent's proposals have used, in the order of the agents' names."""
         return [self._spent[name] for name in sorted(self._spent)]
 
     @property
@@ -177,37 +177,37 @@ class Book:
         return self._prior
 
     def find(self, n: int) -> Experiment | None:
-        """Experiment n as it is known now."""
+        """Experiment n, or None."""
         held = (*self.unfinished, *self._kept, *self._provisional, *self._recent)
         return next((e for e in held if e.n == n), None) or self.ledger.experiment(self.tag, n)
 
     def events(self, *kinds: str, after: int = 0) -> list[Event]:
-        """Events of these kinds with an id above `after`, oldest first. Other processes add some:
-        the ledger is asked every time."""
+        """Events of these kinds with an id above `after`, oldest first. The ledger is asked every
+        time, because other processes add events."""
         return self.ledger.events(self.tag, *kinds, after=after)
 
-    # -- facts
+    # -- writing
 
     def note(self, kind: str, **data: Value | None) -> int:
-        """Add an event; its id."""
+        """Add an event; returns its id."""
         self.version += 1
         return self.ledger.add_event(self.tag, kind, **data)
 
     def ask(self, agent: str, start: int, against: int, usage: Usage = UNKNOWN) -> Proposal:
-        """An agent is about to be asked for a change to the candidate of `start`."""
+        """Record that an agent is about to be asked for a change to the candidate of `start`."""
         asked = self.ledger.open_proposal(self.tag, agent, start, against, usage)
         self.asked.append(asked)
         self.version += 1
         return asked
 
     def end(self, proposal: Proposal) -> Proposal:
-        """A proposal has ended, and came to no experiment."""
+        """Record that a proposal has ended without an experiment."""
         ended = self.ledger.end_proposal(self.tag, proposal)
         self._charge(ended)
         return ended
 
     def add(self, e: Experiment) -> Experiment:
-        """A new experiment: with its candidate, or refused, with a verdict. Ends its proposal."""
+        """Record a new experiment, which has a candidate or was refused, and end its proposal."""
         self.ledger.add_experiment(self.tag, e)
         if e.proposal:
             self._charge(e.proposal)
@@ -221,19 +221,20 @@ class Book:
         return added
 
     def begin(
-        self, wanted: UnderWay, trial: Trial | None = None, pair: Pair | None = None
+        self, wanted: UnderWay, round: Round | None = None, pair: Pair | None = None
     ) -> UnderWay:
-        """A measurement is about to begin, perhaps as the first of a new pair, of a new trial."""
-        begun = self.ledger.open_measurement(self.tag, wanted, trial, pair)
+        """Record that a measurement is about to begin, and the pair and the round that begin with
+        it. Returns it with its id."""
+        begun = self.ledger.open_measurement(self.tag, wanted, round, pair)
         self.under_way.append(begun)
-        self.trials += [trial] if trial else []
+        self.rounds += [round] if round else []
         self.pair = pair or self.pair
         self.version += 1
         return begun
 
     def enter(self, id: int, taken: Measurement | None) -> Experiment | None:
-        """A measurement has ended; None: it was stopped, and is forgotten. Returns its experiment
-        where the measurement decides something about it."""
+        """Record the outcome of a measurement; None deletes it, because it was stopped. Returns its
+        experiment if the measurement decides something about it."""
         (begun,) = (m for m in self.under_way if m.id == id)
         if taken is None:
             self.ledger.drop_measurement(id)
@@ -251,7 +252,7 @@ class Book:
         return again
 
     def conclude(self, closings: Mapping[int, Closing], *notes: Note) -> list[Experiment]:
-        """Verdicts stand: all at once, with the events that belong to them. The experiments."""
+        """Record verdicts and their events, all at once. Returns the experiments, by number."""
         before = {n: self.find(n) for n in closings}
         closed = self.ledger.conclude(self.tag, closings, *notes)
         for e in closed:
@@ -268,16 +269,16 @@ class Book:
         self.version += 1
         return closed
 
-    # -- how
+    # -- keeping memory like the ledger
 
     def _read(self, n: int) -> Experiment:
-        """As the ledger has it: text that it cannot hold is replaced there."""
+        """Experiment n as the ledger has it, which replaces text that it cannot hold."""
         found = self.ledger.experiment(self.tag, n)
         assert found is not None
         return found
 
     def _rescored(self, begun: UnderWay, taken: Measurement) -> float | None:
-        """The new estimate of an experiment that has its verdict, with this measurement."""
+        """The new estimate, with this measurement, if the experiment has a verdict already."""
         e = self.find(begun.n)
         if e is None or e.verdict is None or begun.purpose is not Purpose.JUDGE:
             return None
@@ -297,12 +298,12 @@ class Book:
         self._hold(e)
 
     def _forget(self) -> None:
-        """What is older than the newest experiments that are held."""
+        """Release experiments older than the newest `recent`."""
         oldest = self.next_number - self._most
         self._recent = [e for e in self._recent if e.n >= oldest]
 
     def _hold(self, e: Experiment) -> None:
-        """For as long as it is a keep, whatever comes after it."""
+        """Hold a keep, however old it gets."""
         if e.kept:
             insort(self._kept, e, key=_number)
         elif e.verdict is Verdict.PROVISIONAL:

@@ -8,10 +8,11 @@ campaign are kept apart by lock.py, not here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,7 +29,7 @@ from overnight.core.experiment import (
     Verdict,
 )
 from overnight.core.spending import Spent
-from overnight.core.under_way import Pair, State, Trial, UnderWay
+from overnight.core.under_way import Pair, Round, State, UnderWay
 from overnight.core.usage import UNKNOWN, Usage
 from overnight.record.database import Database
 from overnight.record.rows import (
@@ -45,11 +46,12 @@ from overnight.record.schema import (
     MEASUREMENTS,
     PAIRS,
     PROPOSALS,
-    TRIALS,
+    ROUNDS,
 )
 
 Note = tuple[str, Mapping[str, Value | None]]
-"""An event that is written together with something else: its kind and its data."""
+"""An event to be written in the same transaction as a verdict: its kind and its data."""
+_Query = sa.Select[Any]
 _COLUMNS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
 
 
@@ -80,8 +82,7 @@ class Ledger:
             connection.execute(sa.insert(CAMPAIGNS).values(vars(record)))
 
     def restart_campaign(self, tag: str, base: str) -> CampaignRecord:
-        """Let the campaign start from this commit, and forget a baseline without a verdict that
-        stands."""
+        """Let the campaign start from this commit, and delete its baseline."""
         where = sa.and_(CAMPAIGNS.c.arena == self._arena, CAMPAIGNS.c.tag == tag)
         with self._database.writing() as connection:
             connection.execute(sa.delete(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, 0)))
@@ -94,16 +95,15 @@ class Ledger:
     def campaigns(self) -> list[CampaignRecord]:
         """Oldest first."""
         query = sa.select(CAMPAIGNS).where(CAMPAIGNS.c.arena == self._arena)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(CAMPAIGNS.c.started)).mappings()
-            return [CampaignRecord(**row) for row in rows]
+        return [CampaignRecord(**row) for row in self._rows(query.order_by(CAMPAIGNS.c.started))]
 
     # -- proposals
 
     def open_proposal(
         self, tag: str, agent: str, start: int, against: int, usage: Usage = UNKNOWN
     ) -> Proposal:
-        """An agent is about to be asked; `usage` is what is known before it was."""
+        """Record that an agent is about to be asked. `usage`: what is known in advance of what it
+        will use."""
         asked = Proposal(0, agent, start, against, _now(), usage=usage)
         row = {k: v for k, v in vars(asked).items() if k not in ("id", "usage")} | vars(usage)
         with self._database.writing() as connection:
@@ -112,19 +112,18 @@ class Ledger:
             return load_proposal(connection.execute(query).mappings().one())
 
     def end_proposal(self, tag: str, ended: Proposal) -> Proposal:
-        """It came to no experiment: `ended` has the outcome and what it used."""
+        """Record that a proposal has ended without an experiment. `ended` has its outcome and
+        usage."""
         with self._database.writing() as connection:
             return self._end(connection, tag, ended)
 
     def open_proposals(self, tag: str) -> list[Proposal]:
-        """Those whose agent still thinks, or whose driver died; oldest first."""
+        """Proposals whose agent still thinks, or whose driver died; oldest first."""
         query = sa.select(PROPOSALS).where(self._of(PROPOSALS, tag), PROPOSALS.c.ended.is_(None))
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(PROPOSALS.c.id)).mappings()
-            return [load_proposal(row) for row in rows]
+        return [load_proposal(row) for row in self._rows(query.order_by(PROPOSALS.c.id))]
 
     def spent(self, tag: str) -> list[Spent]:
-        """What the proposals of each agent used that have ended, by the agents' names."""
+        """What each agent's ended proposals have used, in the order of the agents' names."""
         table = PROPOSALS.c
         tokens = sa.func.coalesce(table.tokens_in, 0) + sa.func.coalesce(table.tokens_out, 0)
         query = sa.select(
@@ -136,14 +135,13 @@ class Ledger:
             sa.func.coalesce(sa.func.sum(tokens), 0).label("tokens"),
             sa.func.coalesce(sa.func.sum(table.thought), 0.0).label("thought"),
         ).where(self._of(PROPOSALS, tag), table.ended.is_not(None))
-        with self._database.reading() as connection:
-            rows = connection.execute(query.group_by(table.agent).order_by(table.agent)).mappings()
-            return [Spent(**{**row, "tokens": int(row["tokens"])}) for row in rows]
+        rows = self._rows(query.group_by(table.agent).order_by(table.agent))
+        return [Spent(**{**row, "tokens": int(row["tokens"])}) for row in rows]
 
     # -- experiments
 
     def add_experiment(self, tag: str, e: Experiment) -> Experiment:
-        """A new experiment, and the end of the proposal that it came of, if any."""
+        """Record a new experiment, and the end of the proposal that it came of, if any."""
         row = {name: value for name, value in vars(e).items() if name in _COLUMNS}
         low, high = e.interval or (None, None)
         row |= {"interval_low": low, "interval_high": high}
@@ -153,8 +151,8 @@ class Ledger:
         return replace(e, proposal=ended)
 
     def conclude(self, tag: str, closings: Mapping[int, Closing], *notes: Note) -> list[Experiment]:
-        """Verdicts on experiments that have none or a provisional one, with events that belong to
-        them: all at once or none. The experiments, by number."""
+        """Give verdicts to experiments that have none or a provisional one, and add these events:
+        all at once or none. Returns the experiments, by number."""
         closed = []
         with self._database.writing() as connection:
             for n, closing in sorted(closings.items()):
@@ -174,11 +172,9 @@ class Ledger:
         return closed
 
     def experiment(self, tag: str, n: int, whole: bool = False) -> Experiment | None:
-        """`whole`: with its final exams, replays and ablations."""
+        """Experiment n; `whole`: with its final exams, replays and ablations."""
         purposes = tuple(Purpose) if whole else DECIDING
-        with self._database.reading() as connection:
-            found = load_experiments(connection, self._select(tag, n), purposes)
-        return found[0] if found else None
+        return next(iter(self._experiments(self._select(tag, n), purposes)), None)
 
     def experiments(
         self,
@@ -190,20 +186,17 @@ class Ledger:
         verdict: Verdict | None = None,
         program: str | None = None,
     ) -> list[Experiment]:
-        """Ordered by n, with the measurements that decide about them: those numbered above
-        `after`, of them the `first` or the `last` so many; `program`: those with this digest."""
+        """Experiments numbered above `after`, by number, with the measurements that decide about
+        them; of these the `first` or the `last` so many. `program`: the digest that they have."""
         query = self._select(tag).where(EXPERIMENTS.c.n > after)
         for column, value in ((EXPERIMENTS.c.verdict, verdict), (EXPERIMENTS.c.program, program)):
             query = query if value is None else query.where(column == value)
         order = EXPERIMENTS.c.n if last is None else EXPERIMENTS.c.n.desc()
-        with self._database.reading() as connection:
-            found = load_experiments(
-                connection, query.order_by(order).limit(first if last is None else last)
-            )
+        found = self._experiments(query.order_by(order).limit(first if last is None else last))
         return found if last is None else found[::-1]
 
     def repeated(self, tag: str, within: int) -> list[Experiment]:
-        """Of the newest `within` experiments those with more than one score, by number."""
+        """The experiments with more than one score among the newest `within`, by number."""
         table = MEASUREMENTS.c
         newest = sa.select(sa.func.max(EXPERIMENTS.c.n)).where(self._of(EXPERIMENTS, tag))
         with self._database.reading() as connection:
@@ -218,51 +211,50 @@ class Ledger:
     def unfinished(self, tag: str) -> list[Experiment]:
         """Experiments without a verdict, by number."""
         query = self._select(tag).where(EXPERIMENTS.c.verdict.is_(None))
-        with self._database.reading() as connection:
-            return load_experiments(connection, query.order_by(EXPERIMENTS.c.n))
+        return self._experiments(query.order_by(EXPERIMENTS.c.n))
 
     def incumbent(self, tag: str) -> Experiment | None:
         """The confirmed keep with the largest number; the baseline is one."""
-        found = self.experiments(tag, last=1, verdict=Verdict.KEEP)
-        return found[0] if found else None
+        return next(iter(self.experiments(tag, last=1, verdict=Verdict.KEEP)), None)
 
     def counts(self, tag: str) -> dict[Verdict, int]:
         """How many experiments ended with each verdict; verdicts that never were are absent."""
         verdict = EXPERIMENTS.c.verdict
-        query = sa.select(verdict, sa.func.count()).where(self._of(EXPERIMENTS, tag))
-        with self._database.reading() as connection:
-            rows = connection.execute(query.where(verdict.is_not(None)).group_by(verdict))
-            return {Verdict(verdict): number for verdict, number in rows}
+        which = (self._of(EXPERIMENTS, tag), verdict.is_not(None))
+        query = sa.select(verdict, sa.func.count().label("number")).where(*which)
+        rows = self._rows(query.group_by(verdict))
+        return {Verdict(row["verdict"]): row["number"] for row in rows}
 
     # -- measurements
 
     def open_measurement(
-        self, tag: str, wanted: UnderWay, trial: Trial | None = None, pair: Pair | None = None
+        self, tag: str, wanted: UnderWay, round: Round | None = None, pair: Pair | None = None
     ) -> UnderWay:
-        """A measurement is about to begin; with it the pair that it is the first half of, and the
-        trial of which that is the first pair. Returns it with its id."""
+        """Record that a measurement is about to begin, and the pair and the round that begin with
+        it. Returns it with its id."""
         row = {name: value for name, value in vars(wanted).items() if name != "id"}
         with self._database.writing() as connection:
-            for table, record in ((TRIALS, trial), (PAIRS, pair)):
+            for table, record in ((ROUNDS, round), (PAIRS, pair)):
                 if record is not None:
                     connection.execute(sa.insert(table).values(self._key(tag) | vars(record)))
             return replace(wanted, id=_inserted(connection, MEASUREMENTS, self._key(tag) | row))
 
     def defer_measurement(self, id: int, handle: str, due: datetime) -> None:
-        """Its outcome comes later, from outside: it is asked for by `handle`, expected by `due`."""
+        """Record that a measurement's outcome comes later, from outside. `handle`: by what it is
+        asked for; `due`: when it is expected."""
         change = sa.update(MEASUREMENTS).where(MEASUREMENTS.c.id == id)
         values = {"state": State.PENDING, "handle": handle, "due": due}
         with self._database.writing() as connection:
-            self._of_one(connection.execute(change.where(_UNDER_WAY).values(values)), id)
+            self._changed_one(connection.execute(change.where(_UNDER_WAY).values(values)), id)
 
     def close_measurement(self, id: int, taken: Measurement, score: float | None = None) -> None:
-        """A measurement is done. `score` is the new estimate of an experiment that has its verdict
-        already and was measured again."""
+        """Record the outcome of a measurement. `score`: the new estimate, if its experiment has a
+        verdict already."""
         values = {name: getattr(taken, name) for name in _OUTCOME} | {"state": State.DONE}
         which = sa.and_(MEASUREMENTS.c.id == id, _UNDER_WAY)
         with self._database.writing() as connection:
             done = connection.execute(sa.update(MEASUREMENTS).where(which).values(values))
-            self._of_one(done, id)
+            self._changed_one(done, id)
             if score is not None:
                 row = sa.select(MEASUREMENTS.c.tag, MEASUREMENTS.c.n).where(MEASUREMENTS.c.id == id)
                 tag, n = connection.execute(row).one()
@@ -270,13 +262,13 @@ class Ledger:
                 connection.execute(change.values(score=score))
 
     def drop_measurement(self, id: int) -> None:
-        """It was stopped before it had an outcome: as if it had never begun."""
+        """Delete a measurement that was stopped before it had an outcome."""
         which = sa.and_(MEASUREMENTS.c.id == id, _UNDER_WAY)
         with self._database.writing() as connection:
             connection.execute(sa.delete(MEASUREMENTS).where(which))
 
     def drop_running(self, tag: str) -> int:
-        """Forget what a dead driver was measuring; how many measurements that were."""
+        """Delete the measurements that a dead driver has left running; returns their number."""
         running = MEASUREMENTS.c.state == State.RUNNING
         which = sa.and_(self._of(MEASUREMENTS, tag), running)
         with self._database.writing() as connection:
@@ -285,79 +277,66 @@ class Ledger:
     def under_way(self, tag: str) -> list[UnderWay]:
         """Measurements that are running or pending, oldest first."""
         query = sa.select(MEASUREMENTS).where(self._of(MEASUREMENTS, tag), _UNDER_WAY)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(MEASUREMENTS.c.id)).mappings()
-            return [load_under_way(row) for row in rows]
+        return [load_under_way(row) for row in self._rows(query.order_by(MEASUREMENTS.c.id))]
 
     def measured(self, tag: str) -> int:
-        """How many measurements that decide are done in a campaign."""
+        """Number of finished measurements of a campaign that decide something."""
         which = (MEASUREMENTS.c.purpose == Purpose.JUDGE, MEASUREMENTS.c.state == State.DONE)
         query = sa.select(sa.func.count()).where(self._of(MEASUREMENTS, tag), *which)
-        with self._database.reading() as connection:
-            return connection.scalar(query) or 0
+        return self._number(query) or 0
 
     def newest_seed(self, tag: str, purpose: Purpose) -> int | None:
-        """The largest seed that a campaign's measurements for this purpose had."""
+        """The largest seed of a campaign's measurements for this purpose."""
         which = (self._of(MEASUREMENTS, tag), MEASUREMENTS.c.purpose == purpose)
-        query = sa.select(sa.func.max(MEASUREMENTS.c.seed)).where(*which)
-        with self._database.reading() as connection:
-            newest: int | None = connection.scalar(query)
-        return newest
+        return self._number(sa.select(sa.func.max(MEASUREMENTS.c.seed)).where(*which))
 
     def exams(self, tag: str) -> dict[int, Measurement]:
         """Number → the newest holdout measurement; most experiments have none."""
         table = MEASUREMENTS.c
         which = (self._of(MEASUREMENTS, tag), table.purpose == Purpose.HOLDOUT)
         query = sa.select(MEASUREMENTS).where(*which, table.state == State.DONE)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(table.n, table.id))
-            return {row["n"]: load_measurement(row) for row in rows.mappings()}
+        rows = self._rows(query.order_by(table.n, table.id))
+        return {row["n"]: load_measurement(row) for row in rows}
 
     def exams_read(self) -> int:
-        """How many holdout scores there are in all of the arena's campaigns."""
+        """Number of holdout scores in all of the arena's campaigns."""
         table = MEASUREMENTS.c
         which = (table.arena == self._arena, table.purpose == Purpose.HOLDOUT)
-        with self._database.reading() as connection:
-            return connection.scalar(sa.select(sa.func.count(table.score)).where(*which)) or 0
+        return self._number(sa.select(sa.func.count(table.score)).where(*which)) or 0
 
-    def trials(self, tag: str) -> list[Trial]:
+    def rounds(self, tag: str) -> list[Round]:
         """Oldest first."""
-        names = [f.name for f in fields(Trial)]
-        query = sa.select(*(TRIALS.c[name] for name in names)).where(self._of(TRIALS, tag))
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(TRIALS.c.number)).mappings()
-            return [Trial(**row) for row in rows]
+        names = [f.name for f in fields(Round)]
+        query = sa.select(*(ROUNDS.c[name] for name in names)).where(self._of(ROUNDS, tag))
+        return [Round(**row) for row in self._rows(query.order_by(ROUNDS.c.number))]
 
     def newest_pair(self, tag: str) -> Pair | None:
         names = [f.name for f in fields(Pair)]
         query = sa.select(*(PAIRS.c[name] for name in names)).where(self._of(PAIRS, tag))
-        with self._database.reading() as connection:
-            newest = connection.execute(query.order_by(PAIRS.c.number.desc()).limit(1)).mappings()
-            return next((Pair(**row) for row in newest), None)
+        rows = self._rows(query.order_by(PAIRS.c.number.desc()).limit(1))
+        return next((Pair(**row) for row in rows), None)
 
     # -- events
 
     def add_event(self, tag: str, kind: str, **data: Value | None) -> int:
-        """Its id. Ids grow in the order in which events of a campaign become visible."""
+        """Add an event; returns its id. Ids of a campaign's events grow in the order in which the
+        events become visible to readers."""
         with self._database.writing() as connection:
             return self._note(connection, tag, kind, data)
 
     def events(self, tag: str, *kinds: str, after: int = 0) -> list[Event]:
-        """Oldest first: those with an id above `after`, of all kinds or of these."""
+        """Events with an id above `after`, of all kinds or of these; oldest first."""
         query = sa.select(EVENTS).where(self._of(EVENTS, tag), EVENTS.c.id > after)
         if kinds:
             query = query.where(EVENTS.c.kind.in_(kinds))
-        with self._database.reading() as connection:
-            return _events(connection.execute(query.order_by(EVENTS.c.id)).mappings())
+        return [_event(row) for row in self._rows(query.order_by(EVENTS.c.id))]
 
     def newest_event(self, tag: str, kind: str) -> Event | None:
         """The newest of this kind."""
         query = sa.select(EVENTS).where(self._of(EVENTS, tag), EVENTS.c.kind == kind)
-        with self._database.reading() as connection:
-            newest = connection.execute(query.order_by(EVENTS.c.id.desc()).limit(1)).mappings()
-            return next(iter(_events(newest)), None)
+        return next(map(_event, self._rows(query.order_by(EVENTS.c.id.desc()).limit(1))), None)
 
-    # -- how
+    # -- queries and transactions
 
     def _key(self, tag: str) -> dict[str, object]:
         return {"arena": self._arena, "tag": tag}
@@ -366,8 +345,23 @@ class Ledger:
         mine = sa.and_(table.c.arena == self._arena, table.c.tag == tag)
         return mine if n is None else sa.and_(mine, table.c.n == n)
 
-    def _select(self, tag: str, n: int | None = None) -> sa.Select[tuple[object, ...]]:
+    def _select(self, tag: str, n: int | None = None) -> _Query:
         return sa.select(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n))
+
+    def _rows(self, query: _Query) -> Sequence[sa.RowMapping]:
+        with self._database.reading() as connection:
+            return connection.execute(query).mappings().all()
+
+    def _number(self, query: _Query) -> int | None:
+        """The one number that the query asks for."""
+        with self._database.reading() as connection:
+            return connection.scalar(query)
+
+    def _experiments(
+        self, query: _Query, purposes: Sequence[Purpose] = DECIDING
+    ) -> list[Experiment]:
+        with self._database.reading() as connection:
+            return load_experiments(connection, query, purposes)
 
     def _end(self, connection: sa.Connection, tag: str, ended: Proposal) -> Proposal:
         ended = replace(ended, ended=ended.ended or _now())
@@ -382,14 +376,14 @@ class Ledger:
     def _note(
         self, connection: sa.Connection, tag: str, kind: str, data: Mapping[str, Value | None]
     ) -> int:
-        # PostgreSQL deals out ids before the commit: without this lock, a reader that asks for what
-        # came after id 8 would never see a 7 that was committed later.
+        # PostgreSQL gives out ids before the commit: without this lock, a reader that asks for
+        # events after id 8 would never see id 7 if that is committed later.
         campaign = sa.select(CAMPAIGNS.c.tag).where(self._of(CAMPAIGNS, tag))
         connection.execute(campaign.with_for_update(key_share=True))
         row = self._key(tag) | {"kind": kind, "at": _now(), "data": data}
         return _inserted(connection, EVENTS, row)
 
-    def _of_one(self, changed: sa.CursorResult[object], id: int) -> None:
+    def _changed_one(self, changed: sa.CursorResult[object], id: int) -> None:
         if not changed.rowcount:
             raise LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
 
@@ -404,8 +398,8 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _events(rows: Iterable[sa.RowMapping]) -> list[Event]:
-    return [Event(row["id"], row["kind"], row["at"], row["data"]) for row in rows]
+def _event(row: sa.RowMapping) -> Event:
+    return Event(row["id"], row["kind"], row["at"], row["data"])
 
 
 def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, object]) -> int:

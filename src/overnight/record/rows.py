@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -31,7 +32,7 @@ _UNDER_WAY_FIELDS = [f.name for f in fields(UnderWay)]
 
 def load_experiments(
     connection: sa.Connection,
-    query: sa.Select[tuple[object, ...]],
+    query: sa.Select[Any],
     purposes: Sequence[Purpose] = DECIDING,
 ) -> list[Experiment]:
     """The experiments that the query selects, with their measurements for these purposes and the

@@ -169,8 +169,8 @@ MEASUREMENTS = sa.Table(
     sa.Index("measurements_by_state", "arena", "tag", "state", "id"),
     sqlite_autoincrement=True,
 )
-TRIALS = sa.Table(
-    "trials",
+ROUNDS = sa.Table(
+    "rounds",
     METADATA,
     sa.Column("arena", _Text, primary_key=True),
     sa.Column("tag", _Text, primary_key=True),
@@ -187,13 +187,13 @@ PAIRS = sa.Table(
     sa.Column("arena", _Text, primary_key=True),
     sa.Column("tag", _Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("trial", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
     sa.Column("first", sa.Integer, nullable=False),  # number of the experiment measured first
     sa.Column("second", sa.Integer, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("at", sa.Integer, nullable=False),
     sa.ForeignKeyConstraint(
-        ["arena", "tag", "trial"], ["trials.arena", "trials.tag", "trials.number"]
+        ["arena", "tag", "round"], ["rounds.arena", "rounds.tag", "rounds.number"]
     ),
 )
 EVENTS = sa.Table(
