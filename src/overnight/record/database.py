@@ -1,7 +1,7 @@
-"""The database under the ledger: how it is opened, what its faults mean.
+"""The database under the ledger: opening it, transactions, and what its errors mean.
 
-One code for SQLite and PostgreSQL. SQLite runs in WAL mode with synchronous=FULL: a commit is on
-the disk when it returns, and readers and the writer do not wait for each other.
+The same code serves SQLite and PostgreSQL. SQLite runs in WAL mode with synchronous=FULL: a commit
+is on the disk when it returns, and readers and the writer do not wait for each other.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from overnight.core.errors import LedgerError
 from overnight.record.schema import METADATA, SCHEMA, VERSION
 
 BUSY_SECONDS = 30
-"""How long a write waits for another process that is writing to the same SQLite file."""
+"""How long a write waits for another process that writes to the same SQLite file."""
 _CREATION = 0x6F7665726E  # the key of PostgreSQL's lock under which one client makes the tables
 _DEVELOPMENT = "overnight_schema"
-"""A table that ledgers had before release 0.1.0."""
+"""A table of ledgers that were written before release 0.1.0."""
 _URLS = "expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 _NO_CAMPAIGN = "{} holds no campaign yet; start one with `overnight run`"
-_FULL = "has no room left on its disk: free some and run again; all before is safe"
+_FULL = "has no room left on its disk: free some and run again; no record is lost"
 _CONTRADICTION = "refuses a row that contradicts another: is a second driver at work?"
 _FAULTS = {
     # SQLite's names
@@ -45,13 +45,13 @@ _FAULTS = {
     "53100": _FULL,
     "": "failed",
 }
-_UNREACHABLE = "cannot be reached: see its URL and its server, then run again; all before is safe"
+_UNREACHABLE = "cannot be reached: check its URL and server, then run again; no record is lost"
 
 _json = partial(json.dumps, ensure_ascii=False)
 
 
 class Database:
-    """An open ledger database. What goes wrong inside its transactions becomes a LedgerError."""
+    """An open ledger database. An error inside its transactions becomes a LedgerError."""
 
     def __init__(self, url: str | sa.URL, create: bool) -> None:
         parsed = _parsed(url)
@@ -73,7 +73,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads, all of it from one instant in SQLite."""
+        """A transaction that only reads; in SQLite it sees one instant."""
         with self._explained(), self._engine.connect() as connection:
             yield connection
 
@@ -81,7 +81,7 @@ class Database:
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that is durable when the block ends, and undone when it raises."""
         if self._found() != self._inode and self._inode:
-            # SQLite would go on all night in a file that has lost its name.
+            # SQLite would go on writing into a file that was deleted.
             raise LedgerError(
                 f"the ledger {self.place} was removed or replaced while it was in use: "
                 "put it back, or run again to begin a new one"
@@ -98,7 +98,7 @@ class Database:
             raise LedgerError(f"the ledger {self.place} {_words(error, cause)}") from error
 
     def _found(self) -> tuple[int, int] | None:
-        """What makes the file this very file; None for a server."""
+        """The file's identity on its disk; None for a server."""
         try:
             status = self._file.stat() if self._file else None
         except OSError:
@@ -181,7 +181,7 @@ def _sqlite(file: Path, create: bool) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # transactions begin below, not where sqlite3 thinks
+        connection.isolation_level = None  # the listener below begins transactions, not sqlite3
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")
         if create:
@@ -189,7 +189,7 @@ def _sqlite(file: Path, create: bool) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        # One that reads before it writes could fail at the write, however long it is ready to wait.
+        # A transaction that reads before it writes could fail at the write without any waiting.
         writing = connection.get_execution_options().get("writing")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
@@ -197,7 +197,7 @@ def _sqlite(file: Path, create: bool) -> sa.Engine:
 
 
 def _keep_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Wait for processes that do the same: for this change SQLite itself does not wait."""
+    """Wait for processes that do the same: SQLite itself does not wait for this change."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -214,7 +214,7 @@ def _mode(file: Path, create: bool) -> str:
         return "rwc"
     if os.access(file, os.W_OK):
         return "rw"
-    # Where it can put no files beside this one, SQLite reads only what is declared unchanging.
+    # In a folder that it may not write to, SQLite reads only a file that is declared immutable.
     alone = not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists()
     return "ro&immutable=1" if alone else "ro"
 

@@ -35,7 +35,7 @@ class CampaignLock:
         self._file.flush()
 
     def _acquired(self) -> bool:
-        # A few tries: `driver_of` in another process holds a shared lock for an instant.
+        # A few attempts: `driver_of` in another process holds a shared lock for an instant.
         for _ in range(5):
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,11 +69,11 @@ def driver_of(path: Path) -> int | None:
 
 
 DOCTOR = "doctor"
-"""In the place of a tag: folders, lock and processes of `overnight doctor`."""
+"""The tag under which `overnight doctor` has its folders, lock and processes."""
 
 
 def family_of(arena: Arena, tag: str) -> str:
-    """What marks every process of this campaign."""
+    """The mark by which the processes of this campaign are found."""
     return f"{arena.root}:{tag}"
 
 

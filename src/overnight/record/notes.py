@@ -1,9 +1,9 @@
 """The agents' memory: notes.md in the state folder, in sections that are kept short.
 
 When a section is too long, its oldest entries move to notes-archive.md beside it, and one line says
-how many. Both files are written anew and renamed, the archive first: after a crash in between, an
-entry is in both, and the next writer removes it from notes.md. A writer holds the lock (flock) of
-notes.md itself. What the user writes into the file by hand stays where it is.
+how many. Both files are replaced whole, the archive first: after a crash in between, an entry is in
+both, and the next writer removes it from notes.md. A writer holds the lock (flock) of notes.md
+itself. What the user writes into the file by hand stays where it is.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ from overnight.core.text import one_line
 NAME = "notes.md"
 ARCHIVE = "notes-archive.md"
 LEFT = ".overnight-notes.md"
-"""The file in its worktree in which an agent leaves a note for later agents."""
+"""The file in its worktree in which an agent leaves notes for later agents."""
 MOST_BYTES = 8_000
-"""Of such a file; what is beyond is not taken, and the note says so."""
+"""Bytes taken of such a file; the note says how many more there were."""
 MOST_NOTE_CHARACTERS = 2_000
-"""A longer note of somebody who can say it again is refused: there is room for many short ones, not
-for one long one."""
+"""Most characters of a note whose writer can be asked to shorten it."""
 MOST_SECTION = 4_000
-"""Characters of a section's entries, from which on it is made shorter."""
+"""Characters of a section's entries above which the oldest are archived, until _KEPT are left."""
 _KEPT = 3_000
 _MOST_SECTIONS = 20
 _MOST_LINES, _MOST_LINE = 40, MOST_NOTE_CHARACTERS
@@ -49,21 +48,20 @@ _MOVED = re.compile(r"- \((\d+) older notes? of this section (?:is|are) in notes
 
 @dataclass
 class Section:
-    """A part of the notes below a heading; the first one has none."""
+    """A part of the notes, below its heading; the first part has no heading."""
 
     heading: str
     items: list[str] = field(default_factory=list)
-    """Entries, each with the lines that go on with it, and lines that are none, in order."""
+    """Entries, each with its continuation lines, and other lines; in order."""
 
     @property
     def text(self) -> str:
-        """As it stands in the file."""
-        return "".join(
-            f"{line}\n" for line in ([self.heading] if self.heading else []) + self.items
-        )
+        """The section as it is in the file."""
+        lines = [self.heading, *self.items] if self.heading else self.items
+        return "".join(f"{line}\n" for line in lines)
 
     def append(self, item: str) -> None:
-        """Add one, above the blank lines at its end."""
+        """Add an entry, above the blank lines at the end."""
         place = len(self.items)
         while place and not self.items[place - 1].strip():
             place -= 1
@@ -71,11 +69,8 @@ class Section:
 
 
 def add_note(path: Path, words: str, who: str) -> str:
-    """Append what someone learned to the notes at `path`, dated; returns what was written.
-
-    As keep_note, for somebody who can say it again: raises UsageError when there are no words, or
-    more than MOST_NOTE_CHARACTERS, and LedgerError.
-    """
+    """Like keep_note, for a writer who can shorten a note: raises UsageError if it is empty or has
+    more than MOST_NOTE_CHARACTERS."""
     lines = [line for line in words.splitlines() if one_line(line, len(line) + 1)]
     if (size := sum(map(len, lines))) > MOST_NOTE_CHARACTERS or len(lines) > _MOST_LINES:
         raise UsageError(
@@ -89,12 +84,11 @@ def add_note(path: Path, words: str, who: str) -> str:
 
 
 def keep_note(path: Path, words: str, who: str) -> str:
-    """Append what someone learned to the notes at `path`, dated, cut where it is too much; returns
-    what was written.
+    """Append a dated note to the file at `path`, shortened if it is too long; returns what was
+    written.
 
-    A line `# Heading` in the words says into which section the lines below it belong. The same
-    words of the same one are kept once. One writer at a time. Raises LedgerError when the file is
-    no plain one, stays locked by somebody else, or cannot be written.
+    Lines below a line `# Heading` go into that section. The same words by the same writer are kept
+    once. Raises LedgerError if the file is not a regular file, stays locked, or cannot be written.
     """
     chunks = list(_chunks(words))
     if not chunks:
@@ -106,9 +100,9 @@ def keep_note(path: Path, words: str, who: str) -> str:
             sections = read_notes(path)
             archive = read_notes(path.with_name(ARCHIVE))
             known = {item[_DATED:] for section in [*sections, *archive] for item in section.items}
-            for heading, told in entries:
-                if told[_DATED:] not in known:
-                    _section(sections, heading).append(told)
+            for heading, entry in entries:
+                if entry[_DATED:] not in known:
+                    _section(sections, heading).append(entry)
             archived = [_shortened(section) for section in sections]
             _archive(path.with_name(ARCHIVE), [section for section in archived if section.items])
             _write(path, "".join(section.text for section in sections))
@@ -117,30 +111,29 @@ def keep_note(path: Path, words: str, who: str) -> str:
             f"{path} cannot be written ({error.strerror or error}): it must be a plain file that "
             "you may write to, with room on its disk; then give the note again"
         ) from error
-    return "\n".join(told for _, told in entries)
+    return "\n".join(entry for _, entry in entries)
 
 
 def note_writer(tag: str, n: int, agent: str) -> str:
-    """How the notes call who wrote one: `jul1/12, claude`."""
+    """The name under which an agent's note is signed: `jul1/12, claude`."""
     return f"{tag}/{n}, {agent}"
 
 
 def take_note(folder: Path, path: Path, who: str, clean: Callable[[str], str] = str) -> None:
-    """Add to the notes at `path` what an agent left in the arena's folder of its worktree, which
-    is then gone; nothing when it left none. Done again after a death, it is added once. `clean`
-    takes out what nobody may read."""
+    """Move the notes that an agent left in `folder`, if any, to the notes at `path`. `folder`: the
+    arena's folder in its worktree; `clean` redacts secrets. Repeated after a crash, it adds them
+    once."""
     left = folder / LEFT
     words = clean(plain_text(left, MOST_BYTES) or "")
     if words:
-        more = left.stat().st_size - MOST_BYTES
-        keep_note(
-            path, words + (f"\n({more:,} bytes more were not taken)" if more > 0 else ""), who
-        )
+        if (more := left.stat().st_size - MOST_BYTES) > 0:
+            words += f"\n({more:,} bytes more were not taken)"
+        keep_note(path, words, who)
     take_away(left)
 
 
 def read_notes(path: Path, most: int | None = None) -> list[Section]:
-    """The sections of the notes, or of their last `most` bytes; none without a file."""
+    """The sections of the notes, or of their last `most` bytes; empty without a file."""
     sections = [Section("")]
     for line in _read(path, most).removesuffix("\n").split("\n"):
         items = sections[-1].items
@@ -155,11 +148,11 @@ def read_notes(path: Path, most: int | None = None) -> list[Section]:
     return sections if sections[0].items else sections[1:]
 
 
-# -- what is written
+# -- entries and sections
 
 
 def _chunks(words: str) -> Iterator[tuple[str, list[str]]]:
-    """Heading and lines, cleaned and bounded."""
+    """Pairs of a heading and its lines, cleaned and bounded."""
     heading, lines = _DEFAULT, list[str]()
     taken = 0
     sound = words.encode(errors="replace").decode()  # half of a surrogate pair is no text
@@ -183,15 +176,13 @@ def _entry(lines: Sequence[str], who: str) -> str:
     first, *others = lines
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     signed = one_line(who.encode(errors="replace").decode(), 80)
-    told = f"- {now}, {signed}: {first.removeprefix('- ')}"
-    return "\n".join([told, *(f"  {line}" for line in others)])
+    entry = f"- {now}, {signed}: {first.removeprefix('- ')}"
+    return "\n".join([entry, *(f"  {line}" for line in others)])
 
 
 def _section(sections: list[Section], heading: str) -> Section:
-    """The section with this heading, made if there is room for one more."""
-    known = {
-        section.heading.removeprefix("## ").strip().casefold(): section for section in sections
-    }
+    """The section with this heading, created if there is room for one more."""
+    known = {s.heading.removeprefix("## ").strip().casefold(): s for s in sections}
     if found := known.get(heading.casefold()):
         return found
     if len(sections) >= _MOST_SECTIONS and heading != _DEFAULT:
@@ -205,7 +196,7 @@ def _section(sections: list[Section], heading: str) -> Section:
 
 
 def _shortened(section: Section) -> Section:
-    """Take the oldest entries out of a section that has become too long; what was taken."""
+    """Remove the oldest entries of a section that has become too long; returns them."""
     entries = [item for item in section.items if _ENTRY.match(item)]
     size = sum(map(len, entries))
     moved: list[str] = []
@@ -241,7 +232,7 @@ def _archive(path: Path, sections: Sequence[Section]) -> None:
 
 
 def _read(path: Path, most: int | None = None) -> str:
-    """Every byte comes back as it was when the text is written again."""
+    """The text, or its last `most` bytes in whole lines; _write restores every byte of it."""
     try:
         with path.open("rb") as file:
             if most is not None and file.seek(0, os.SEEK_END) > most:
@@ -265,8 +256,8 @@ def _write(path: Path, text: str) -> None:
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """The locked file, made if it is missing. A writer puts a new file in its place, so the lock
-    counts only if the file still has its name. It ends with the process that holds it."""
+    """Hold the lock of a file, created if it is missing. Writers replace the file, so the lock
+    counts only if the file still has its name. The kernel releases it when the process dies."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""Rows of the ledger as records."""
+"""Turns rows of the ledger into records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from overnight.core.usage import Usage
 from overnight.record.schema import EXPERIMENTS, MEASUREMENTS, PROPOSALS
 
 PAGE = 500
-"""Experiments that are read at a time when all are wanted."""
+"""Number of experiments that are read at a time."""
 DECIDING = (Purpose.JUDGE,)
 _EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
 _PROPOSAL_FIELDS = {f.name for f in fields(Proposal)} & set(PROPOSALS.c.keys())
@@ -35,8 +35,8 @@ def load_experiments(
     query: sa.Select[Any],
     purposes: Sequence[Purpose] = DECIDING,
 ) -> list[Experiment]:
-    """The experiments that the query selects, with their measurements for these purposes and the
-    proposals that they came of; three queries for every PAGE of them."""
+    """The experiments that the query selects, with their measurements for these purposes, their
+    newest check and their proposals; takes two more queries for every PAGE of them."""
     rows = connection.execute(query).mappings().all()
     found = []
     for start in range(0, len(rows), PAGE):
@@ -59,7 +59,7 @@ def _measurements(
     query = sa.select(MEASUREMENTS).where(
         table.arena == page[0]["arena"],
         table.tag == page[0]["tag"],
-        # The numbers themselves: with a sub-query, a planner may read the whole campaign.
+        # Plain numbers: with a sub-query, the planner may read the whole campaign.
         table.n.in_([row["n"] for row in page]),
         table.state == State.DONE,
         table.purpose.in_(purposes),

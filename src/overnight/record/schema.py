@@ -13,8 +13,8 @@ VERSION = 1
 
 
 def _storable(value: object) -> object:
-    """What both back ends can hold of a value that comes from an agent or a run: PostgreSQL knows
-    no NUL in text, UTF-8 no half of a surrogate pair, JSON neither NaN nor infinity."""
+    """A value from an agent or a run as both back ends can store it: PostgreSQL has no NUL in
+    text, UTF-8 no half of a surrogate pair, JSON neither NaN nor infinity."""
     match value:
         case str():
             text = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
@@ -148,10 +148,10 @@ MEASUREMENTS = sa.Table(
     sa.Column("at", sa.Integer, nullable=False),
     sa.Column("pair", sa.Integer),
     sa.Column("state", _Text, nullable=False),  # running, pending or done
-    sa.Column("handle", _Text),  # of a pending one: by what its outcome is asked for
-    sa.Column("due", _Utc),  # of a pending one: when its outcome is expected
+    sa.Column("handle", _Text),  # of a pending measurement: by what its outcome is asked for
+    sa.Column("due", _Utc),  # of a pending measurement: when its outcome is expected
     sa.Column("started", _Utc, nullable=False),
-    sa.Column("outcome", _Text),  # NULL until it is done, and then so is everything below
+    sa.Column("outcome", _Text),  # this and the columns below are NULL until it is done
     sa.Column("score", sa.Double),
     sa.Column("numbers", _Json),
     sa.Column("reported", _Json),
