@@ -92,6 +92,11 @@ def printable(name: str | bytes) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def records(output: bytes) -> list[str]:
+    """The paths, or other records, in the output of a git command with -z."""
+    return [os.fsdecode(record) for record in output.split(b"\0") if record]
+
+
 def version(folder: Path) -> tuple[int, ...]:
     """git's version, such as (2, 39)."""
     text = git(["version"], folder, quiet_environment()).stdout.decode()

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from overnight.core.errors import WorkspaceError
-from overnight.repo.git import OLDEST, failure_message, git, user_environment, version
+from overnight.repo.git import OLDEST, failure_message, git, records, user_environment, version
 
 
 def is_in_repository(folder: Path) -> bool:
@@ -38,6 +38,31 @@ def locate(root: Path) -> tuple[Path, Path, str]:
     return Path(places[0]), Path(places[1]), hashing
 
 
+def head(root: Path) -> str:
+    """The commit that is checked out. Raises WorkspaceError if there is no commit yet."""
+    args = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]
+    done = git(args, root, user_environment(), accepted=(0, 1, 128))
+    if done.returncode:
+        raise WorkspaceError(
+            f"the repository around {root} has no commit yet. A campaign starts from one: "
+            "git add --all && git commit -m 'An arena'"
+        )
+    return done.stdout.decode().strip()
+
+
+def uncommitted(root: Path) -> list[str]:
+    """Paths below `root` whose working copy differs from HEAD, without files that git ignores;
+    relative to the repository's top.
+
+    Writes nothing and runs no filter: a file that has a filter and was touched since git last read
+    it counts as different.
+    """
+    args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+    args += ["--ignore-submodules=dirty", "--", "."]
+    output = git(args, root, _environment_without_filters(root)).stdout
+    return list(dict.fromkeys(record[3:] for record in records(output)))
+
+
 def create_repository(folder: Path) -> None:
     """Make this folder a git repository; its first commit contains everything in it."""
     env = user_environment()
@@ -48,6 +73,16 @@ def create_repository(folder: Path) -> None:
     git(["add", "--all"], folder, env)
     args = ["-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "An arena"]
     git([*identity, *args], folder, env)
+
+
+def _environment_without_filters(root: Path) -> dict[str, str]:
+    env = user_environment()
+    args = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."]
+    keys = records(git(args, root, env, accepted=(0, 1)).stdout)
+    for n, key in enumerate(keys):
+        env[f"GIT_CONFIG_KEY_{n}"] = key
+        env[f"GIT_CONFIG_VALUE_{n}"] = "false" if key.endswith(".required") else ""
+    return env | {"GIT_CONFIG_COUNT": str(len(keys))}
 
 
 def _no_working_tree(args: list[str], root: Path, stderr: bytes) -> str:

@@ -29,10 +29,10 @@ from overnight.repo.acceptance import (
     refusals,
     unreadable,
 )
-from overnight.repo.git import failure_message, git, printable, user_environment
+from overnight.repo.git import failure_message, printable, records
 from overnight.repo.private_git import PrivateGit
 from overnight.repo.refs import Refs
-from overnight.repo.user_repository import locate
+from overnight.repo.user_repository import head, locate, uncommitted
 
 _GITLINK = "160000"
 
@@ -78,31 +78,11 @@ class Workspace:
 
     def head(self) -> str:
         """The commit that is checked out. Raises WorkspaceError if there is no commit yet."""
-        args = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]
-        done = git(args, self.root, user_environment(), accepted=(0, 1, 128))
-        if done.returncode:
-            raise WorkspaceError(
-                f"the repository at {self.top} has no commit yet. A campaign starts from one: "
-                "git add --all && git commit -m 'An arena'"
-            )
-        return done.stdout.decode().strip()
-
-    def uncommitted(self, matches: PathFilter) -> list[str]:
-        """Paths of the arena whose working copy differs from HEAD, without files git ignores.
-
-        Writes nothing and runs no filter: a file that has a filter and was touched since git last
-        read it counts as different.
-        """
-        args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
-        args += ["--ignore-submodules=dirty", "--", "."]
-        output = git(args, self.root, self._user_environment_without_filters()).stdout
-        in_arena = self._of_arena(matches)
-        paths = dict.fromkeys(record[3:] for record in _records(output))
-        return [path.removeprefix(self.prefix) for path in paths if in_arena(path)]
+        return head(self.root)
 
     def left_out(self, base: str) -> list[str]:
         """A warning if the working copy has changes that are not in `base`, the newest commit."""
-        dirty = self.uncommitted(lambda path: True)
+        dirty = [path.removeprefix(self.prefix) for path in uncommitted(self.root)]
         if not dirty:
             return []
         paths = ", ".join(dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
@@ -124,7 +104,7 @@ class Workspace:
         """The arena's text files in a commit that match this extended regular expression; case is
         ignored."""
         args = ["grep", "-lzIiE", "-e", pattern, commit, "--", self.prefix or "."]
-        found = _records(self._git.run(*args, accepted=(0, 1)).stdout)
+        found = records(self._git.run(*args, accepted=(0, 1)).stdout)
         return [name.removeprefix(f"{commit}:{self.prefix}") for name in found]
 
     def diff(self, old: str, new: str) -> str:
@@ -215,7 +195,7 @@ class Workspace:
         theirs = Workspace.open(caller, self._state)
         if theirs._common.resolve() != self._common.resolve() or theirs.prefix != self.prefix:
             raise WorkspaceError(f"{caller} is not a checkout of the repository at {self.top}")
-        paths = [self.prefix + path for path in theirs.uncommitted(editable)]
+        paths = list(filter(self._of_arena(editable), uncommitted(theirs.root)))
         head = theirs.head()
         if refused := self._refusals(theirs.top, head, paths, find_secret):
             raise WorkspaceError("; ".join(refused))
@@ -268,15 +248,6 @@ class Workspace:
         prefix = self.prefix
         return lambda path: path.startswith(prefix) and matches(path[len(prefix) :])
 
-    def _user_environment_without_filters(self) -> dict[str, str]:
-        env = user_environment()
-        args = ["config", "-z", "--name-only", "--get-regexp", r"^filter\."]
-        keys = _records(git(args, self.root, env, accepted=(0, 1)).stdout)
-        for n, key in enumerate(keys):
-            env[f"GIT_CONFIG_KEY_{n}"] = key
-            env[f"GIT_CONFIG_VALUE_{n}"] = "false" if key.endswith(".required") else ""
-        return env | {"GIT_CONFIG_COUNT": str(len(keys))}
-
     def _refusals(
         self, top: Path, parent: str, paths: list[str], find_secret: FindSecret
     ) -> tuple[str, ...]:
@@ -291,10 +262,10 @@ class Workspace:
         output = self._git.run(*args, "--ignore-submodules=all", at=folder).stdout
         # The second column compares the folder with the index; the first compares with HEAD, which
         # the private directory does not have.
-        return [record[3:] for record in _records(output) if record[1] != " "]
+        return [record[3:] for record in records(output) if record[1] != " "]
 
     def _tree_with(self, folder: Path, paths: Iterable[str]) -> str:
-        """Tree of a checkout's index, updated with these paths from its folder."""
+        """The tree of a checkout's index, updated with these paths from its folder."""
         names = b"".join(os.fsencode(path) + b"\0" for path in paths)
         args = ["update-index", "--add", "--remove", "-z", "--stdin"]
         done = self._git.run(*args, at=folder, data=names, accepted=(0, 128))
@@ -323,8 +294,8 @@ class Workspace:
         return made.stdout.decode().strip()
 
     def _carried_over(self, base: str, tree: str, onto: str, folder: Path) -> str:
-        """The tree of `onto` plus the change from `base` to `tree`; overwrites the index of
-        `folder`. Raises Stale if the change conflicts."""
+        """The tree of `onto` with the change from `base` to `tree` applied; overwrites the index
+        of `folder`. Raises Stale if the change conflicts."""
         change = self._git.run("diff", "--binary", "--full-index", "--no-renames", base, tree)
         self._git.run("read-tree", onto, at=folder)
         args = ["apply", "--cached", "--3way", "-"]
@@ -363,13 +334,13 @@ class Workspace:
     def _entries(self, commit: str, *paths: str) -> Iterator[tuple[str, str, str]]:
         """Path, mode and object id of everything at or below these paths; relative to the top."""
         args = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, paths)]
-        for record in _records(self._git.run(*args).stdout):
+        for record in records(self._git.run(*args).stdout):
             about, _, path = record.partition("\t")
             mode, _, blob = about.split(" ")
             yield path, mode, blob
 
     def _oddities(self, commit: str) -> Iterator[str]:
-        """What checkouts of this repository lack, one sentence each."""
+        """Sentences on what is missing in checkouts: submodules, results of filters."""
         above = [f"{folder}/.gitattributes" for folder in PurePosixPath(self.prefix).parents]
         attributes = [path.removeprefix("./") for path in above] if self.prefix else []
         for path, mode, _ in self._entries(commit, self.prefix, *attributes):
@@ -390,10 +361,6 @@ _OF_THE_MACHINE = re.compile(r"No space left|[Rr]ead-only file|[Pp]ermission|Inp
 
 class _Untakable(WorkspaceError):
     """git does not accept a path: the candidate's fault, not the machine's."""
-
-
-def _records(output: bytes) -> list[str]:
-    return [os.fsdecode(record) for record in output.split(b"\0") if record]
 
 
 def _above(folder: Path, prefix: str) -> Path:
