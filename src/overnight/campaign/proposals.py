@@ -1,4 +1,4 @@
-"""Proposals: agents at work, each in a worktree of its own, and what their changes become."""
+"""Proposals: an agent works in a worktree; its change becomes a candidate or is refused."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from overnight.repo.workspace import Workspace
 from overnight.search.portfolio import Ask
 from overnight.stage.secrets import Secrets
 
-_LINE = 80  # characters of a candidate's line that a reason quotes
-_SAID_LINES, _SAID = 3, 160  # lines, and characters, of an agent's last words
+_LINE = 80  # most characters of a line of code that a reason quotes
+_SAID_LINES, _SAID = 3, 160  # most lines and characters of an agent's last words
 TRANSCRIPT = "agent.log"
 Brief = Callable[[Ask], str]
-"""Writes what an agent is told."""
+"""Writes the brief."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ class Answer:
     proposal: Proposal
     """With its outcome, and what it used."""
     experiment: Experiment | None = None
-    """What comes of it, without its number: with a candidate, or refused, with a verdict."""
+    """The experiment that comes of it, without its number: it has a candidate or was refused."""
     error: AgentError | None = None
-    """The agent's failure; None also for a rejected patch."""
+    """The agent's failure, if any; a rejected patch is none."""
     failure: Exception | None = None
-    """A failure of the machine: no experiment comes of the proposal, and the campaign stops."""
+    """The machine's failure: no experiment comes of the proposal, and the campaign stops."""
     warnings: Sequence[str] = ()
     """For the user."""
 
 
 class Proposers:
-    """Asks agents for changes, up to `slots` at a time, and records what they answer."""
+    """Asks agents for changes, one at a time, and records their answers."""
 
     def __init__(
         self,
@@ -66,38 +66,36 @@ class Proposers:
         keeper: Keeper,
         brief: Brief,
         sandbox: str,
-        slots: int = 1,
     ) -> None:
         self.stopping = threading.Event()
-        """Set while the campaign is being stopped at once: agents return soon."""
+        """Set to stop the campaign at once; agents then return soon."""
         self._book = book
         self._workspace = workspace
         self._keeper = keeper
         self._brief = brief
         self._sandbox = sandbox
-        self._slots = slots
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="agent")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="agent")
         self._asked: dict[Future[Answer], Workbench] = {}
         self._programs = Programs(book, workspace)
         self._simplicity = Simplicity(book.arena, workspace)
 
     @property
     def free(self) -> int:
-        """How many more agents may be asked now: none while the campaign is being stopped."""
-        return 0 if self.stopping.is_set() else self._slots - len(self._asked)
+        """How many more agents may be asked now; 0 while the campaign is being stopped."""
+        return 0 if self.stopping.is_set() or self._asked else 1
 
     @property
     def at_work(self) -> list[Future[Answer]]:
         return list(self._asked)
 
     def baseline(self, commit: str) -> Experiment:
-        """Record experiment 0: the program as the campaign found it."""
+        """Record experiment 0: the program of the campaign's base commit."""
         program = self._programs.digest(commit)
         base = Experiment(0, "baseline", datetime.now(UTC), candidate=commit)
         return self._keeper.add(replace(base, description="baseline", program=program))
 
     def ask(self, ask: Ask) -> None:
-        """Let an agent think about a change, in a thread of its own."""
+        """Ask an agent for a change; it works in a thread of its own."""
         usage = FREE if is_free(ask.agent) else UNKNOWN
         proposal = self._book.ask(ask.agent.name, ask.start.n, ask.against.n, usage)
         if ask.switch:
@@ -116,8 +114,8 @@ class Proposers:
         self._asked[future] = bench
 
     def enter(self) -> Iterator[tuple[Answer, Experiment | None]]:
-        """Record what the proposals came to that have ended: an experiment gets its number, or
-        there is none."""
+        """Record the proposals that have ended; yields each answer with its experiment, which now
+        has its number, if there is one."""
         for done in [future for future in self._asked if future.done()]:
             yield self._enter(done)
 
@@ -131,9 +129,7 @@ class Proposers:
             if answer.failure:
                 raise answer.failure
             return answer, None
-        e, n = answer.experiment, self._book.next_number
-        if e.candidate and n != bench.n:
-            e = replace(e, candidate=self._workspace.reword(e.candidate, self._message(e, n)))
+        e, n = answer.experiment, bench.n
         logs = bench.transcript.parent
         kept = self._book.arena.state / "logs" / self._book.tag / str(n)
         reason = e.reason.replace(str(logs), str(kept))
@@ -146,10 +142,10 @@ class Proposers:
         return answer, added
 
     def close(self) -> None:
-        """End the agents at work, and record what they are known to have used."""
+        """End the agent at work, and record what it is known to have used."""
         self.stopping.set()
         for future in self.at_work:
-            with suppress(Exception):  # the campaign is being closed for a reason that counts more
+            with suppress(Exception):  # the reason for closing matters more
                 self._book.end(replace(future.result().proposal, outcome="stopped"))
         self._asked.clear()
         self._threads.shutdown(wait=True)
@@ -159,7 +155,7 @@ class Proposers:
     def _propose(
         self, ask: Ask, proposal: Proposal, bench: Workbench, error: AgentError | None
     ) -> Answer:
-        """Ask the agent. What it used is recorded, whatever comes of it."""
+        """Ask the agent; its usage is in the answer, whatever comes of it."""
         secrets, idea, warnings = Secrets.of_agent(access_of(ask.agent)), None, []
         ended, begun = proposal, monotonic()
         try:
@@ -192,7 +188,7 @@ class Proposers:
             return agent.propose(bench)
         except OvernightError:
             raise
-        except (Exception, SystemExit) as error:  # foreign code: it may fail, not the night
+        except (Exception, SystemExit) as error:  # foreign code must not end the campaign
             with bench.transcript.open("a", encoding="utf-8") as transcript:
                 transcript.write(traceback.format_exc())
             words = f"{type(error).__name__}: {error}"
@@ -213,7 +209,7 @@ class Proposers:
         idea: Idea | None,
         error: AgentError | None,
     ) -> Answer:
-        """What comes of it."""
+        """The answer: an experiment, or none."""
         if error:
             error.args = (secrets.redacted(str(error)),)
         if self.stopping.is_set():
@@ -237,7 +233,7 @@ class Proposers:
         return Answer(ask, replace(ended, outcome="candidate"), e)
 
     def _candidate(self, ask: Ask, e: Experiment, bench: Workbench, secrets: Secrets) -> Experiment:
-        """The experiment with its candidate, or refused. A change without a title is called after
+        """The experiment with its candidate, or refused. A change without a title is described by
         its own lines."""
         parent, untitled = ask.against.candidate or "", not e.description
         e = replace(e, parent=parent, description=e.description or f"experiment {bench.n}")
@@ -248,7 +244,7 @@ class Proposers:
         if made.commit is None:
             return _refused(e, secrets.redacted(self._unchanged(ask, bench)))
         diff, commit = self._workspace.diff(parent, made.commit), made.commit
-        if wrong := self._chosen_luck(diff):
+        if wrong := self._chosen_seed(diff):
             return _refused(e, secrets.redacted(wrong))
         if untitled:
             e = replace(e, description=secrets.redacted(change_in_words(diff)))
@@ -261,7 +257,7 @@ class Proposers:
         return replace(e, simplifies=simplifies)
 
     def _taken(self, parent: str, place: Path, message: str, secrets: Secrets) -> Collected:
-        """What may be taken of a checkout, as it stands."""
+        """Commit the editable changes of a checkout, or say why not."""
         editable = self._book.arena.is_editable
         return self._workspace.commit(parent, place / "tree", editable, message, secrets.found_in)
 
@@ -277,8 +273,8 @@ class Proposers:
             words += f" beyond {which}: further experiments confirm it"
         return words
 
-    def _chosen_luck(self, diff: str) -> str | None:
-        """Why a change must not be measured: it chooses a seed."""
+    def _chosen_seed(self, diff: str) -> str | None:
+        """Why a change must not be measured, if it chooses a seed; else None."""
         line = chosen_seed(diff)
         if line is None or self._book.arena.judge.fixed_seeds:
             return None
@@ -287,23 +283,12 @@ class Proposers:
             "leave seeds as they are, or take OVERNIGHT_SEED"
         )
 
-    # -- what an agent is given
-
-    def _places(self) -> list[Path]:
-        """Folders for agents at work. The first is always the same: agents find an earlier
-        conversation by the folder that it was held in."""
-        top = places(self._book.arena, self._book.tag)
-        return [top / "agent", *(top / f"agent-{number}" for number in range(2, self._slots + 1))]
-
-    def _logs(self, proposal: Proposal) -> Path:
-        """The folder of a proposal's logs, until its experiment has a number."""
-        tops = self._book.arena.state / "logs" / self._book.tag
-        return tops / "proposals" / str(proposal.id)
-
     def _bench(self, ask: Ask, proposal: Proposal, brief: str) -> Workbench:
-        logs, book = self._logs(proposal), self._book
-        used = {bench.private for bench in self._asked.values()}
-        place = next(place for place in self._places() if place not in used)
+        """What the agent is given. Its logs move once its experiment is recorded."""
+        book = self._book
+        logs = book.arena.state / "logs" / book.tag / "proposals" / str(proposal.id)
+        # Always the same folder: agents find an earlier conversation by where it was held.
+        place = places(book.arena, book.tag) / "agent"
         for name in PRIVATE:
             (place / name).mkdir(parents=True)
         logs.mkdir(parents=True, exist_ok=True)
@@ -333,7 +318,7 @@ def _refused(e: Experiment, reason: str, verdict: Verdict = Verdict.INVALID) -> 
 
 
 def _described(e: Experiment, idea: Idea, secrets: Secrets) -> Experiment:
-    """With what its agent says about it, without a key that the agent has seen."""
+    """The experiment with what its agent says about it; the agent's secrets are redacted."""
     return replace(
         e,
         description=secrets.redacted(idea.title),
@@ -344,7 +329,7 @@ def _described(e: Experiment, idea: Idea, secrets: Secrets) -> Experiment:
 
 
 def _used(agent: Agent, *reports: Usage | None) -> Usage:
-    """What a proposal used, by what was reported of it."""
+    """What a proposal used, according to the reports on it."""
     used = FREE if is_free(agent) else UNKNOWN
     for report in reports:
         used += report.believable if report else UNKNOWN
