@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from overnight.arena.arena import Arena
-from overnight.campaign.wanted import Ahead, Wanted, decided, wanted
+from overnight.campaign.wanted import Ahead, Wanted, due_verdicts, wanted
 from overnight.core.experiment import (
     CampaignRecord,
     Experiment,
@@ -74,7 +74,7 @@ class Driver:
 
     def run(self) -> None:
         for _ in range(MOST_STEPS):
-            while closings := decided(self.book, self.judge):
+            while closings := due_verdicts(self.book, self.judge):
                 self.check_verdicts(closings)
                 self.book.conclude(closings)
             ahead = self.end or Ahead()

@@ -36,7 +36,7 @@ def test_its_agents_take_turns_and_the_tuner_joins(
 
 def test_turns_go_by_its_shares(tmp_path: Path) -> None:
     fixed = portfolio(tmp_path, "tuner = false\nshares = { a = 3.0, b = 1.0 }")
-    assert fixed.mix([]) == {"a": 0.75, "b": 0.25}
+    assert fixed.expected_shares([]) == {"a": 0.75, "b": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_an_agent_leaves_when_its_caps_of_a_campaign_are_used_up(
     made.enforce_caps([Spent("c", dollars=2.4, tokens=699, thought=8.9)])
     assert [agent.name for agent in made.agents] == ["c", "tuner"]
     made.enforce_caps([Spent("c", dollars=2.5, tokens=700, thought=9.0)])
-    assert list(made.gone()) == [f"c has used up its {words} for this campaign"]
+    assert list(made.newly_out()) == [f"c has used up its {words} for this campaign"]
 
 
 def test_shares_are_of_those_that_the_table_names(tmp_path: Path) -> None:
     text = f'{ARENA}{AGENTS}[agents.c]\ncommand = "true"\n'
     text += '[portfolio]\nagents = ["c"]\ntuner = false\nshares = { c = 1.0 }\n'
     others = portfolio_named("a,b", Arena.load(write_toy(tmp_path, text)))
-    assert others.mix([]) == {"a": 0.5, "b": 0.5}
+    assert others.expected_shares([]) == {"a": 0.5, "b": 0.5}
 
 
 @pytest.mark.parametrize(("price", "turn"), [(0.0, "b"), (100.0, "a")])

@@ -201,7 +201,7 @@ def test_a_rest_is_as_long_as_the_server_asks_up_to_half_an_hour() -> None:
     portfolio = Portfolio([busy], clock=lambda: 0.0)
     rests = []
     for wait in (0.0, 1.0, 600.0, 9e9):
-        portfolio.heard(busy, AgentError("try later", Trouble.RATE, wait=wait))
+        portfolio.proposal_ended(busy, AgentError("try later", Trouble.RATE, wait=wait))
         rests.append(portfolio.wait)
     assert rests == [30, 60, 600, 1800]
 

@@ -1,2 +1,1 @@
-"""The loop and its parts: from opening a campaign to its end. It may import briefing and what lies
-below it."""
+"""The loop and its parts, from opening a campaign to its end. May import briefing and below."""

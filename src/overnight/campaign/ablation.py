@@ -1,8 +1,8 @@
-"""Which wins still carry weight: the final program is measured against itself without each of them.
+"""Which wins still matter: the final program is measured against itself without each win.
 
-Each win is taken back on its own (three-way, so that later wins stay), and the judge is asked
-whether the final program is better than what is left. A win without which nothing is lost is
-offered for removal: a simpler program with the same score.
+Each win is reverted on its own by a three-way merge, so that later wins stay, and the judge is
+asked whether the final program is better than the rest. A win whose removal loses nothing is
+offered for removal: the program is simpler and has the same score.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from overnight.judge.rules import judge_for
 from overnight.repo.workspace import Stale
 
 FIRST_SEED = 3_000_000
-"""The seed of a campaign's first measurement in an ablation; later ones count on, so that the next
-ablation is independent evidence. No other kind of measurement has such seeds."""
+"""Seed of a campaign's first measurement in an ablation; later ones count up, so that a second
+ablation is independent evidence. Other kinds of measurements have other seeds."""
 _PAIRS = 4
-"""Pairs that are measured in any case: a win was confirmed once, so one bad draw says little."""
+"""Fewest pairs that are measured: a win was confirmed once, so one bad draw says little."""
 
 Without = Callable[[Experiment], str]
-"""The commit of the final program without a win. Raises Stale when later wins stand on it."""
+"""Makes the commit of the final program without a win. Raises Stale if later wins conflict."""
 
 
 class Weight(StrEnum):
-    """What a win still does in the final program."""
+    """What a win still adds to the final program."""
 
     CARRIES = "carries"
     """Without it the program is worse."""
     NONE_SEEN = "none seen"
-    """Without it the program scores as well, as far as can be seen."""
+    """Without it the program scores as well, as far as was measured."""
     NEEDED = "needed"
     """Without it the program does not run, or breaks a rule."""
     INSEPARABLE = "inseparable"
-    """Later wins stand on the same lines."""
+    """Later wins change the same lines."""
 
 
 @dataclass(frozen=True)
 class Ablated:
-    """One win, and what the final program is without it."""
+    """One win, and the final program without it."""
 
     n: int
     description: str
@@ -52,7 +52,7 @@ class Ablated:
     """The win's, on the branch."""
     weight: Weight
     gain: float | None
-    """What the final program is better by than without it; None when it was not measured."""
+    """How much better the final program is with it; None when that was not measured."""
     measurements: int
     words: str
 
@@ -73,8 +73,8 @@ def ablate(
     measure: Measure,
     newest_seed: int | None,
 ) -> Iterator[Ablated]:
-    """Take back every win of the final program in turn, oldest first, and measure what is left,
-    with seeds after the newest that an ablation of this campaign has had."""
+    """Revert each win of the final program in turn, oldest first, and measure the rest.
+    `newest_seed`: the largest that an ablation of this campaign has had."""
     seed = FIRST_SEED if newest_seed is None else newest_seed + 1
     for win in wins:
         assert win.candidate is not None

@@ -1,4 +1,4 @@
-"""A campaign: opened or resumed, run, tried, measured again, closed."""
+"""A campaign: open or resume it, run it, try one change, measure again, close it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from overnight.search.portfolio import Ask, Portfolio
 
 
 class Campaign:
-    """A search in an arena, driven by this process alone. Use it as a context manager."""
+    """One search in an arena, driven by this process alone. Use it as a context manager."""
 
     def __init__(self, book: Book, workspace: Workspace, lock: CampaignLock, sandbox: str) -> None:
         self.book = book
@@ -48,14 +48,14 @@ class Campaign:
         self.branch = book.record.branch
         self.workspace = workspace
         self.warnings: list[str] = []
-        """What the user should know, in the order in which it was found."""
+        """Warnings for the user, oldest first."""
         self._lock = lock
         self._judge = judge_for(book.arena)
         self.keeper = Keeper(book, workspace, self._warn)
         self._slots = Slots(book, LocalExecutor(book.arena, workspace), sandbox, self._warn)
         self._proposers = Proposers(book, workspace, self.keeper, self._brief, sandbox)
         self.stopping: threading.Event = self._proposers.stopping
-        """Set it to end the campaign at once; the next run takes up what was under way."""
+        """Set it to end the campaign at once; the next run resumes what was under way."""
         self.loop = Loop(book, self._judge, self.keeper, self._slots, self._proposers)
         self._stretch: Stretch | None = None
         self._ready = False
@@ -63,12 +63,12 @@ class Campaign:
 
     @classmethod
     def open(cls, root: Path | str, tag: str | None = None, sandbox: str | None = None) -> Campaign:
-        """The campaign `tag` of the arena in this folder: a new one, or the one that was left.
+        """Open the campaign `tag` of the arena in this folder, or begin it.
 
         Without a tag: the newest campaign, or a first one named after today's date. `sandbox` is
         a back end's name, "none", or None for the arena's choice or the strongest that works.
-        Raises ArenaError, WorkspaceError, LedgerError or CampaignBusy, before anything ran;
-        UsageError when no sandbox works and none was not asked for.
+        Raises ArenaError, WorkspaceError, LedgerError or CampaignBusy before anything has run;
+        UsageError when no sandbox works and "none" was not asked for.
         """
         arena = Arena.load(Path(root).resolve())
         box = sandbox_named(sandbox or arena.run.sandbox)
@@ -92,10 +92,10 @@ class Campaign:
     def run(
         self, agent: Agent | Portfolio, limits: Limits, observe: Observer = lambda _: None
     ) -> Stop:
-        """Try one change after another until a limit or the user ends it; why it ended.
+        """Try one change after another until a limit or the user ends it; returns why it ended.
 
-        Raises OvernightError or OSError when the machine, not a candidate, is at fault; the reason
-        is in the ledger by then and the same call goes on from there.
+        Raises OvernightError or OSError when the machine, not a candidate, is at fault; the ledger
+        then has the reason, and the same call continues from there.
         """
         portfolio = agent if isinstance(agent, Portfolio) else Portfolio([agent])
         stretch = self._stretch = Stretch.begin(self.book, limits)
@@ -107,7 +107,7 @@ class Campaign:
             self._end_what_is_under_way()
             stop = _stopped(reason)
         except (OvernightError, OSError) as error:
-            with suppress(LedgerError):  # the first error is the one to tell
+            with suppress(LedgerError):  # the first error matters more
                 self._note_stop(Stop(StopKind.ERROR, str(error)))
             raise
         self._note_stop(stop)
@@ -117,9 +117,9 @@ class Campaign:
     def try_(self, agent: Agent, observe: Observer = lambda _: None) -> Experiment | None:
         """One experiment: take a change, run it, score it, judge it, keep or discard it, record it.
 
-        None when the agent has nothing to propose. `observe` hears of other experiments whose
-        verdict has changed: the baseline, provisional keeps that were confirmed or dropped.
-        Raises AgentError when the agent could not work.
+        None when the agent has nothing to propose. `observe` is called with other experiments that
+        get a verdict: the baseline, provisional keeps that are confirmed or dropped. Raises
+        AgentError when the agent could not work.
         """
         one = self._trying = OneTry(self.book, agent)
         self._prepare()
@@ -127,9 +127,8 @@ class Campaign:
         return None if one.experiment is None else self.book.find(one.experiment)
 
     def withdraw(self, reason: str) -> None:
-        """End what is under way, and close the experiment of the `try_` that was interrupted as
-        invalid, so that no later driver takes it up. The baseline, and what an earlier driver left,
-        are not withdrawn."""
+        """End what is under way, and make the experiment of the interrupted `try_` invalid, so that
+        no later driver resumes it. The baseline and experiments of earlier drivers stay."""
         self._end_what_is_under_way()
         tried = self._trying.experiment if self._trying else None
         if tried in {e.n for e in self.book.unfinished} and tried is not None:
@@ -137,7 +136,7 @@ class Campaign:
 
     def replay(self, n: int, times: int) -> Replay:
         """Measure the candidate of experiment n again; changes no verdict. Raises UsageError when
-        it has none, Interrupted when a stop at once was asked for."""
+        there is none, Interrupted when the user asks for a stop at once."""
         try:
             self._setup()
             return replay(self.book, self.measure, self.loop.stop_asked, n, times)
@@ -145,9 +144,9 @@ class Campaign:
             raise _interrupted() from stopped
 
     def ablate(self) -> Iterator[Ablated]:
-        """The final program without each of its keeps, one after another, but for those that are
-        there for being simpler; changes no verdict. Raises UsageError when there are none,
-        Interrupted when a stop was asked for."""
+        """Measure the final program without each of its keeps in turn, except those kept for being
+        simpler; changes no verdict. Raises UsageError when there are none, Interrupted when the
+        user asks for a stop at once."""
         book = self.book
         wanted = [keep for keep in book.keeps if not keep.simpler]
         if not wanted:
@@ -171,7 +170,7 @@ class Campaign:
             raise _interrupted() from stopped
 
     def measure(self, purpose: Purpose, experiment: Experiment, seed: int) -> Measurement:
-        """Measure a candidate once, because the user asked. Raises StoppedAtOnce."""
+        """Measure a candidate once because the user asks. Raises StoppedAtOnce."""
         future = self._slots.start(asked_for(self.book, purpose, experiment, seed))
         self._wait(future)
         for _ in self._slots.enter():
@@ -182,16 +181,16 @@ class Campaign:
 
     @property
     def results(self) -> Path:
-        """results.tsv of the campaign that was driven last."""
+        """results.tsv, which shows the campaign that was driven last."""
         return self.keeper.results
 
     @property
     def incumbent(self) -> Experiment:
-        """The best so far; exists from the baseline on."""
+        """The newest confirmed keep; exists once the baseline is measured."""
         return self.book.incumbent
 
     def close(self) -> None:
-        """End what is under way and let the next driver in."""
+        """End what is under way and release the campaign."""
         self._end_what_is_under_way()
         self.ledger.close()
         self._lock.release()
@@ -212,7 +211,7 @@ class Campaign:
             self.loop.wait([future])
 
     def _prepare(self) -> None:
-        """The setup and the baseline's row."""
+        """Run the setup and record the baseline."""
         if self._ready:
             return
         self._setup()
@@ -223,14 +222,14 @@ class Campaign:
         self._ready = True
 
     def _seen(self, e: Experiment, observe: Observer | None) -> None:
-        """A verdict stands."""
+        """Called when an experiment has its verdict."""
         if e.n == 0:
             self._look_at_the_baseline()
         if observe:
             observe(e)
 
     def _look_at_the_baseline(self) -> None:
-        """Tell of what makes its scores mean less than they seem to."""
+        """Warn of what makes its scores mean less than they seem to."""
         baseline = self.book.baseline
         for words in self.arena.uncharged(baseline.judged):
             self._warn(words)
@@ -241,13 +240,13 @@ class Campaign:
 
     def _brief(self, ask: Ask) -> str:
         reader = ask.agent.reader if isinstance(ask.agent, BriefReader) else Reader()
-        left = self._stretch.fits(self.book) if self._stretch else float("inf")
+        left = self._stretch.measurements_left(self.book) if self._stretch else float("inf")
         moment = Moment(ask.agent.name, standing_of(self.book), left)
         try:
             return write_brief(self.book, moment, reader)
         except OvernightError:
             raise
-        except Exception as error:  # a tokenizer is foreign code: it may fail, not the night
+        except Exception as error:  # a tokenizer is foreign code and must not end the campaign
             words = f"{type(error).__name__}: {error}"
             raise AgentError(f"{ask.agent.name}: its brief cannot be counted: {words}") from error
 
@@ -259,7 +258,7 @@ class Campaign:
         self._proposers.close()
 
     def _warn(self, words: str) -> None:
-        """Tell the user."""
+        """Warn the user."""
         self.warnings.append(words)
         self.book.note("warning", words=words)
 
@@ -269,9 +268,9 @@ class Campaign:
 
 def _stopped(reason: BaseException) -> Stop:
     if isinstance(reason, KeyboardInterrupt):
-        return Stop(StopKind.INTERRUPTED, "interrupted; the same command goes on from here")
-    return Stop(StopKind.ASKED, "stop was asked for at once; the same command goes on")
+        return Stop(StopKind.INTERRUPTED, "interrupted; the same command continues from here")
+    return Stop(StopKind.ASKED, "you asked for a stop at once; the same command continues")
 
 
 def _interrupted() -> Interrupted:
-    return Interrupted("stop was asked for at once; what was measured is kept")
+    return Interrupted("you asked for a stop at once; finished measurements are kept")

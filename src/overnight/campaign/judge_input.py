@@ -33,7 +33,7 @@ def standing_of(book: Book) -> Standing:
 
 
 def _simplified(book: Book) -> Sequence[Experiment]:
-    """From the newest keep that was kept for being better up to below the incumbent."""
+    """The newest keep that was kept for being better, and those after it, below the incumbent."""
     kept = [book.baseline, *book.keeps]
     start = next(place for place in reversed(range(len(kept))) if not kept[place].simpler)
     return kept[start:-1]

@@ -1,8 +1,7 @@
-"""The keeper: commits keeps and records verdicts, always in the same order, once.
+"""The keeper: commits keeps and records verdicts, always in the same order.
 
-The candidate's commit exists, then its ref, then the ledger's row is durable, then the branch
-moves, then results.tsv says so. If the process dies in between, the next one repairs it from the
-ledger.
+First the candidate's commit, then its ref, then the row in the ledger, then the branch, then
+results.tsv. If the process dies in between, the next one repairs the rest from the ledger.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from overnight.repo.workspace import Workspace
 
 
 class Keeper:
-    """Publishes what a campaign has decided: commits, refs, rows, the branch, results.tsv."""
+    """Publishes verdicts: commits, refs, rows, the branch, results.tsv."""
 
     def __init__(self, book: Book, workspace: Workspace, warn: Callable[[str], None]) -> None:
         self._book = book
@@ -29,11 +28,11 @@ class Keeper:
         self.warn = warn
         """Tells the user."""
         self._tip = self._refs.branch(book.tag)
-        """Where the branch was put last."""
+        """The commit to which the branch was moved last."""
         self.results = book.arena.state / "results.tsv"
 
     def add(self, e: Experiment) -> Experiment:
-        """Record a new experiment; git keeps its candidate, if it has one, from now on."""
+        """Record a new experiment, with a ref to its candidate, if it has one."""
         if e.candidate is not None:
             self._refs.record(self._book.tag, e.n, e.candidate)
         added = self._book.add(e)
@@ -42,7 +41,7 @@ class Keeper:
         return added
 
     def publish(self, closings: Mapping[int, Closing]) -> list[Experiment]:
-        """Make verdicts stand. Returns the experiments that have them, by number."""
+        """Publish these verdicts. Returns their experiments, by number."""
         experiments = {n: self._book.find(n) for n in closings}
         pruning_events = [
             event
@@ -62,12 +61,12 @@ class Keeper:
             self.rewrite()
 
     def rewrite(self) -> None:
-        """Write results.tsv anew, from the ledger."""
+        """Rewrite results.tsv from the ledger."""
         results_tsv.rewrite(self.results, self._book)
 
     def _move_branch(self) -> None:
-        """Move the branch to the incumbent. A branch that is checked out, or that somebody else
-        moved, is left as it is: the user is warned, and the next run looks at it again."""
+        """Move the branch to the incumbent. If the branch is checked out, or somebody else moved
+        it, the user is warned and the next run tries again."""
         if not self._book.begun:
             return
         commit = self._book.incumbent.candidate
@@ -82,8 +81,8 @@ class Keeper:
     def _commit_keeps(
         self, experiments: Mapping[int, Experiment | None], closings: Mapping[int, Closing]
     ) -> Mapping[int, Closing]:
-        """The closings with the final commit of each keep: the same tree, on the keep before it,
-        under a message that says what was gained."""
+        """The closings with the final commit of each keep: the candidate's tree, on top of the keep
+        before it, with a message that says what was gained."""
         parent = self._book.incumbent.candidate if self._book.begun else None
         found = dict(closings)
         for n, closing in sorted(closings.items()):

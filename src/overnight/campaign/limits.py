@@ -17,11 +17,11 @@ from overnight.record.book import Book
 
 _CAPPED = 3
 _MOMENT = 0.05
-"""Seconds that a measurement takes at least."""
+"""Least seconds that a measurement is expected to take."""
 
 
 class StopKind(StrEnum):
-    """What ended a stretch of a campaign."""
+    """What ended a stretch, which is one `run`."""
 
     EXPERIMENTS = "experiments"
     HOURS = "hours"
@@ -33,7 +33,7 @@ class StopKind(StrEnum):
     TOKENS = "tokens"
     AGENT = "agent"
     CAPPED = "capped"
-    """No agent has any of its share of a campaign left."""
+    """Every agent has reached its own cap for the campaign."""
     INTERRUPTED = "interrupted"
     ERROR = "error"
     TRIED = "tried"
@@ -41,12 +41,12 @@ class StopKind(StrEnum):
 
     @property
     def settles(self) -> bool:
-        """Whether there is time to confirm what is provisional: nobody waits for the end."""
+        """Whether provisional keeps may still be confirmed; not if the user waits for the end."""
         return self not in (self.ASKED, self.INTERRUPTED, self.ERROR, self.TRIED)
 
     @property
     def exit_code(self) -> int:
-        """What `overnight run` ends with."""
+        """The exit code of `overnight run`."""
         capped = {kind: _CAPPED for kind in (self.DOLLARS, self.TOKENS, self.CAPPED)}
         return {self.INTERRUPTED: EXIT_CODE, self.AGENT: 1, self.ERROR: 1, **capped}.get(self, 0)
 
@@ -70,13 +70,13 @@ class Limits:
     plateau: int | None = None
     """Stop after this many experiments without a keep."""
     dollars: float | None = None
-    """Stop when proposals have cost so many US dollars, as far as their agents know."""
+    """Stop when proposals have cost this many US dollars, as far as their agents know."""
     tokens: int | None = None
-    """Stop when proposals have used so many tokens, read and written."""
+    """Stop when proposals have used this many tokens, read and written."""
 
     @classmethod
     def of(cls, event: Event) -> Limits:
-        """The limits that a start event tells of."""
+        """The limits recorded in a start event."""
 
         def number(key: str) -> float | None:
             value = event.data.get(key)
@@ -98,34 +98,34 @@ class Limits:
 
 @dataclass(frozen=True)
 class Stretch:
-    """From one `run` to its stop. A stretch whose driver died is taken up again: its experiments,
-    its hours and its costs go on counting from where it began."""
+    """One `run`, from start to stop. A stretch whose driver died is resumed: its experiments, hours
+    and costs count from where it began."""
 
     limits: Limits
     began: datetime
     first: int
     """Number of the stretch's first experiment."""
     dollars: float = 0.0
-    """What the campaign's proposals had cost before it, as far as is known."""
+    """Known cost of the campaign's proposals before it, in US dollars."""
     tokens: int = 0
     """Tokens that they had used before it."""
     event: int = 0
-    """Id of the ledger's start event; 0 for a stretch that has not begun."""
+    """Id of its start event in the ledger; 0 if it has not begun."""
 
     @classmethod
     def begin(cls, book: Book, limits: Limits) -> Stretch:
-        """Take up the stretch whose driver died, or open a new one."""
+        """Resume the stretch whose driver died, or open a new one."""
         ahead = cls.ahead(book, limits)
         if not ahead.event:
-            told = {"first": ahead.first, "dollars_before": ahead.dollars}
-            told |= {"tokens_before": ahead.tokens, **asdict(limits)}
-            book.note("start", began=ahead.began.isoformat(), **told)
+            before = {"dollars_before": ahead.dollars, "tokens_before": ahead.tokens}
+            began = ahead.began.isoformat()
+            book.note("start", began=began, first=ahead.first, **before, **asdict(limits))
         return cls.of(book.events("start")[-1])
 
     @classmethod
     def ahead(cls, book: Book, limits: Limits) -> Stretch:
-        """The one that would begin now: the one whose driver died with the same limits or, without
-        an event, a new one."""
+        """The stretch that `begin` would return, without recording it: that whose driver died under
+        the same limits, or a new one, which has no event."""
         last = book.events("start", "stop")[-1:]
         died = cls.of(last[0]) if last and last[0].kind == "start" else None
         if died and died.limits == limits:
@@ -155,7 +155,7 @@ class Stretch:
         return None if hours is None else self.began + timedelta(hours=hours)
 
     def allowance(self, book: Book) -> Allowance:
-        """What the limits leave of dollars and tokens."""
+        """The dollars and tokens that the limits leave; they may be negative."""
         used, limits = together(book.spent), self.limits
         return Allowance(
             None if limits.dollars is None else limits.dollars - used.dollars + self.dollars,
@@ -163,7 +163,7 @@ class Stretch:
         )
 
     def left(self, book: Book) -> Left:
-        """What is left of all limits; nothing is less than 0."""
+        """What is left of all limits, at least 0 of each."""
         left, latest = self.allowance(book), book.latest.n if book.begun else 0
         until, most = self.until, self.limits.experiments
         return Left(
@@ -173,8 +173,8 @@ class Stretch:
             None if left.tokens is None else max(left.tokens, 0),
         )
 
-    def fits(self, book: Book) -> float:
-        """How many measurements like the incumbent's last the time left is enough for; infinite
+    def measurements_left(self, book: Book) -> float:
+        """How many measurements as long as the incumbent's newest fit into the time left; infinite
         without a limit."""
         if self.until is None or not book.begun:
             return math.inf
@@ -212,7 +212,7 @@ class Stretch:
 
 
 def _reached(book: Book) -> float | None:
-    """The incumbent's score, and no better than what was confirmed: its first draw was lucky."""
+    """The incumbent's score, or the confirmed one if that is worse: its first score was lucky."""
     best, first = book.incumbent.score, book.baseline.score
     if best is None or first is None or book.arena.judge.rule != "confirm":
         return best

@@ -1,7 +1,7 @@
-"""The loop: verdicts that are due, measurements that are wanted, changes that are asked for.
+"""The loop: publish due verdicts, begin wanted measurements, ask agents for changes, repeat.
 
-One writer: workers return what they found; this process alone judges, records and moves the branch.
-What comes next follows from the book, so a campaign whose driver died goes on like any other.
+Workers return what they measured; this process alone judges, records and moves the branch. What
+comes next follows from the book, so a campaign whose driver died continues like any other.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from overnight.campaign.limits import Stop
 from overnight.campaign.plans import Plan
 from overnight.campaign.proposals import Answer, Proposers
 from overnight.campaign.slots import Slots, StoppedAtOnce
-from overnight.campaign.wanted import decided, wanted
+from overnight.campaign.wanted import due_verdicts, wanted
 from overnight.core.errors import MeasurementImpossible
 from overnight.core.experiment import Experiment, Measurement
 from overnight.judge.base import Judge
 from overnight.record.book import Book
 
 SECONDS = 0.5
-"""Longest time between two checks for a stop request."""
+"""Most seconds between two checks for a stop request."""
 _FAILURES = 3
-"""Failures of a keep one after another before the machine counts as broken."""
+"""Failed measurements of a keep in a row after which the machine counts as broken."""
 Observer = Callable[[Experiment], None]
 Work = Future[Measurement | None] | Future[Answer] | Future[None]
-"""What is under way: a job, a proposal, a setup."""
+"""A job, a proposal or a setup that is under way."""
 
 
 class Loop:
@@ -43,17 +43,17 @@ class Loop:
         self._slots = slots
         self._proposers = proposers
         self.changed: Callable[[Book], None] = lambda book: None
-        """Hears of every change of the book."""
+        """Called after changes of the book."""
         self._shown_version, self._shown_time = -1, 0.0
         self._handled = 0
         """Id of the newest stop request that was handled."""
         self.forget_requests()
 
     def run(self, plan: Plan, observe: Observer) -> Stop:
-        """Go on until the plan is over and nothing more is wanted; why it is over."""
+        """Continue until the plan is over and nothing more is wanted; returns why it is over."""
         book, stop = self._book, None
         while True:
-            while closings := decided(book, self._judge):
+            while closings := due_verdicts(book, self._judge):
                 for e in self._keeper.publish(closings):
                     self._must_have_a_baseline(e)
                     observe(e)
@@ -69,8 +69,8 @@ class Loop:
             self._record_finished(plan, observe)
 
     def wait(self, under_way: Sequence[Work]) -> None:
-        """Until one of them has ended, for SECONDS at most. Raises StoppedAtOnce when that was
-        asked for."""
+        """Wait until one of them has ended, at most SECONDS. Raises StoppedAtOnce when the user has
+        asked for a stop at once."""
         self._show()
         if self.stop_asked(now=True):
             self._proposers.stopping.set()
@@ -78,7 +78,7 @@ class Loop:
             raise StoppedAtOnce
         if under_way:
             wait(cast("Sequence[Future[object]]", under_way), SECONDS, FIRST_COMPLETED)
-        else:  # every agent rests
+        else:  # every agent has to wait before it is asked again
             self._proposers.stopping.wait(SECONDS)
 
     def forget_requests(self) -> None:
@@ -86,7 +86,7 @@ class Loop:
         self._handled = max((e.id for e in self._book.events("stop-request")), default=0)
 
     def stop_asked(self, now: bool = False) -> bool:
-        """Whether the user has asked for a stop, or for a stop at once."""
+        """Whether the user has asked for a stop; with `now`, for a stop at once."""
         requests = self._book.events("stop-request", after=self._handled)
         return any(event.data.get("now") or not now for event in requests)
 
@@ -97,12 +97,12 @@ class Loop:
                 self._keeper.update_results(e)
                 self._must_still_run(e)
         for answer, proposed in self._proposers.enter():
-            plan.heard(answer, proposed)
+            plan.proposal_ended(answer, proposed)
             if proposed is not None and proposed.verdict is not None:
                 observe(proposed)
 
     def _show(self) -> None:
-        """Tell of changes, at most a few times a second."""
+        """Call `changed` if the book has changed, at most a few times a second."""
         now = monotonic()
         if self._shown_version != self._book.version and now - self._shown_time >= SECONDS / 2:
             self._shown_version, self._shown_time = self._book.version, now
@@ -117,8 +117,8 @@ class Loop:
             )
 
     def _must_still_run(self, e: Experiment) -> None:
-        """Raises MeasurementImpossible when the newest measurements of a confirmed keep all
-        failed: it ran before, so the machine is at fault. One failure changes nothing."""
+        """Raises MeasurementImpossible if the newest _FAILURES measurements of a confirmed keep
+        all failed: it ran before, so the machine is at fault."""
         latest = e.judged[-_FAILURES:]
         if e.kept and len(latest) == _FAILURES and all(m.score is None for m in latest):
             raise MeasurementImpossible(

@@ -1,4 +1,4 @@
-"""Begin a campaign, or find one and repair what a dead driver left half done."""
+"""Begins a campaign, or finds one and repairs what a dead driver left unfinished."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}", re.IGNORECASE)
 def begin_or_find(
     arena: Arena, workspace: Workspace, ledger: Ledger, tag: str | None
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
-    """The campaign's record, its lock, and what the user should know before it runs."""
+    """The campaign's record, its lock, and warnings for the user."""
     known = ledger.campaigns()
     if tag is None:
         tag = known[-1].tag if known else datetime.now().strftime("%b%d").lower()
@@ -64,8 +64,8 @@ def _begin(
 
 
 def _mended(workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> CampaignRecord | None:
-    """A campaign without any score starts anew from a newer commit, in which the user has mended
-    what was in its way; None when there is no such commit, or when there is a score."""
+    """If the campaign has no score yet and there is a newer commit, let it start from that one, in
+    which the user has repaired the arena; else None."""
     newest, baseline = workspace.head(), ledger.experiment(record.tag, 0)
     if newest == record.base or (baseline is not None and baseline.scores):
         return None
@@ -84,7 +84,7 @@ def _changes_since(arena: Arena, workspace: Workspace, record: CampaignRecord) -
 
 
 def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignRecord) -> None:
-    """Bring processes, folders, rows, refs and the branch to what the ledger says is finished."""
+    """End stray processes, and make folders, rows, refs and the branch agree with the ledger."""
     tag = record.tag
     end_strays(family_of(arena, tag))
     ledger.drop_running(tag)
@@ -100,7 +100,7 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
 def _end_lost(
     arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, proposal: Proposal
 ) -> None:
-    """The driver died while an agent was thinking: its notes and its time are kept."""
+    """End a proposal whose driver died while the agent was thinking; keep its notes and time."""
     logs = arena.state / "logs" / tag / "proposals" / str(proposal.id)
     thought = _thought(proposal, [*logs.glob("agent*.log")])  # before its logs are touched
     table = access_of_name(proposal.agent, arena)
@@ -116,8 +116,8 @@ def _end_lost(
 
 
 def _thought(proposal: Proposal, logs: list[Path]) -> float | None:
-    """Seconds from the question to the last line that the agent is known to have printed; None
-    when it printed nothing."""
+    """Seconds from the start of the proposal to the last line that the agent printed; None if it
+    printed nothing."""
     began, now = proposal.started.timestamp(), datetime.now(UTC).timestamp()
     # An agent without a sandbox can date its logs ahead.
     said = [min(at, now) - began for log in logs if (at := log.lstat().st_mtime) >= began]

@@ -1,4 +1,4 @@
-"""What a loop is for: a night until its limits, or a single try."""
+"""Plans that the loop follows: `run` until its limits, or a single `try`."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from overnight.search.strategy import HillClimb, Start, Strategy
 
 
 class Plan(Protocol):
-    """What a loop is for."""
+    """Tells the loop which changes to ask for, and when to stop."""
 
     def over(self) -> Stop | None:
-        """Why no further change is asked for; None while one may be."""
+        """Why no further change is asked for; None if one may be."""
         ...
 
     def ahead(self, stop: Stop | None) -> Ahead:
-        """What may still be measured, now or after a stop."""
+        """What may still be measured, during the plan or after `stop`."""
         ...
 
     def asks(self, free: int) -> list[Ask]:
         """The changes to ask for now, at most `free` of them."""
         ...
 
-    def heard(self, answer: Answer, experiment: Experiment | None) -> None:
-        """How a proposal ended."""
+    def proposal_ended(self, answer: Answer, experiment: Experiment | None) -> None:
+        """Take note of how a proposal ended, and of its experiment, if any."""
         ...
 
 
@@ -54,35 +54,34 @@ class Night:
         stretch: Stretch,
         stop_asked: Callable[[], bool],
         warn: Callable[[str], None],
-        strategy: Strategy | None = None,
     ) -> None:
         self._book = book
         self._portfolio = portfolio
         self._stretch = stretch
         self._stop_asked = stop_asked
         self._warn = warn
-        self._strategy = strategy or HillClimb()
+        self._strategy: Strategy = HillClimb()
         self._at_the_end: Ahead | None = None
 
     def over(self) -> Stop | None:
         if self._stop_asked():
-            return Stop(StopKind.ASKED, "stop was asked for")
+            return Stop(StopKind.ASKED, "you asked for a stop")
         if not self._book.begun or self._book.unfinished:
             return None
         self._portfolio.enforce_caps(self._book.spent)
         if self._portfolio.over:
             out, words = self._portfolio.over
             return Stop(_OUT[out], words)
-        for words in self._portfolio.gone():
+        for words in self._portfolio.newly_out():
             self._warn(f"{words}; the campaign goes on without it")
         return self._stretch.over(self._book)
 
     def ahead(self, stop: Stop | None) -> Ahead:
-        fits = self._stretch.fits(self._book)
+        left = self._stretch.measurements_left(self._book)
         if stop is None or not stop.kind.settles:
-            return Ahead(fits, confirm=stop is None)
-        self._at_the_end = self._at_the_end or Ahead.at_the_end(self._book, fits)
-        return replace(self._at_the_end, measurements_left=fits)
+            return Ahead(left, confirm=stop is None)
+        self._at_the_end = self._at_the_end or Ahead.at_the_end(self._book, left)
+        return replace(self._at_the_end, measurements_left=left)
 
     def asks(self, free: int) -> list[Ask]:
         if self._portfolio.wait:
@@ -91,12 +90,12 @@ class Night:
         asks = (self._portfolio.ask(self._book, s) for s in self._strategy.wanted(self._book, free))
         return [replace(ask, allowance=ask.allowance.within(allowance)) for ask in asks]
 
-    def heard(self, answer: Answer, experiment: Experiment | None) -> None:
+    def proposal_ended(self, answer: Answer, experiment: Experiment | None) -> None:
         agent = answer.ask.agent
         if answer.proposal.outcome == "nothing left":
-            self._portfolio.finished(agent)
+            self._portfolio.nothing_left(agent)
         elif answer.proposal.outcome != "stopped":
-            self._portfolio.heard(agent, answer.error)
+            self._portfolio.proposal_ended(agent, answer.error)
         if answer.error and experiment is None:
             words = f"{agent.name} could not work ({answer.error.trouble}): {answer.error}"
             self._book.note("trouble", words=words)
@@ -127,7 +126,7 @@ class OneTry:
         plain = Start.plain(self._book)
         return [Ask(self._agent, plain.start, plain.against)]
 
-    def heard(self, answer: Answer, experiment: Experiment | None) -> None:
+    def proposal_ended(self, answer: Answer, experiment: Experiment | None) -> None:
         self._answered = True
         self.experiment = experiment.n if experiment else None
         if answer.error and experiment is None:

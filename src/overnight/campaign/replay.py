@@ -1,4 +1,4 @@
-"""A past candidate, measured again because the user asks. No verdict changes."""
+"""Measures a past candidate again because the user asks. No verdict changes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from overnight.core.experiment import Experiment, Measurement, Purpose
 from overnight.record.book import Book
 
 FIRST_SEED = 2_000_000
-"""The seed of an experiment's first replay; later ones count on. No other kind of measurement has
-such seeds."""
+"""Seed of an experiment's first replay; later ones count up. Other kinds of measurements have other
+seeds."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Replay:
 
     @property
     def scores(self) -> tuple[float, ...]:
-        """Those of this call."""
+        """The scores of this call."""
         return tuple(m.score for m in self.taken if m.score is not None)
 
     @property
@@ -41,7 +41,7 @@ class Replay:
 
     @property
     def difference(self) -> float | None:
-        """What the new scores are better by than those that judged it, mean against mean."""
+        """Mean of the new scores minus mean of those that judged it; positive is better."""
         if self.mean is None or not self.experiment.scores:
             return None
         return self.metric.orient(self.mean) - self.metric.orient(fmean(self.experiment.scores))
@@ -61,8 +61,8 @@ class Replay:
 
 
 def replay(book: Book, measure: Measure, stopped: Callable[[], bool], n: int, times: int) -> Replay:
-    """Measure experiment n's candidate so many times, each with a seed that it never had; fewer
-    when the user stops it. Raises UsageError when there is nothing to measure."""
+    """Measure experiment n's candidate `times` times with seeds that it never had; fewer times if
+    the user stops it. Raises UsageError if there is no such experiment or candidate."""
     whole, judged = book.ledger.experiment(book.tag, n, whole=True), book.find(n)
     if whole is None or judged is None:
         raise UsageError(f"campaign {book.tag} has no experiment {n}: see `overnight log`")

@@ -1,8 +1,8 @@
-"""results.tsv: a campaign's finished experiments as people and grep read them, from the ledger.
+"""results.tsv: a campaign's finished experiments from the ledger, for people and grep.
 
-karpathy/autoresearch's five columns come first, in his order; a crash has no score at all, where
-his 0.000000 would win. A reader never meets half a line: what is written is a file beside it, which
-then takes its name. Only one that keeps the file open over two appends can.
+karpathy/autoresearch's five columns come first, in its order; a crash has an empty score, because
+its 0.000000 would win. A reader never sees half a line, because a new file replaces the old one;
+a reader that keeps the file open over two appends can see one.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _OURS = [
 
 
 def rewrite(path: Path, book: Book) -> None:
-    """Write every finished experiment, oldest first. Raises LedgerError when that fails."""
+    """Write all finished experiments, oldest first. Raises LedgerError when that fails."""
     with _explained(path):
         _replace(path, [_header(book.arena.metric), *map(_line, _finished(book))])
 
 
 def write(path: Path, e: Experiment, metric: Metric) -> bool:
-    """Add the line of a finished experiment, or put it in the place of its old one.
+    """Append the line of a finished experiment, or replace its old line.
 
-    False, and nothing done: the file is missing or not whole, so it must be written anew.
+    Returns False, and does nothing, if the file is missing or not whole and must be rewritten.
     Raises LedgerError when it cannot be written.
     """
     with _explained(path):
@@ -74,8 +74,8 @@ def _newest(path: Path, metric: Metric) -> int | None:
 
 
 def _place(there: bytes, n: int) -> tuple[int, int]:
-    """Where the line of experiment n begins and ends, or would stand. Changes are to the newest
-    lines, so it is looked for from the end."""
+    """Where the line of experiment n begins and ends, or would be inserted. The search begins at
+    the end, because the newest lines change."""
     end = len(there)
     while end > 0:
         start = there.rfind(b"\n", 0, end - 1) + 1
@@ -95,8 +95,8 @@ def _number_in(line: bytes) -> int | None:
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Two files take turns: the twin lacks the newest line, so nothing is copied but that one. An
-    append to the file itself would be seen half done, where it crosses a page of memory."""
+    """Append to a twin of the file, then swap the two, so that readers never see half a line. The
+    twin lacks only the newest lines: no more than these is copied."""
     twin, spare = _twin(path), path.with_name(f".{path.name}.old")
     size = path.stat().st_size
     if not twin.exists() or not size - _TAIL <= twin.stat().st_size <= size:

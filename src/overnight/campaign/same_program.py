@@ -1,4 +1,4 @@
-"""Why a candidate is not worth a measurement: the same program was there before."""
+"""Refuses a candidate whose program was tried before in the same campaign."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MACHINE = re.compile(
     r"|the referee failed: ended by |No space left on device|Input/output error|Stale file handle"
     r"|uncorrectable ECC"
 )
-"""Endings that say more about the machine than about the program."""
+"""Failures that are likely the machine's fault, not the program's."""
 _CHANCES = 2
-"""How often a program may be tried whose runs only timed out, or died of the machine."""
+"""How often a program may be tried that only timed out or failed through the machine."""
 _MOST = 160  # characters of a reason that is quoted
 _SAID = {
     Verdict.KEEP: "was kept",
@@ -36,7 +36,7 @@ _SAID = {
 
 
 class Programs:
-    """The programs of one campaign: their digests, and which of them was there before."""
+    """Digests of the programs of one campaign, and which of them were tried before."""
 
     def __init__(self, book: Book, workspace: Workspace) -> None:
         self._book = book
@@ -45,11 +45,11 @@ class Programs:
         self._blobs = lru_cache(_REMEMBERED)(self._read)
 
     def digest(self, commit: str) -> str:
-        """Of a candidate, as its commit has it."""
+        """The digest of a committed candidate."""
         return self._commits(commit)
 
     def digest_in(self, folder: Path) -> str:
-        """Of the candidate that a checkout would make, as it stands; `folder`: the arena's."""
+        """The digest of the candidate that a checkout would make now; `folder`: the arena's."""
         found = {}
         for path in self._book.arena.editable_files(folder):
             place = folder / path
@@ -60,11 +60,10 @@ class Programs:
         return program_digest(found)
 
     def refusal(self, program: str, parent: Experiment) -> str | None:
-        """Why a candidate with this digest, made on that of `parent`, is not worth a measurement,
-        in a sentence that names the earlier one; None when it is new, or when the arena wants it
-        measured all the same.
+        """Why a candidate of `parent` with this digest is not measured, in a sentence that names
+        the earlier experiment; None if the program is new or the arena allows repeats.
 
-        One more try is left to a program that timed out, or that died of the machine.
+        A program that timed out or failed through the machine may be tried once more.
         """
         if self._book.arena.judge.same_programs:
             return None
@@ -102,13 +101,13 @@ def _sentence(earlier: Experiment) -> str:
 
 
 def _of_the_machine(experiment: Experiment) -> bool:
-    """Whether the same program may fare better another time."""
+    """Whether the failure may be the machine's fault."""
     crashed = experiment.verdict is Verdict.CRASH
     died = crashed and _MACHINE.search(experiment.reason) is not None
     return died or experiment.verdict is Verdict.TIMEOUT
 
 
 def _was_withdrawn(experiment: Experiment) -> bool:
-    """Whether it ended without a judgement: it says nothing about its program."""
+    """Whether it was withdrawn before it was judged, so that it says nothing about its program."""
     judged = experiment.candidate is None or experiment.score is not None
     return experiment.verdict is Verdict.INVALID and not judged

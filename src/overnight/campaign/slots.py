@@ -1,4 +1,4 @@
-"""The slots: each measurement is in the ledger before it begins and after it has ended."""
+"""The slots: hands jobs to the executor; records measurements when they begin and end."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from overnight.measure.setup import setup_log
 from overnight.record.book import Book
 
 Measure = Callable[[Purpose, Experiment, int], Measurement]
-"""Measures a candidate once: what for, whose, with which seed."""
+"""Measures an experiment's candidate once, for a purpose, with a seed."""
 _LONG_SECONDS = 0.5
-"""A setup that takes longer is mentioned while it runs."""
+"""A setup that takes longer is noted in the ledger while it runs."""
 
 
 class StoppedAtOnce(Exception):
@@ -27,7 +27,7 @@ class StoppedAtOnce(Exception):
 
 
 class Slots:
-    """Hands jobs to an executor, and enters what comes of them into the book."""
+    """Starts measurements and records their outcomes in the book."""
 
     def __init__(
         self, book: Book, executor: Executor, sandbox: str, warn: Callable[[str], None]
@@ -37,11 +37,11 @@ class Slots:
         self._executor = executor
         self._sandbox = sandbox
         self._jobs: dict[Future[Measurement | None], tuple[int, int]] = {}
-        """Id of each measurement, and the number of its experiment."""
+        """Future → id of its measurement, number of its experiment."""
 
     @property
     def free(self) -> int:
-        """How many more measurements may be under way now."""
+        """How many more measurements may begin now."""
         return self._executor.slots - len(self._jobs)
 
     @property
@@ -56,24 +56,24 @@ class Slots:
         return future
 
     def enter(self) -> Iterator[Experiment]:
-        """Record what the measurements came to that have ended: the experiments about which they
-        decide something. Raises MeasurementImpossible when the machine is at fault."""
+        """Record the measurements that have ended; yields the experiments about which they decide
+        something. Raises MeasurementImpossible when the machine is at fault."""
         for done in [future for future in self._jobs if future.done()]:
             id, n = self._jobs.pop(done)
             try:
                 taken = done.result()
-            except BaseException:  # whatever ended it, the ledger must not call it under way
+            except BaseException:  # however it ended, it is no longer under way
                 self._book.enter(id, None)
                 raise
             if e := self._book.enter(id, taken):
                 yield e
             if taken and taken.purpose is Purpose.HOLDOUT and taken.score is None:
-                # Not what it printed: that may tell of the exam's data.
+                # Without its output, which may reveal the exam's data.
                 words = f"the final exam of experiment {n} gave no score ({taken.outcome})"
                 self._warn(f"{words}; its logs are in {taken.log}")
 
     def prepare(self, base: str, pause: Callable[[Future[None]], object]) -> None:
-        """Run the arena's setup where it was not run before; `pause` waits for it. Raises
+        """Run the arena's setup unless this machine has run it before; `pause` waits for it. Raises
         MeasurementImpossible."""
         setup = self._book.arena.setup
         if setup is None:
@@ -87,10 +87,10 @@ class Slots:
         future.result()
 
     def close(self) -> None:
-        """End everything, and wait for that."""
+        """End all measurements, and wait until they have ended."""
         self._executor.close()
         while self._jobs:
-            with suppress(OvernightError, OSError):  # why it is closed counts more
+            with suppress(OvernightError, OSError):  # the reason for closing matters more
                 for _ in self.enter():
                     pass
 
@@ -110,6 +110,6 @@ class Slots:
 
 
 def asked_for(book: Book, purpose: Purpose, e: Experiment, seed: int) -> Wanted:
-    """A measurement that is taken because the user asked, not because it decides something."""
+    """A measurement that the user asks for; it decides nothing."""
     assert e.candidate is not None
     return Wanted(UnderWay.planned(e.n, e.candidate, purpose, seed, book.measured))

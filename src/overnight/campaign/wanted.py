@@ -1,7 +1,7 @@
 """What comes next: the verdicts that are due and the measurements that are wanted.
 
 Both follow from the book and the judge alone, so a campaign continues as if it had never been
-killed: half a pair, an unfinished experiment, an exam that is due are simply wanted again.
+killed: half a pair, an unfinished experiment or a due exam is simply wanted again.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Ahead:
     exams: bool = True
     """Whether final exams may be held."""
     max_measured: int | None = None
-    """At the end of a campaign, when no experiment follows: trials may go on until the campaign has
-    taken this many measurements."""
+    """At the end of a campaign, when no experiment follows: trials may continue until the campaign
+    has taken this many measurements."""
 
     @property
     def allows_confirmation(self) -> bool:
@@ -51,7 +51,7 @@ class Ahead:
 
     @classmethod
     def at_the_end(cls, book: Book, measurements_left: float) -> Ahead:
-        """Nothing but confirmations and final exams comes afterwards."""
+        """Only confirmations and final exams follow."""
         most = AT_THE_END * book.arena.judge.max_repeats
         return cls(measurements_left, max_measured=book.measured + most)
 
@@ -62,16 +62,16 @@ class Wanted:
 
     measurement: UnderWay
     pruning: Pruning | None = None
-    """What may end its run early."""
+    """Why its run may be ended early."""
     round: Round | None = None
-    """The round of a trial that it begins."""
+    """The round of a trial that begins with it."""
     pair: Pair | None = None
-    """The pair that it begins."""
+    """The pair that begins with it."""
 
 
-def decided(book: Book, judge: Judge) -> Mapping[int, Closing]:
-    """The verdicts that are due next, by the experiments' numbers: of an unfinished experiment, or
-    new ones of provisional keeps. Empty when something must be measured first."""
+def due_verdicts(book: Book, judge: Judge) -> Mapping[int, Closing]:
+    """The verdicts that are due next, by the experiments' numbers: one of an unfinished experiment,
+    or new ones of provisional keeps. Empty if something must be measured first."""
     for e in book.unfinished:
         if isinstance(closing := _next_step(book, judge, e), Closing):
             return {e.n: closing}
@@ -87,7 +87,7 @@ def decided(book: Book, judge: Judge) -> Mapping[int, Closing]:
 
 def wanted(book: Book, judge: Judge, ahead: Ahead, free: int) -> list[Wanted]:
     """The measurements that should begin now, at most `free` of them, the most decisive first: the
-    other half of a pair, unfinished experiments, confirmations, final exams."""
+    second half of a pair, unfinished experiments, confirmations, final exams."""
     found: list[Wanted] = []
     for one in _in_order(book, judge, ahead):
         if len(found) == free:
@@ -112,7 +112,7 @@ def failure_of(arena: Arena, taken: Measurement) -> Closing | None:
 
 
 def _next_step(book: Book, judge: Judge, e: Experiment) -> Closing | Side | Purpose:
-    """The verdict of e if it can be decided; else the side to measure first, or CHECK."""
+    """The verdict of e if it is due; else the side to measure first, or CHECK."""
     failures = (failure_of(book.arena, m) for m in e.judged)
     if failure := next(filter(None, failures), None):
         return failure
@@ -140,7 +140,7 @@ def _closing(e: Experiment, word: Decision) -> Closing:
     )
 
 
-# -- the keeps, looked at again
+# -- the review of the keeps
 
 
 def _failed_remeasurement(book: Book) -> Closing | None:
@@ -153,12 +153,12 @@ def _failed_remeasurement(book: Book) -> Closing | None:
 
 
 def _measured_after_verdict(e: Experiment) -> list[Measurement]:
-    """What was measured after its verdict."""
+    """The measurements that began after its verdict."""
     return [m for m in e.judged if e.ended and m.started > e.ended]
 
 
 def _unmeasured_sides(book: Book) -> list[int]:
-    """Numbers of the newest pair's experiments that are not measured yet, in order."""
+    """Numbers of the experiments of the newest pair that are not measured in it yet, in order."""
     pair, sides = book.pair, {e.n: e for e in (book.incumbent, book.tip)}
     if pair is None or {pair.first, pair.second} != sides.keys():
         return []
@@ -194,7 +194,7 @@ def _closings_of_review(book: Book, word: Decision) -> Mapping[int, Closing]:
 
 
 def _in_order(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
-    """What is wanted and not under way yet; without a seed where it needs a fresh one."""
+    """All that is wanted and not under way yet; its seed is _FRESH where it needs a new one."""
     measured = {(m.n, m.purpose) for m in book.under_way}
     pair = book.pair
     if pair and book.begun and not book.unfinished and ahead.allows_confirmation:
@@ -221,7 +221,7 @@ def _in_order(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
 
 
 def _reviews(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
-    """What the judge asks for about the keeps, while there is time for it."""
+    """The measurements that the judge wants in its review of the keeps, while there is time."""
     if not ahead.allows_confirmation or _is_being_measured(book, *book.stack):
         return
     if _failed_remeasurement(book) or _unmeasured_sides(book):
@@ -237,7 +237,7 @@ def _reviews(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
 
 
 def _side(book: Book, side: Side) -> Experiment | None:
-    """The keep that is meant; None for the candidate."""
+    """The keep on this side; None for the candidate."""
     if side is Side.CANDIDATE:
         return None
     return book.tip if side is Side.TIP else book.incumbent
@@ -269,7 +269,7 @@ def _half(book: Book, pair: Pair, n: int) -> Wanted:
 
 
 _FRESH = -1
-"""In the place of a seed: one that no measurement of the campaign has had, given at the end."""
+"""Stands for a seed that no measurement of the campaign has had; `wanted` chooses it."""
 
 
 def _planned(
@@ -306,7 +306,7 @@ def _is_being_measured(book: Book, *experiments: Experiment) -> bool:
 
 
 def _pruning(book: Book, judge: Judge, e: Experiment) -> Pruning | None:
-    """What may end a run early. Only the first run of an experiment may be."""
+    """Why the run may be ended early; None: it may not. Only an experiment's first run may be."""
     if e.judged or not book.arena.run.prune:
         return None
     metric = book.arena.metric

@@ -1,1 +1,1 @@
-"""Where to improve next, and which agent to ask. May import agents and everything below it."""
+"""Where to improve next, and which agent to ask. May import agents and lower rooms."""

@@ -1,4 +1,4 @@
-"""Several agents in one campaign: which is asked next, which has to wait.
+"""Several agents in one campaign: which is asked next, and which must wait.
 
 Turns follow fixed shares or, without them, Thompson sampling of the verified gain per cost
 (Thompson, 1933): a Bayesian bootstrap (Rubin, 1981) of each agent's newest experiments draws a
@@ -29,11 +29,11 @@ from overnight.search.strategy import PLATEAU, Start
 DOLLARS_PER_HOUR = 2.0
 """Default price of an hour of machine time, added to the dollars of a model."""
 _NEWEST = 50
-"""Experiments of an agent from which its rate is estimated."""
+"""Number of an agent's newest experiments from which its rate is estimated."""
 _IMAGINED = 2
-"""Imagined experiments with the mean of all agents, so that a new agent is tried."""
-_ROUNDS = 2
-"""Fixed shares hold over a window in which the agent with the least has this many turns."""
+"""Number of imagined experiments with the mean of all agents, so that a new agent is tried."""
+_FEWEST_TURNS = 2
+"""Fixed shares hold over a window in which the agent with the least share has this many turns."""
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 1800.0
 """Seconds."""
 _MOST_FAILURES = 10
@@ -42,23 +42,23 @@ _MOST_FAILURES = 10
 
 @dataclass(frozen=True)
 class Ask:
-    """A change that an agent is asked for."""
+    """A request to an agent for a change."""
 
     agent: Agent
     start: Experiment
-    """The one whose candidate it changes."""
+    """The experiment whose candidate it changes."""
     against: Experiment
-    """The one whose candidate the change must beat."""
+    """The experiment whose candidate the change must beat."""
     hint: str = ""
-    """What the brief says this time beside all else."""
+    """An addition to the brief, for this request only."""
     switch: str = ""
-    """What is changed with this question since the search is on a plateau, in words."""
+    """A sentence for the user on what changes with this request because of a plateau, or empty."""
     allowance: Allowance = UNLIMITED
     """What the agent may use at most."""
 
 
 class Out(StrEnum):
-    """Why an agent is not asked any more. When all agents are out, the first of these counts."""
+    """Why an agent is not asked any more. If all are out, the first reason in this order counts."""
 
     FAILED = "failed"
     CAPPED = "capped"
@@ -73,11 +73,11 @@ class _Member:
     left: Allowance = UNLIMITED
     """What is left of its own caps."""
     failures: int = 0
-    """In a row."""
+    """Failures in a row."""
     waits: int = 0
-    """In a row."""
+    """Failures in a row after which it had to wait."""
     until: float = 0.0
-    """On the monotonic clock: when it may be asked again."""
+    """When it may be asked again, on the monotonic clock."""
     out: Out | None = None
     reason: str = ""
     """Why it is out."""
@@ -89,7 +89,7 @@ class _Member:
 
 
 class Portfolio:
-    """Agents that take turns. Failures are kept here; rates are computed from the history."""
+    """Agents that take turns. Their failures are kept here; their rates follow from the book."""
 
     def __init__(
         self,
@@ -110,9 +110,9 @@ class Portfolio:
         """The agents that can still be asked."""
         return [member.agent for member in self._members if not member.out]
 
-    def mix(self, finished: Sequence[Experiment]) -> dict[str, float]:
-        """Name → its expected share of the next turns, 1 in total: the fixed one, or the recent
-        one."""
+    def expected_shares(self, finished: Sequence[Experiment]) -> dict[str, float]:
+        """Agent's name → its expected share of the next turns, 1 in total: the fixed share, or
+        the recent one."""
         names = [agent.name for agent in self.agents]
         lately = Counter(e.agent for e in finished[-_NEWEST:])
         taken = {name: self._shares.get(name, 0.0) for name in names}
@@ -122,23 +122,23 @@ class Portfolio:
 
     @property
     def over(self) -> tuple[Out, str] | None:
-        """Why no agent can be asked any more, with the reasons; None while one can."""
+        """Why no agent can be asked any more, and each agent's reason; None while one can be."""
         why = {member.out for member in self._members if member.out}
         if any(member.out is None for member in self._members):
             return None
         reasons = "; ".join(f"{m.agent.name} {m.reason}" for m in self._members)
         return next(out for out in Out if out in why), reasons
 
-    def gone(self) -> Iterator[str]:
-        """A sentence for each agent that is out although it might have more to propose; each agent
-        is reported once."""
+    def newly_out(self) -> Iterator[str]:
+        """A sentence for each agent that is out although it might have more to propose; later calls
+        do not repeat it."""
         for member in self._members:
             if member.out in (Out.FAILED, Out.CAPPED) and not member.reported:
                 member.reported = True
                 yield f"{member.agent.name} {member.reason}"
 
     def enforce_caps(self, accounts: Sequence[Spent]) -> None:
-        """Compare what each agent has used in the campaign with its own caps."""
+        """Take out the agents that have reached a cap of their own for the campaign."""
         used = {one.agent: one for one in accounts}
         for member in self._members:
             name, caps = member.agent.name, caps_of(member.agent)
@@ -153,8 +153,8 @@ class Portfolio:
         return max(min(waiting, default=0.0), 0.0)
 
     def ask(self, book: Book, start: Start) -> Ask:
-        """Which agent is asked for this change; at least one must be ready. The same record and the
-        same failures give the same answer."""
+        """Choose the agent for this change; at least one must be ready. The same book and the same
+        failures give the same answer."""
         ready = [m.agent for m in self._members if not m.out and m.until <= self._clock()]
         agent, finished = self._chosen(ready, book.finished, book.next_number), book.finished
         if start.other and len(ready) > 1:
@@ -167,7 +167,7 @@ class Portfolio:
         left = next(m.left for m in self._members if m.agent is agent)
         return Ask(agent, start.start, start.against, start.hint, start.switch, left)
 
-    def heard(self, agent: Agent, error: AgentError | None) -> None:
+    def proposal_ended(self, agent: Agent, error: AgentError | None) -> None:
         """Note how a proposal ended: with an error, or (None) with a candidate."""
         member = next(m for m in self._members if m.agent is agent)
         if error is None:
@@ -184,7 +184,7 @@ class Portfolio:
         elif member.failures >= _MOST_FAILURES:
             member.end(Out.FAILED, f"failed {member.failures} times in a row: {error}")
 
-    def finished(self, agent: Agent) -> None:
+    def nothing_left(self, agent: Agent) -> None:
         """Note that an agent has nothing left to propose."""
         member = next(m for m in self._members if m.agent is agent)
         member.end(Out.EXHAUSTED, "has nothing left to propose")
@@ -203,7 +203,7 @@ class Portfolio:
         """The agent furthest below its share in the newest turns; older imbalance is ignored."""
         shares = {agent.name: self._shares.get(agent.name, 0.0) for agent in ready}
         least = min(filter(None, shares.values()), default=1.0)
-        window = round(_ROUNDS * sum(shares.values()) / least)
+        window = round(_FEWEST_TURNS * sum(shares.values()) / least)
         # The next turn is the last one of the window.
         before = max(window, 2) - 1
         taken = Counter([e.agent for e in finished if e.agent in shares][-before:])
@@ -220,22 +220,23 @@ class Portfolio:
         return {name: _drawn([*pairs[-_NEWEST:], *known], source) for name, pairs in seen.items()}
 
     def _worth(self, e: Experiment) -> tuple[float, float]:
-        """Verified gain, and cost in dollars."""
+        """Verified gain in units of the metric, and cost in dollars."""
         gain = max(e.claim or 0.0, 0.0) if e.kept else 0.0
         return gain, (e.usage.dollars or 0.0) + (e.seconds or 0.0) * self._price + 1e-9
 
 
 def _drawn(pairs: Sequence[tuple[float, float]], source: random.Random) -> float:
-    """A Bayesian bootstrap of gain per cost: the weight of each experiment is a draw of Exp(1)."""
+    """Gain per cost in a Bayesian bootstrap: each pair's weight is drawn from Exp(1)."""
     weights = [source.expovariate(1.0) for _ in pairs]
     gained = sum(w * gain for w, (gain, _) in zip(weights, pairs, strict=True))
     return gained / sum(w * cost for w, (_, cost) in zip(weights, pairs, strict=True))
 
 
 def portfolio_named(names: str, arena: Arena) -> Portfolio:
-    """One agent, several separated by commas, or `portfolio`: those of [portfolio] in arena.toml.
+    """The portfolio of `--agent`: one agent, several separated by commas, or `portfolio`, which
+    means those of [portfolio] in arena.toml.
 
-    The tuner joins several agents where there are constants to tune, unless `portfolio.tuner` is
+    The tuner joins several agents if there are constants to tune, unless `portfolio.tuner` is
     false. Raises UsageError.
     """
     table, chosen = arena.portfolio, _listed(names)
@@ -252,13 +253,13 @@ def portfolio_named(names: str, arena: Arena) -> Portfolio:
         return Portfolio(agents)
     if table.tuner and "tuner" not in chosen and _has_constants(arena):
         agents.append(agent_named("tuner", arena))
-    # The shares of [portfolio] are those of its own agents.
+    # The shares of [portfolio] are for its own agents only.
     shares = table.shares if names == PORTFOLIO else None
     return Portfolio(agents, shares, table.dollars_per_hour)
 
 
 def _listed(names: str) -> list[str]:
-    """Names separated by commas. A shell line may have commas of its own, so it goes to the end."""
+    """Names separated by commas. From `command:` on, all is one name: shell lines have commas."""
     found = names.split(",")
     starts = (n for n, name in enumerate(found) if name.lstrip().startswith("command:"))
     last = next(starts, len(found) - 1)
@@ -270,7 +271,7 @@ def _has_constants(arena: Arena) -> bool:
 
     for path in arena.editable_files():
         if path.endswith(".py"):
-            with suppress(AgentError):  # not valid Python here: nothing to tune
+            with suppress(AgentError):  # not valid Python, so nothing to tune
                 if find_constants(path, (arena.root / path).read_text(errors="replace")):
                     return True
     return False

@@ -1,8 +1,7 @@
-"""Strategies: where to improve next, from the book alone.
+"""Strategies: where to improve next, computed from the book alone.
 
-`hillclimb` changes the newest keep. After PLATEAU experiments without a win, and again after as
-many more, it asks for something else: another agent, then a bolder change, then one that begins
-from an earlier keep.
+HillClimb changes the newest keep. After each PLATEAU experiments without a win it tries something
+else: first another agent, then bolder changes, then changes to an earlier keep.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from overnight.core.experiment import Experiment
 from overnight.record.book import Book
 
 PLATEAU = 12
-"""Experiments without a win after which something changes."""
+"""Number of experiments without a win after which the strategy changes."""
 _BOLD = (
     "There was no win in the last {since} experiments. Small changes near the incumbent no longer "
     "help: try a different kind of change, or combine near misses."
@@ -31,21 +30,21 @@ class Start:
     """Where a change should begin."""
 
     start: Experiment
-    """The one whose candidate is changed."""
+    """The experiment whose candidate is changed."""
     against: Experiment
-    """The one whose candidate the change must beat."""
+    """The experiment whose candidate the change must beat."""
     hint: str = ""
-    """What an agent that reads its brief is told beside all else."""
+    """An addition to the brief."""
     other: bool = False
-    """Whether another agent than the usual one should try."""
+    """Whether the agent with the fewest recent turns should be asked."""
     why: str = ""
-    """Why something changes, in words."""
+    """Why the strategy has changed, in words."""
     switch: str = ""
-    """What changes from now on, in words; empty where that was said before."""
+    """A sentence for the user on what changes from now on; empty if nothing does."""
 
     @classmethod
     def plain(cls, book: Book) -> Start:
-        """At the tip."""
+        """Change the tip."""
         return cls(book.tip, book.tip)
 
 
@@ -58,7 +57,7 @@ class Strategy(Protocol):
 
 
 class HillClimb:
-    """One change after another, each to the newest keep, once nothing is left to be measured."""
+    """One change at a time, to the newest keep; the next is due when nothing is under way."""
 
     def wanted(self, book: Book, free: int) -> list[Start]:
         if not free or not book.begun or book.unfinished or book.under_way or book.asked:

@@ -61,7 +61,7 @@ def preflight(arena: Arena, portfolio: Portfolio, limits: Limits, past: Past) ->
     if rates:
         used = {one.agent: one for one in past.spent}
         caps = {a.name: caps_of(a).left(used.get(a.name, Spent())) for a in agents}
-        found = forecast(rates, portfolio.mix(past.newest), past.left, caps)
+        found = forecast(rates, portfolio.expected_shares(past.newest), past.left, caps)
         words = [_expected(found, limits, rates), *_gone(found)]
     else:
         words = [_possible(arena, limits, past)]
