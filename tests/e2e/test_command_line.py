@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from toy import ARENA, git, make_toy, overnight, write_patches, write_toy
+from toy import ARENA, command, git, make_toy, overnight, write_patches, write_toy
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_every_read_command_has_words_for_a_person_and_touches_nothing_of_theirs
     assert "crash" in overnight(done, "log").stdout
     assert "set X=5" in overnight(done, "show", "3").stdout
     assert "+X=5" in overnight(done, "diff", "3").stdout
-    for command in ("plot", "report"):
-        (path,) = overnight(done, command).stdout.split("\n")[:1]
+    for page in ("plot", "report"):
+        (path,) = overnight(done, page).stdout.split("\n")[:1]
         assert Path(path).stat().st_size > 100
     assert overnight(done, "steer", "slowly").returncode == 0
     assert before == of_the_person(done) == (before[0], "")
@@ -90,48 +90,6 @@ def test_a_diff_can_be_applied(done: Path, tmp_path: Path) -> None:
     assert (copy / "value.py").read_text() == "X=5\n"
 
 
-def test_try_measures_the_working_copy_and_its_exit_code_says_the_verdict(toy: Path) -> None:
-    results = []
-    for value in ("X=12\n", "oops(\n", "X=4\n"):
-        (toy / "value.py").write_text(value)
-        before = git(toy, "status", "--porcelain")
-        results.append(overnight(toy, "try", "-m", f"set {value.strip()}", "--tag", "t", "--json"))
-        assert git(toy, "status", "--porcelain") == before
-    assert [r.returncode for r in results] == [10, 11, 0], [r.stderr for r in results]
-    kept = json.loads(results[2].stdout)
-    assert (kept["verdict"], kept["score"], kept["agent"]) == ("keep", 1.0, "person")
-    assert git(toy, "show", "overnight/t:value.py") == "X=4\n"
-
-
-def test_try_without_a_change_is_invalid(toy: Path) -> None:
-    finished = overnight(toy, "try", "-m", "nothing")
-    assert finished.returncode == 13 and "nothing editable was changed" in finished.stdout
-
-
-def test_try_puts_a_change_on_top_of_the_wins_or_is_stale(tmp_path: Path) -> None:
-    value = "X=10\n# one\n# two\n# three\n# four\n# five\nY=1\n"
-    toy = make_toy(tmp_path / "arena", value=value)
-    agent = "command:sed -i s/X=10/X=5/ value.py"
-    overnight(toy, "run", "--tag", "t", "--experiments", "1", "--agent", agent)
-    (toy / "value.py").write_text(value.replace("Y=1", "Y=2"))
-    finished = overnight(toy, "try", "-m", "other line", "--tag", "t", "--json")
-    assert json.loads(finished.stdout)["score"] == 2.0, "the win X=5 is in the candidate"
-    (toy / "value.py").write_text(value.replace("X=10", "X=6"))
-    finished = overnight(toy, "try", "-m", "the same line", "--tag", "t", "--json")
-    found = json.loads(finished.stdout)
-    assert found["verdict"] == "stale" and finished.returncode == 13
-    assert (
-        "conflicts with #1, the incumbent. To continue from there, run `git sw" in found["reason"]
-    )
-
-
-def test_try_tells_why_a_change_failed_once_and_whole(toy: Path) -> None:
-    (toy / "value.py").write_text("echo it is broken >&2; exit 3\n")
-    finished = overnight(toy, "try", "-m", "break it")
-    assert finished.stdout.count("exit code 3") == 1, finished.stdout
-    assert "it is broken" in finished.stdout
-
-
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -149,15 +107,15 @@ def test_try_tells_why_a_change_failed_once_and_whole(toy: Path) -> None:
 def test_wrong_input_is_a_sentence_and_exit_code_2(
     toy: Path, words: list[str], code: int, said: str
 ) -> None:
-    finished = overnight(toy, *words)
+    finished = command(toy, *words)
     assert finished.returncode == code and said in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
 @pytest.mark.parametrize("n", ["99", str(2**63), "9" * 100])
-@pytest.mark.parametrize("command", ["show", "diff", "replay"])
-def test_no_such_experiment_says_which_there_are(done: Path, command: str, n: str) -> None:
-    finished = overnight(done, command, n)
+@pytest.mark.parametrize("name", ["show", "diff", "replay"])
+def test_no_such_experiment_says_which_there_are(done: Path, name: str, n: str) -> None:
+    finished = command(done, name, n)
     assert finished.returncode == 2 and f"has no experiment {n}; it has 0 to 3" in finished.stderr
 
 

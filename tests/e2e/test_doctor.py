@@ -130,8 +130,10 @@ def begun(toy: Path) -> tuple[subprocess.Popen[str], str]:
     assert started.stderr
     said = ""
     while "exhaust the machine" not in said:
-        said += started.stderr.readline()
-    assert eventually(lambda: hungry(started.pid), 60)
+        line = started.stderr.readline()
+        assert line, f"the doctor ended early, with exit code {started.wait()}: {said}"
+        said += line
+    assert eventually(lambda: hungry(started.pid), 60), "the attack never began"
     return started, said
 
 

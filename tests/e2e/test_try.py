@@ -1,4 +1,4 @@
-"""`overnight try`: what it answers, so that a person or an agent can drive the loop with it."""
+"""`overnight try`: a user or an agent drives the loop with it."""
 
 from __future__ import annotations
 
@@ -6,134 +6,91 @@ import json
 import os
 import signal
 import subprocess
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from contracts.trying import Answer, Driver, TryContract
+from toy import ARENA, command, make_toy, overnight
 
-from toy import ARENA, git, make_toy, overnight
-
-SLEEP = f"sleep 60.{os.getpid()}"
-"""Other tests may run beside this one."""
-SLOW = f""". ./value.py
-if [ "$X" = 5 ]; then {SLEEP}; fi
-cp value.py "$OVERNIGHT_OUT/value"
-"""
+EXIT_CODES = {"keep": 0, "discard": 10, "crash": 11, "invalid": 13, "stale": 13}
 
 
-def tried(toy: Path, *words: str) -> dict[str, object]:
-    done = overnight(toy, "try", "--tag", "t", "--json", *words)
-    assert done.stdout, done.stderr
-    return dict(json.loads(done.stdout))
+class CommandLine(Driver):
+    """The command in this process, and the installed one where a try is ended."""
 
+    author = "person"
+    endings = ("Ctrl-C", "stop --now")
 
-def test_the_loop_of_karpathys_program_can_be_driven_with_it(toy: Path) -> None:
-    """Change, try, read the answer; undo what did not win."""
-    best = 7.0
-    for value in (12, 6, 8, 4):
-        (toy / "value.py").write_text(f"X={value}\n")
-        found = tried(toy, "-m", f"set X to {value}\n\nThe last step was too small.")
-        assert found["hypothesis"] == "The last step was too small."
-        incumbent = found["incumbent"]
-        assert isinstance(incumbent, dict)
-        if found["verdict"] == "keep":
-            assert isinstance(found["score"], float) and found["score"] < best
-            assert found["gain"] == best - found["score"]
-            best = found["score"]
-            subprocess.run(["sh", "-c", str(found["go_on"])], check=True, capture_output=True)
+    def __init__(self, toy: Path) -> None:
+        self.toy = toy
+
+    def tried(
+        self,
+        what: str,
+        why: str = "",
+        expected: float | None = None,
+        folder: Path | None = None,
+    ) -> Answer:
+        more = [] if expected is None else ["--expect", str(expected)]
+        done = self._try(what, why, folder, "--json", *more)
+        assert done.stdout, done.stderr
+        answer = dict(json.loads(done.stdout))
+        assert done.returncode == EXIT_CODES[answer["verdict"]]
+        return answer
+
+    def refused(self, what: str, why: str = "", folder: Path | None = None) -> str:
+        done = self._try(what, why, folder)
+        assert done.returncode in (1, 2) and "Traceback" not in done.stderr
+        return done.stderr
+
+    def begin(self, what: str) -> None:
+        self._begun = subprocess.Popen(
+            ["overnight", "try", "-m", what, "--tag", "t"],
+            cwd=self.toy,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TERM": "dumb"},
+        )
+
+    def end(self, how: str) -> None:
+        if how == "Ctrl-C":
+            self._begun.send_signal(signal.SIGINT)
         else:
-            git(toy, "restore", "value.py")
-        assert incumbent["score"] == best and git(toy, "diff") == ""
-    assert tried(toy, "-m", "nothing")["go_on"] is None
-    assert best == 1.0 and git(toy, "show", "overnight/t:value.py") == "X=4\n"
+            assert overnight(self.toy, "stop", "--now").returncode == 0
+        _, errors = self._begun.communicate(timeout=30)
+        assert self._begun.returncode == 130
+        notes = [line for line in errors.splitlines() if line.startswith("note: ")]
+        (last,) = errors.splitlines()[len(notes) :]
+        assert last.startswith("overnight: ")
+
+    def _try(
+        self, what: str, why: str, folder: Path | None, *words: str
+    ) -> subprocess.CompletedProcess[str]:
+        words += () if folder is None else ("--from", str(folder))
+        return command(self.toy, "try", "--tag", "t", "-m", what, "--hypothesis", why, *words)
 
 
-def test_what_is_expected_and_why_is_recorded(toy: Path) -> None:
-    (toy / "value.py").write_text("X=5\n")
-    words = ("-m", "five", "--hypothesis", "closer to three", "--expect", "4.5")
-    found = tried(toy, *words)
-    assert (found["expected"], found["hypothesis"]) == (4.5, "closer to three")
-    shown = json.loads(overnight(toy, "show", "1", "--json").stdout)
-    assert (shown["expected"], shown["hypothesis"]) == (4.5, "closer to three")
+class TestCommandLine(TryContract):
+    @classmethod
+    @contextmanager
+    def make(cls, toy: Path) -> Iterator[Driver]:
+        yield CommandLine(toy)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("-m", " "), "the message is empty"),
-        (("-m", "x", "--expect", "nan"), "the expected gain is nan; expected a finite number"),
-        (("-m", "x", "--hypothesis", "y" * 5000), "the hypothesis has 5,000 characters"),
-    ],
-)
-def test_a_mistake_is_a_sentence_before_anything_is_measured(
-    toy: Path, words: tuple[str, ...], said: str
-) -> None:
-    done = overnight(toy, "try", *words)
-    assert done.returncode == 2 and said in done.stderr
-    assert not (toy / ".overnight" / "ledger.db").exists()
-
-
-def test_a_failure_comes_with_the_last_lines_of_its_run(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", ARENA.replace('budget = "20s"', 'budget = "1s"'))
+def test_a_failure_is_printed_once_with_the_last_lines_of_its_run(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", ARENA.replace('budget = "20s"', 'budget = "2s"'))
+    (toy / "value.py").write_text("echo it is broken >&2; exit 3\n")
+    crashed = command(toy, "try", "-m", "break it")
+    assert crashed.stdout.count("exit code 3") == 1 and "it is broken" in crashed.stdout
     (toy / "value.py").write_text("echo step 7; echo '\033[2Jloss went up'; sleep 9\n")
-    done = overnight(toy, "try", "-m", "sleep")
-    assert done.returncode == 12
-    assert "> step 7\n" in done.stdout and "\x1b" not in done.stdout
-    found = tried(toy, "-m", "sleep again")
-    assert str(found["log_tail"]).endswith("[2Jloss went up")
+    slow = command(toy, "try", "-m", "sleep")
+    assert slow.returncode == 12
+    assert "> step 7\n" in slow.stdout and "\x1b" not in slow.stdout
 
 
-def test_the_interval_of_a_gain_is_told(toy: Path) -> None:
-    (toy / "value.py").write_text("X=5\n")
-    found = tried(toy, "-m", "five")
-    interval = found["interval"]
-    said = overnight(toy, "show", "1").stdout
-    assert interval is None or (isinstance(interval, list) and "[" in said)
-
-
-def test_a_committed_change_is_no_change_and_it_says_so(toy: Path) -> None:
-    overnight(toy, "try", "-m", "begin", "--tag", "t")
-    (toy / "value.py").write_text("X=5\n")
-    git(toy, "commit", "--quiet", "--all", "--message", "five")
-    found = tried(toy, "-m", "five")
-    assert found["verdict"] == "invalid" and "Leave your change uncommitted" in str(found["reason"])
-
-
-def begun(toy: Path) -> subprocess.Popen[str]:
-    """A try whose run is on the clock and takes a minute."""
-    overnight(toy, "try", "-m", "nothing yet", "--tag", "t")
-    (toy / "value.py").write_text("X=5\n")
-    process = subprocess.Popen(
-        ["overnight", "try", "-m", "five", "--tag", "t"],
-        cwd=toy,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TERM": "dumb"},
-    )
-    until = time.monotonic() + 30
-    while subprocess.run(["pgrep", "-f", SLEEP], capture_output=True).returncode:
-        assert time.monotonic() < until and process.poll() is None
-        time.sleep(0.05)
-    return process
-
-
-@pytest.mark.parametrize("how", ["Ctrl-C", "stop --now"])
-def test_a_try_that_is_ended_is_withdrawn_and_the_same_command_tries_it_again(
-    tmp_path: Path, how: str
-) -> None:
-    toy = make_toy(tmp_path / "arena", ARENA.replace("20s", "90s", 1), run=SLOW)
-    process = begun(toy)
-    if how == "Ctrl-C":
-        process.send_signal(signal.SIGINT)
-    else:
-        assert overnight(toy, "stop", "--now").returncode == 0
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130 and "Traceback" not in errors
-    assert len(errors.splitlines()) == 1 and errors.startswith("overnight: ")
-    last = json.loads(overnight(toy, "log", "--json", "--last", "1").stdout)[0]
-    assert (last["description"], last["verdict"]) == ("five", "invalid")
-    assert "before it was judged" in last["reason"]
-    (toy / "value.py").write_text("X=4\n")
-    found = tried(toy, "-m", "four")
-    assert (found["n"], found["verdict"]) == (last["n"] + 1, "keep")
+def test_an_expected_gain_is_a_finite_number(toy: Path) -> None:
+    done = command(toy, "try", "-m", "x", "--expect", "nan")
+    assert done.returncode == 2
+    assert "the expected gain is nan; expected a finite number" in done.stderr
