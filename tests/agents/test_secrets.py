@@ -8,8 +8,8 @@ import json
 import os
 import random
 import subprocess
-import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,7 +17,8 @@ from test_presets import stub
 
 from overnight.stage.log import Log
 from overnight.stage.secrets import Secrets
-from toy import ARENA, git, make_toy, overnight
+from stages import eventually
+from toy import ARENA, command, make_toy, overnight
 
 KEY = "sk-ant-api03-QQ/WWEE+RRTTYY0123456789"
 LOGIN = "Open.Sesame.7"
@@ -29,33 +30,38 @@ SAYS = """
 echo "Use $CODEX_API_KEY" > .overnight-idea.md
 echo "- the key is $CODEX_API_KEY" > .overnight-notes.md
 echo "$CODEX_API_KEY"
+test $OVERNIGHT_EXPERIMENT = 1 || exit 3
 sed -i "s/X=10/X=4/" value.py
 """
 
 
+def told(toy: Path) -> list[dict[str, Any]]:
+    """The experiments after the baseline, as `overnight log` has them."""
+    return list(json.loads(command(toy, "log", "--json").stdout)[1:])
+
+
 @pytest.mark.parametrize("agent", ["codex", "mine"])
-@pytest.mark.parametrize("script", [SAYS, 'echo "$CODEX_API_KEY"; exit 3'], ids=["edit", "failure"])
-def test_a_key_that_an_agent_tells_is_written_nowhere(
-    tmp_path: Path, agent: str, script: str
-) -> None:
+def test_a_key_that_an_agent_tells_is_written_nowhere(tmp_path: Path, agent: str) -> None:
     """Neither into commits, notes and pages, nor into what the next agent is told."""
-    env = stub(tmp_path, "codex", script=script)
+    env = stub(tmp_path, "codex", script=SAYS)
     table = '\n[agents.mine]\ncommand = "codex"\nenv = ["CODEX_API_KEY"]\n'
     toy = make_toy(tmp_path / "arena", ARENA + table)
     key = "sk-0123456789abcdef"
-    env |= {"CODEX_API_KEY": key, "PATH": f"{env['PATH']}:{os.environ['PATH']}"}
-    done = overnight(toy, "run", "--agent", agent, "--experiments", "1", env=env)
+    env |= {"CODEX_API_KEY": key}
+    done = overnight(toy, "run", "--agent", agent, "--experiments", "2", env=env)
+    assert [e["verdict"] for e in told(toy)] == ["keep", "invalid"], done.stdout
     overnight(toy, "report", env=env)
     brief = overnight(toy, "brief", env=env).stdout
-    files = [f.read_bytes() for f in (toy / ".overnight").rglob("*") if f.is_file()]
-    everything = b"".join(files) + git(toy, "log", "--all", "--format=%B").encode()
+    everything = written(toy)
     assert key not in done.stdout + done.stderr + brief and key.encode() not in everything
     assert "[CODEX_API_KEY]" in brief, "that something stood there can be seen"
 
 
-def written(toy: Path) -> bytes:
-    """All that is kept of a campaign: files, and every object of the repository."""
-    files = [f.read_bytes() for f in (toy / ".overnight").rglob("*") if f.is_file()]
+def written(toy: Path, but: str = "") -> bytes:
+    """All that is kept of a campaign: files (but those of this name), and every object of the
+    repository."""
+    found = [f for f in (toy / ".overnight").rglob("*") if f.is_file() and f.name != but]
+    files = [f.read_bytes() for f in found]
     words = ["git", "cat-file", "--batch-all-objects", "--batch"]
     objects = subprocess.run(words, cwd=toy, capture_output=True, check=True).stdout
     names = "\n".join(str(f) for f in (toy / ".overnight").rglob("*"))
@@ -115,9 +121,9 @@ data = ["{tmp_path}/rogue.sh"]
     toy = make_toy(tmp_path / "arena", EDITABLE + table)
     words = ("run", "--agent", "rogue", "--experiments", str(len(DEEDS)))
     done = overnight(toy, *words, env=GIVEN)
-    told = json.loads(overnight(toy, "log", "--json", env=GIVEN).stdout)[1:]
-    assert [e["verdict"] for e in told] == [verdict for _, verdict in DEEDS.values()], told
-    assert sum("do not commit it" in e["reason"] for e in told) == 5
+    found = told(toy)
+    assert [e["verdict"] for e in found] == [verdict for _, verdict in DEEDS.values()], found
+    assert sum("do not commit it" in e["reason"] for e in found) == 5
     everything = written(toy) + (done.stdout + done.stderr).encode()
     forms = [KEY, KEY[:20], quote(KEY, safe=""), KEY.replace("/", r"\/"), LOGIN, PIN]
     forms.append(base64.b64encode(KEY.encode()).decode().rstrip("="))
@@ -125,24 +131,28 @@ data = ["{tmp_path}/rogue.sh"]
     assert all(f"[{name}]".encode() in everything for name in GIVEN)
 
 
-def test_the_log_of_an_agent_at_work_never_has_it(tmp_path: Path) -> None:
-    """Another process, which does not know the key, may show it meanwhile."""
-    script = 'echo "my key is $ACME_KEY"; sleep 20'
-    table = f"\n[agents.slow]\ncommand = '{script}'\nenv = [\"ACME_KEY\"]\n"
+def test_a_key_of_an_agent_at_work_is_shown_to_nobody_and_taken_over_by_nobody(
+    tmp_path: Path,
+) -> None:
+    """Another process, which does not know the key, shows its log meanwhile, and finds its notes
+    when its driver was killed."""
+    script = """echo "my key is $ACME_KEY"; echo "- log in with $ACME_KEY" > .overnight-notes.md
+touch told; sleep 60"""
+    table = f"\n[agents.slow]\ncommand = '''{script}'''\nenv = [\"ACME_KEY\"]\n"
     toy = make_toy(tmp_path / "arena", ARENA + table)
     words = ["overnight", "run", "--agent", "slow", "--experiments", "1", "--tag", "t"]
-    driver = subprocess.Popen(
-        words, cwd=toy, env={**os.environ, **GIVEN}, stdout=subprocess.DEVNULL
-    )
+    env = {**os.environ, **GIVEN}
+    driver = subprocess.Popen(words, cwd=toy, env=env, stdout=subprocess.DEVNULL)
     try:
-        until, said = time.monotonic() + 60, ""
-        while "my key is" not in said and time.monotonic() < until:
-            said = overnight(toy, "status").stdout
-        assert "slow thinks: my key is [ACME_KEY]" in said
-        assert PIN.encode() not in written(toy)
+        said = "slow thinks: my key is [ACME_KEY]"
+        assert eventually(lambda: said in command(toy, "status").stdout, 60)
+        assert eventually(lambda: list(toy.glob(".overnight/worktrees/t/agent/tree/told")))
+        assert PIN.encode() not in written(toy, but=".overnight-notes.md")
     finally:
-        driver.terminate()
+        driver.kill()
         driver.wait()
+    command(toy, "run", "--agent", "command:echo X=4 > value.py", "--experiments", "1")
+    assert PIN.encode() not in written(toy)
 
 
 def test_the_tokens_of_a_sign_in_are_kept_as_keys_are(tmp_path: Path) -> None:
@@ -156,11 +166,10 @@ echo X=$((7 - OVERNIGHT_EXPERIMENT)) >> value.py"""
     sign_in = {"claudeAiOauth": {"accessToken": token, "scopes": ["user:inference"]}}
     (tmp_path / "home" / ".claude" / ".credentials.json").write_text(json.dumps(sign_in))
     toy = make_toy(tmp_path / "arena", ARENA)
-    env |= {"PATH": f"{env['PATH']}:{os.environ['PATH']}"}
     done = overnight(toy, "run", "--agent", "claude", "--experiments", "2", env=env)
-    told = json.loads(overnight(toy, "log", "--json", env=env).stdout)[1:]
-    assert told[0]["description"] == "by [~/.claude/.credentials.json]", done.stdout
-    assert "holds the value of ~/.claude/.credentials.json" in told[1]["reason"]
+    first, second = told(toy)
+    assert first["description"] == "by [~/.claude/.credentials.json]", done.stdout
+    assert "holds the value of ~/.claude/.credentials.json" in second["reason"]
     assert token.encode() not in written(toy)
 
 
@@ -228,45 +237,32 @@ def test_a_key_that_a_run_was_given_is_in_no_log_and_no_reason(tmp_path: Path) -
     toy = make_toy(tmp_path / "arena", arena, run=shows + 'cp value.py "$OVERNIGHT_OUT/value"\n')
     words = ("run", "--agent", "command:echo X=4 > value.py", "--experiments", "1")
     overnight(toy, *words, env=GIVEN)
-    (told,) = json.loads(overnight(toy, "log", "--json").stdout)[1:]
-    assert told["verdict"] == "crash" and "[ACME_LOGIN]" in overnight(toy, "show", "1").stdout
+    (crashed,) = told(toy)
+    assert crashed["verdict"] == "crash" and "[ACME_LOGIN]" in command(toy, "show", "1").stdout
     everything = written(toy)
     assert b"my key is [ACME_KEY]" in everything
     assert PIN.encode() not in everything and LOGIN.encode() not in everything
 
 
-def test_what_the_parent_has_already_may_stay(tmp_path: Path) -> None:
-    table = "\n[agents.mine]\ncommand = 'sed -i s/X=10/X=4/ value.py'\n"
-    toy = make_toy(tmp_path / "arena", EDITABLE + table, value=f"X=10  # {PIN}\n")
-    done = overnight(toy, "run", "--agent", "mine", "--experiments", "1", env=GIVEN)
-    (told,) = json.loads(overnight(toy, "log", "--json").stdout)[1:]
-    assert told["verdict"] == "keep", done.stdout
-    assert told["description"] == "mine, experiment 1"
+def test_what_the_parent_has_already_and_what_is_no_secret_may_stay(tmp_path: Path) -> None:
+    words = ["the training went well", "go to https://example.org/long-path-1"]
+    script = f"""test $OVERNIGHT_EXPERIMENT = 1 && words="{words[0]}" || words="{words[1]}"
+echo "$words" > .overnight-idea.md; echo "# $words" >> value.py; sed -i s/X=9/X=4/ value.py
+sed -i s/X=10/X=9/ value.py"""
+    table = f'\n[agents.mine]\ncommand = {json.dumps(script)}\nenv = ["MODE_KEY", "PAGE"]\n'
+    toy = make_toy(tmp_path / "arena", ARENA + table, value=f"X=10  # {PIN}\n")
+    env = {**GIVEN, "MODE_KEY": "train", "PAGE": "https://example.org/long-path-1"}
+    done = overnight(toy, "run", "--agent", "mine", "--experiments", "2", env=env)
+    found = [(e["verdict"], e["description"]) for e in told(toy)]
+    assert found == [("keep", one) for one in words], done.stdout
 
 
-def test_a_try_that_holds_one_leaves_nothing_in_the_repository(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", ARENA)
+def test_a_try_and_a_note_that_hold_one_leave_nothing_of_it(toy: Path) -> None:
     (toy / "value.py").write_text(f"X=4  # {PIN}\n")
     done = overnight(toy, "try", "-m", f"log in with {PIN}", env=GIVEN)
     assert done.returncode == 13 and "value.py holds the value of ACME_KEY" in done.stdout
-    assert PIN.encode() not in written(toy)
-
-
-def test_notes_that_nobody_here_can_clean_are_not_taken(tmp_path: Path) -> None:
-    """Those of an agent whose driver was killed, found by one that does not have its key."""
-    script = 'echo "- log in with $ACME_KEY" > .overnight-notes.md; sleep 30'
-    table = f"\n[agents.slow]\ncommand = '{script}'\nenv = [\"ACME_KEY\"]\n"
-    toy = make_toy(tmp_path / "arena", ARENA + table)
-    words = ["overnight", "run", "--agent", "slow", "--experiments", "1", "--tag", "t"]
-    env = {**os.environ, **GIVEN}
-    driver = subprocess.Popen(words, cwd=toy, env=env, stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not list(toy.glob(".overnight/worktrees/t/agent/tree/.overnight-notes.md")):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    driver.kill()
-    driver.wait()
-    overnight(toy, "run", "--agent", "command:echo X=4 > value.py", "--experiments", "1")
+    said = overnight(toy, "note", f"I logged in with {PIN}", env=GIVEN)
+    assert "I logged in with [ACME_KEY]" in said.stdout
     assert PIN.encode() not in written(toy)
 
 
@@ -289,23 +285,3 @@ def test_a_log_has_all_bytes_and_no_secret_however_they_come(tmp_path: Path) -> 
             whole += 1
             assert got == text
     assert whole > 20
-
-
-@pytest.mark.parametrize(
-    "words", ["the training went well", "go to https://example.org/long-path-1"]
-)
-def test_what_is_no_secret_is_left_as_it_is(tmp_path: Path, words: str) -> None:
-    script = f'echo "{words}" > .overnight-idea.md; echo "X=4 # {words}" > value.py'
-    table = f'\n[agents.mine]\ncommand = \'{script}\'\nenv = ["MODE_KEY", "PAGE"]\n'
-    toy = make_toy(tmp_path / "arena", ARENA + table)
-    env = {"MODE_KEY": "train", "PAGE": "https://example.org/long-path-1"}
-    overnight(toy, "run", "--agent", "mine", "--experiments", "1", env=env)
-    (told,) = json.loads(overnight(toy, "log", "--json").stdout)[1:]
-    assert (told["verdict"], told["description"]) == ("keep", words)
-
-
-def test_a_note_of_a_chat_or_a_person_has_none(tmp_path: Path) -> None:
-    toy = make_toy(tmp_path / "arena", ARENA)
-    said = overnight(toy, "note", f"I logged in with {PIN}", env=GIVEN)
-    assert "I logged in with [ACME_KEY]" in said.stdout
-    assert PIN.encode() not in written(toy)

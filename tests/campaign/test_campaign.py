@@ -29,39 +29,54 @@ def made(toy: Path, name: str) -> bool:
     return bool(glob.glob(f"{glob.escape(str(toy))}/.overnight/worktrees/*/*/*/{name}"))
 
 
-def test_only_wins_are_on_the_branch(toy: Path) -> None:
-    done = run(toy, Writer(["X=8\n", "X=9\n", "X=4\n", "X=4.5\n"]))
-    assert verdicts(done) == ["keep", "keep", "discard", "keep", "discard"]
-    assert [e.score for e in done] == [7.0, 5.0, 6.0, 1.0, 1.5]
-    assert [e.gain for e in done] == [None, 2.0, -1.0, 4.0, -0.5]
-    assert git(toy, "log", "--format=%s", "overnight/t").split("\n")[:3] == [
-        "set X=4",
-        "set X=8",
-        "toy",
-    ]
-    assert git(toy, "show", "overnight/t:value.py") == "X=4\n"
+@dataclass(frozen=True)
+class Night:
+    """A campaign in a checkout with uncommitted work. Only for what changes none of it."""
+
+    toy: Path
+    done: list[Experiment]
+    before: tuple[str, bytes]
+    """The state of the checkout and its index before the campaign."""
 
 
-def test_every_candidate_stays_reachable_and_a_win_carries_trailers(toy: Path) -> None:
-    done = run(toy, Writer(["X=8\n", "X=9\n"]))
-    for e in done:
-        assert git(toy, "rev-parse", f"refs/overnight/t/{e.n}").strip() == e.candidate
-    trailers = git(toy, "log", "-1", "--format=%(trailers)", "overnight/t")
-    assert "Overnight-Metric: loss 5" in trailers
-    assert "Overnight-Gain: 2" in trailers
-    assert "Overnight-Hypothesis: hypothesis 1" in trailers
+def checkout(toy: Path) -> tuple[str, bytes]:
+    return git(toy, "status", "--porcelain"), (toy / ".git" / "index").read_bytes()
 
 
-def test_the_checkout_with_its_uncommitted_work_is_untouched(toy: Path) -> None:
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    toy = make_toy(tmp_path_factory.mktemp("it's ein Ordner – ü") / "arena")
     (toy / "value.py").write_text("X=77\n")
     (toy / "new.txt").write_text("mine")
     git(toy, "add", "new.txt")
-    before = (git(toy, "status", "--porcelain"), (toy / ".git" / "index").read_bytes())
-    done = run(toy, Writer(["X=8\n"]))
-    assert done[0].score == 7.0, "the baseline is the commit, not the uncommitted change"
-    assert (git(toy, "status", "--porcelain"), (toy / ".git" / "index").read_bytes()) == before
-    assert (toy / "value.py").read_text() == "X=77\n"
-    assert git(toy, "branch", "--show-current").strip() == "main"
+    before = checkout(toy)
+    return Night(toy, run(toy, Writer(["X=8\n", "X=9\n", "X=4\n", "X=4.5\n"])), before)
+
+
+def test_only_wins_are_on_the_branch(night: Night) -> None:
+    done = night.done
+    assert verdicts(done) == ["keep", "keep", "discard", "keep", "discard"]
+    assert [e.score for e in done] == [7.0, 5.0, 6.0, 1.0, 1.5]
+    assert [e.gain for e in done] == [None, 2.0, -1.0, 4.0, -0.5]
+    subjects = git(night.toy, "log", "--format=%s", "overnight/t").splitlines()
+    assert subjects == ["set X=4", "set X=8", "toy"]
+    assert git(night.toy, "show", "overnight/t:value.py") == "X=4\n"
+
+
+def test_every_candidate_stays_reachable_and_a_win_carries_trailers(night: Night) -> None:
+    for e in night.done:
+        assert git(night.toy, "rev-parse", f"refs/overnight/t/{e.n}").strip() == e.candidate
+    trailers = git(night.toy, "log", "-1", "--format=%(trailers)", "overnight/t")
+    assert "Overnight-Metric: loss 1" in trailers
+    assert "Overnight-Gain: 4" in trailers
+    assert "Overnight-Hypothesis: hypothesis 3" in trailers
+
+
+def test_the_checkout_with_its_uncommitted_work_is_untouched(night: Night) -> None:
+    assert night.done[0].score == 7.0, "the baseline is the commit, not the uncommitted change"
+    assert checkout(night.toy) == night.before
+    assert (night.toy / "value.py").read_text() == "X=77\n"
+    assert git(night.toy, "branch", "--show-current").strip() == "main"
 
 
 def test_uncommitted_changes_are_told(toy: Path) -> None:

@@ -36,22 +36,32 @@ def test_what_is_not_editable_is_dropped_and_told_to_the_next_agent(toy: Path) -
     assert "score.py" in meddler.briefs[1]
 
 
-def test_an_unchanged_or_failed_proposal_is_invalid_and_costs_no_measurement(toy: Path) -> None:
+def test_a_proposal_that_fails_is_invalid_and_costs_no_measurement_and_no_night(toy: Path) -> None:
     @dataclass
-    class Lazy:
-        name: str = "lazy"
+    class Faulty:
+        """Changes nothing, says what it lacks, and twice has a fault of its own code."""
+
+        faults: tuple[Exception, ...] = (
+            AgentError("no key"),
+            TimeoutError("no answer"),
+            KeyError(),
+        )
+        name: str = "faulty"
 
         def propose(self, bench: Workbench) -> Idea | None:
             if bench.n == 1:
                 return Idea("thought hard")
-            if bench.n == 2:
-                raise AgentError("no key")
+            if bench.n <= len(self.faults) + 1:
+                raise self.faults[bench.n - 2]
             return None
 
-    done = run(toy, Lazy())
-    assert verdicts(done) == ["keep", "invalid", "invalid"]
+    done = run(toy, Faulty())
+    assert verdicts(done) == ["keep", "invalid", "invalid", "invalid", "invalid"]
+    assert not any(e.measurements for e in done[1:])
     assert "nothing editable" in done[1].reason and done[2].reason == "no key"
-    assert not done[1].measurements and not done[2].measurements
+    assert "faulty failed: TimeoutError: no answer" in done[3].reason
+    transcript = toy / ".overnight" / "logs" / "t" / "4" / "agent.log"
+    assert str(transcript) in done[4].reason and "Traceback" in transcript.read_text()
 
 
 def test_a_question_is_quoted_and_told_to_whoever_is_asked_next(toy: Path) -> None:
@@ -61,24 +71,6 @@ def test_a_question_is_quoted_and_told_to_whoever_is_asked_next(toy: Path) -> No
     assert done[1].reason == f"nothing editable was changed; {words}"
     brief = (toy / ".overnight" / "logs" / "t" / "2" / "brief.md").read_text()
     assert words in brief and "Nobody can answer a question" in brief
-
-
-def test_a_fault_of_an_agents_own_code_costs_one_proposal_and_no_night(toy: Path) -> None:
-    @dataclass
-    class Faulty:
-        faults: tuple[Exception, ...] = (TimeoutError("no answer"), KeyError("model"))
-        name: str = "faulty"
-
-        def propose(self, bench: Workbench) -> Idea | None:
-            if bench.n <= len(self.faults):
-                raise self.faults[bench.n - 1]
-            return None
-
-    done = run(toy, Faulty())
-    assert verdicts(done) == ["keep", "invalid", "invalid"]
-    assert "faulty failed: TimeoutError: no answer" in done[1].reason
-    transcript = toy / ".overnight" / "logs" / "t" / "2" / "agent.log"
-    assert str(transcript) in done[2].reason and "Traceback" in transcript.read_text()
 
 
 def test_an_agent_that_always_fails_ends_the_campaign_with_a_reason(toy: Path) -> None:

@@ -31,21 +31,14 @@ def test_planted_gains_stay_and_planted_harms_do_not(tmp_path: Path) -> None:
     toy = noisy(tmp_path / "arena")
     gains = {3: -4.0, 9: -5.0, 15: -3.0}
     harms = {6: 3.0, 12: 6.0}
-    texts = []
-    for n in range(1, 21):
-        texts.append((n, gains.get(n, 0.0) + harms.get(n, 0.0)))
 
     class Planter:
         name = "planter"
 
-        def propose(self, bench: object) -> object:
-            from overnight import Idea
-            from overnight.agents.base import Workbench
-
-            assert isinstance(bench, Workbench)
-            if bench.n > len(texts):
+        def propose(self, bench: Workbench) -> Idea | None:
+            if (n := bench.n) > 20:
                 return None
-            n, change = texts[bench.n - 1]
+            change = gains.get(n, 0.0) + harms.get(n, 0.0)
             file = bench.folder / "value.py"
             x = float(file.read_text().split()[0].removeprefix("X="))
             file.write_text(f"X={x + change} # {n}\n")
@@ -95,19 +88,8 @@ def test_what_is_promising_is_tried_while_there_is_time_for_it(tmp_path: Path) -
     assert [n for n, e in final(toy).items() if e.kept and n], "kept before the time was over"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "SEED=1337",
-        "torch.manual_seed(7)",
-        "rng = np.random.default_rng(3)",
-        "python x.py --seed 5",
-        "r = random.Random(7)",
-        "f(random_state=3)",
-    ],
-)
-def test_a_change_that_chooses_a_seed_is_refused_unrun(tmp_path: Path, line: str) -> None:
-    toy = noisy(tmp_path / "arena")
+def test_a_change_that_chooses_a_seed_is_refused_unrun(tmp_path: Path) -> None:
+    toy, line = noisy(tmp_path / "arena"), "SEED=1337"
     run(toy, Writer([f"X=20\n# {line}\n{line}\n", f"X=40 # seed 5\n# {line}\n"]))
     chosen, honest = (final(toy)[n] for n in (1, 2))
     assert chosen.verdict is Verdict.INVALID and not chosen.measurements

@@ -15,12 +15,14 @@ from overnight.agents.tuner.agent import Tuner
 from overnight.campaign.limits import StopKind
 from overnight.change.digest import file_digest, program_digest
 from overnight.core.experiment import Closing, Verdict
-from toy import ARENA, git, make_toy, overnight, write_patches
+from toy import ARENA, command, git, make_toy, write_patches
 from writer import Writer, run, verdicts
 
 ALLOWED = ARENA + "\n[judge]\nsame_programs = true\n"
 
-SAME = {
+Case = tuple[str, str | bytes, str | bytes]
+"""The name of a file and two texts of it."""
+SAME: dict[str, Case] = {
     "comments": ("a.py", "x = 1  # one\n", "# two\nx = 1\n"),
     "layout": ("a.py", "f(a, b)\n\n\ny = [1, 2]\n", "f(\n    a,\n  b,\n)\ny = [\n1,2]"),
     "numbers": ("a.py", "x = 1000\ny = 0.5\n", "x = 1_000\ny = .5\n"),
@@ -32,7 +34,7 @@ SAME = {
     "spacing": ("a.yaml", "a:  1\n\nb: 2\n", "a: 1 \nb: 2\n"),
     "bytes": ("a.bin", b"\xff\x00\x01", b"\xff\x00\x01"),
 }
-OTHER = {
+OTHER: dict[str, Case] = {
     "a number": ("a.py", "x = 1\n", "x = 2\n"),
     "an order": ("a.py", "x = 1\ny = 2\n", "y = 2\nx = 1\n"),
     "a string": ("a.py", 'x = "# a"\n', 'x = "# b"\n'),
@@ -55,24 +57,19 @@ HOSTILE = {
 }
 
 
-def digests(case: tuple[str, str | bytes, str | bytes]) -> tuple[str, str]:
-    path, *texts = case
-    one, two = (text.encode() if isinstance(text, str) else text for text in texts)
-    return file_digest(path, one), file_digest(path, two)
-
-
-@pytest.mark.parametrize("case", SAME.values(), ids=list(SAME))
-def test_comments_and_layout_make_no_other_program(
-    case: tuple[str, str | bytes, str | bytes],
+@pytest.mark.parametrize(
+    ("case", "same"),
+    [(case, cases is SAME) for cases in (SAME, OTHER) for case in cases.values()],
+    ids=[*SAME, *(f"another: {name}" for name in OTHER)],
+)
+def test_comments_and_layout_make_no_other_program_and_whatever_may_act_does(
+    case: Case, same: bool
 ) -> None:
-    one, two = digests(case)
-    assert one == two and len(one) == 16
-
-
-@pytest.mark.parametrize("case", OTHER.values(), ids=list(OTHER))
-def test_whatever_may_act_makes_another_program(case: tuple[str, str | bytes, str | bytes]) -> None:
-    one, two = digests(case)
-    assert one != two
+    path, *texts = case
+    one, two = (
+        file_digest(path, text.encode() if isinstance(text, str) else text) for text in texts
+    )
+    assert (one == two) is same and len(one) == 16
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=list(HOSTILE))
@@ -135,13 +132,13 @@ def test_an_arena_may_want_the_same_program_measured_again(tmp_path: Path) -> No
 
 def test_a_person_is_told_in_a_sentence(toy: Path) -> None:
     (toy / "value.py").write_text("X=10 # a comment\n")
-    done = overnight(toy, "try", "-m", "a comment")
+    done = command(toy, "try", "-m", "a comment")
     assert done.returncode == 13 and "the same program as #0, the baseline" in done.stdout
     (toy / "value.py").write_text("X=8\n")
-    assert overnight(toy, "try", "-m", "eight\n\nExpected: +2").returncode == 0
-    shown = json.loads(overnight(toy, "show", "2", "--json").stdout)
+    assert command(toy, "try", "-m", "eight\n\nExpected: +2").returncode == 0
+    shown = json.loads(command(toy, "show", "2", "--json").stdout)
     assert (shown["expected"], shown["gain"], shown["held"]) == (2.0, 2.0, True)
-    assert "expected   +2, came to +2: held" in overnight(toy, "show", "2").stdout
+    assert "expected   +2, came to +2: held" in command(toy, "show", "2").stdout
 
 
 def test_patches_that_make_a_program_of_before_are_each_told_and_passed_over(
