@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from overnight.connect.skill import skill_text
-from toy import overnight
+from toy import command, overnight
 
 
 def test_its_front_matter_follows_the_format() -> None:
@@ -25,12 +25,12 @@ def test_its_front_matter_follows_the_format() -> None:
 
 
 def test_it_is_installed_where_agents_look(toy: Path, tmp_path: Path) -> None:
-    done = overnight(toy, "skill", "install")
+    done = command(toy, "skill", "install")
     assert done.returncode == 0, done.stderr
     for place in (".claude", ".agents"):
         assert (toy / place / "skills" / "overnight" / "SKILL.md").read_text() == skill_text()
     assert done.stdout.count(": new") == 2
-    assert overnight(toy, "skill", "install").stdout.count(": unchanged") == 2
+    assert command(toy, "skill", "install").stdout.count(": unchanged") == 2
 
     home = tmp_path / "home"
     home.mkdir()
@@ -38,29 +38,29 @@ def test_it_is_installed_where_agents_look(toy: Path, tmp_path: Path) -> None:
     assert (home / ".claude/skills/overnight/SKILL.md").read_text() == skill_text()
     assert (home / ".agents/skills/overnight/SKILL.md").exists()
 
-    overnight(tmp_path, "skill", "install", "--to", "elsewhere")
+    command(tmp_path, "skill", "install", "--to", "elsewhere")
     assert (tmp_path / "elsewhere/overnight/SKILL.md").read_text() == skill_text()
-    assert overnight(tmp_path, "skill", "show").stdout == skill_text()
+    assert command(tmp_path, "skill", "show").stdout == skill_text()
 
 
 def test_a_changed_one_is_never_replaced_without_a_word(toy: Path) -> None:
-    overnight(toy, "skill", "install")
+    command(toy, "skill", "install")
     changed = toy / ".agents" / "skills" / "overnight" / "SKILL.md"
     changed.write_text("my own words\n")
     (toy / ".claude" / "skills" / "overnight" / "SKILL.md").unlink()
-    refused = overnight(toy, "skill", "install")
+    refused = command(toy, "skill", "install")
     assert (
         refused.returncode == 2 and str(changed) in refused.stderr and "--force" in refused.stderr
     )
     assert changed.read_text() == "my own words\n"
     assert not (toy / ".claude" / "skills" / "overnight" / "SKILL.md").exists()
-    forced = overnight(toy, "skill", "install", "--force")
+    forced = command(toy, "skill", "install", "--force")
     assert f"{changed}: replaced" in forced.stdout and changed.read_text() == skill_text()
 
 
 @pytest.mark.parametrize("words", [("--to", "x", "--user"), ()])
 def test_a_mistake_is_a_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
-    done = overnight(tmp_path, "skill", "install", *words)
+    done = command(tmp_path, "skill", "install", *words)
     assert done.returncode == 2 and done.stderr.startswith("overnight: ")
 
 
@@ -68,14 +68,14 @@ def test_every_command_that_it_shows_works(toy: Path) -> None:
     """In the order in which it shows them, as an agent would give them."""
     blocks = re.findall(r"```sh\n(.*?)```", skill_text(), re.DOTALL)
     commands = [line.strip() for block in blocks for line in block.split("\n")]
-    commands = [command for command in commands if command]
+    commands = [line for line in commands if line]
     text = re.sub(r"```.*?```", "", skill_text(), flags=re.DOTALL)
     named = [" ".join(words.split()) for words in re.findall(r"`((?:overnight|git) [^`]*)`", text)]
     restore, log, worktree, measure = named
     assert len(commands) == 7
     (toy / "value.py").write_text("X=5\n")
-    for command in [*commands, log, worktree]:
-        assert run(command, toy).returncode == 0, command
+    for line in [*commands, log, worktree]:
+        assert run(line, toy).returncode == 0, line
     mine = toy.parent / "mine"
     (mine / "value.py").write_text("X=12\n")
     measured = run(measure.replace("ARENA", f'"{toy}"').replace("../mine", "."), mine)
@@ -83,9 +83,9 @@ def test_every_command_that_it_shows_works(toy: Path) -> None:
     assert run(f"{restore} value.py", mine).returncode == 0
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", command],
+        ["sh", "-c", line],
         cwd=folder,
         env={**os.environ, "TERM": "dumb"},
         capture_output=True,
