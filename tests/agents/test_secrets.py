@@ -1,4 +1,4 @@
-"""Keys and sign-ins of the person: whatever an agent does with one, it is written nowhere."""
+"""The user's keys and sign-ins: whatever an agent does with one, it is written nowhere."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def told(toy: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("agent", ["codex", "mine"])
-def test_a_key_that_an_agent_tells_is_written_nowhere(tmp_path: Path, agent: str) -> None:
-    """Neither into commits, notes and pages, nor into what the next agent is told."""
+def test_a_key_that_an_agent_prints_is_written_nowhere(tmp_path: Path, agent: str) -> None:
+    """It is in no commit, note or page, and not in the brief of the next agent."""
     env = stub(tmp_path, "codex", script=SAYS)
     table = '\n[agents.mine]\ncommand = "codex"\nenv = ["CODEX_API_KEY"]\n'
     toy = make_toy(tmp_path / "arena", ARENA + table)
@@ -107,7 +107,7 @@ DEEDS = {
 }
 
 
-def test_whatever_an_agent_does_with_what_it_was_given_is_written_nowhere(tmp_path: Path) -> None:
+def test_a_key_is_written_nowhere_whatever_an_agent_does_with_it(tmp_path: Path) -> None:
     cases = "\n".join(f"{n}) {deed} ;;" for n, (deed, _) in enumerate(DEEDS.values(), 1))
     (tmp_path / "rogue.sh").write_text(f"case $OVERNIGHT_EXPERIMENT in\n{cases}\nesac\n")
     table = f"""
@@ -266,8 +266,8 @@ def test_a_try_and_a_note_that_hold_one_leave_nothing_of_it(toy: Path) -> None:
     assert PIN.encode() not in written(toy)
 
 
-def test_a_log_has_all_bytes_and_no_secret_however_they_come(tmp_path: Path) -> None:
-    """Of secrets that are alike, too."""
+def test_a_log_has_all_bytes_but_the_secrets_however_they_arrive(tmp_path: Path) -> None:
+    """This holds for secrets that overlap, too."""
     source, secrets = random.Random(7), [b"aab-aab", b"aab-aab:tail", b"ab-aa", b"tail7"]
     named = [(secret, b"[%d]" % n) for n, secret in enumerate(sorted(secrets, key=len)[::-1])]
     whole = 0

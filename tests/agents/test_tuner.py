@@ -70,7 +70,7 @@ class Search:
             (self.folder / path).write_bytes(text.encode("utf-8", "surrogateescape"))
 
     def values(self) -> Values:
-        """What Python makes of the files now."""
+        """The constants that Python reads from the files now."""
         space: Values = {}
         for path in self.sources:
             exec((self.folder / path).read_text(), {}, space)
@@ -202,7 +202,7 @@ def test_the_same_history_gets_the_same_proposal_from_a_new_tuner(tmp_path: Path
     assert titles[0] == titles[1] and len(set(titles[0])) == 30
 
 
-def test_it_turns_away_from_what_crashed(tmp_path: Path) -> None:
+def test_it_avoids_the_region_that_crashed(tmp_path: Path) -> None:
     search = Search(tmp_path / "a", {"train.py": TRAIN}, rough)
     verdicts = [experiment.verdict for experiment, _ in search.steps(40)]
     assert len(verdicts) == 40 and Verdict.CRASH in verdicts
@@ -212,13 +212,13 @@ def test_it_turns_away_from_what_crashed(tmp_path: Path) -> None:
 
 
 def ended_early(experiment: Experiment, gain: float) -> Experiment:
-    """As if its run had been ended early, when it seemed to come to this gain."""
+    """The experiment as if its run had been ended early, with this predicted gain."""
     run = Measurement("c", 0, NOW, Outcome.PRUNED, numbers={FORESEEN: gain})
     verdict = Verdict.DISCARD
     return replace(experiment, verdict=verdict, score=None, gain=None, measurements=(run,))
 
 
-def test_what_was_ended_early_counts_as_what_it_seemed_to_come_to(tmp_path: Path) -> None:
+def test_a_run_that_was_ended_early_counts_with_its_predicted_gain(tmp_path: Path) -> None:
     def told(gain: float) -> float:
         constants = find_constants("train.py", "WIDTH = 64  # 8..512 log\n")
         key = constants[0].key
@@ -230,7 +230,9 @@ def test_what_was_ended_early_counts_as_what_it_seemed_to_come_to(tmp_path: Path
     assert told(-4.0) < told(-1.0) < told(-0.1) < 0
 
 
-def test_what_was_ended_early_did_not_fail_but_counts_as_the_worst(tmp_path: Path) -> None:
+def test_a_run_that_was_ended_early_counts_as_the_worst_and_not_as_a_failure(
+    tmp_path: Path,
+) -> None:
     search = Search(tmp_path / "a", {"train.py": TRAIN}, bowl(5))
     list(search.steps(12))
     worst = max(e.score for e in search.history if e.score is not None)
@@ -265,7 +267,7 @@ def test_a_larger_metric_is_better_where_the_arena_says_so(tmp_path: Path) -> No
     assert "WIDTH = 512 " in search.sources["train.py"]
 
 
-def test_an_earlier_campaign_tells_what_is_not_worth_a_try(tmp_path: Path) -> None:
+def test_an_earlier_campaign_shows_what_is_not_worth_a_try(tmp_path: Path) -> None:
     def loss(values: Values) -> float:
         return number(values["WIDTH"]) * (4 if values["ACTIVATION"] != "relu" else 1)
 
@@ -312,7 +314,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         ({"train.py": "A = 1 # \udcff\n"}, r"train\.py cannot be read"),
     ],
 )
-def test_what_it_cannot_tune_is_said(tmp_path: Path, sources: dict[str, str], words: str) -> None:
+def test_the_tuner_says_what_it_cannot_tune(
+    tmp_path: Path, sources: dict[str, str], words: str
+) -> None:
     search = Search(tmp_path / "a", {"train.py": "A = 1\n"}, lambda values: 1.0)
     search.sources = sources
     (search.folder / "train.py").unlink()

@@ -31,7 +31,7 @@ def made(toy: Path, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Night:
-    """A campaign in a checkout with uncommitted work. Only for what changes none of it."""
+    """A campaign in a checkout with uncommitted work. Tests may only look at it."""
 
     toy: Path
     done: list[Experiment]
@@ -79,7 +79,7 @@ def test_the_checkout_with_its_uncommitted_work_is_untouched(night: Night) -> No
     assert git(night.toy, "branch", "--show-current").strip() == "main"
 
 
-def test_uncommitted_changes_are_told(toy: Path) -> None:
+def test_a_campaign_warns_of_uncommitted_changes(toy: Path) -> None:
     (toy / "value.py").write_text("X=77\n")
     with Campaign.open(toy, "t") as campaign:
         assert any(
@@ -115,7 +115,7 @@ def test_the_same_call_again_goes_on_with_a_new_allowance(toy: Path) -> None:
     assert [e.n for e in run(toy, agent, experiments=2)] == [3, 4]
 
 
-def test_two_drivers_on_one_campaign_the_second_is_refused(toy: Path) -> None:
+def test_a_second_driver_of_a_campaign_is_refused(toy: Path) -> None:
     with (
         Campaign.open(toy, "t"),
         pytest.raises(CampaignBusy, match=rf"process {os.getpid()}.*overnight stop"),

@@ -17,7 +17,9 @@ from toy import git, write_patches
 from writer import Writer, run, verdicts
 
 
-def test_what_is_not_editable_is_dropped_and_told_to_the_next_agent(toy: Path) -> None:
+def test_a_change_of_a_file_that_is_not_editable_is_dropped_and_the_next_agent_is_told(
+    toy: Path,
+) -> None:
     @dataclass
     class Meddler:
         name: str = "meddler"
@@ -64,7 +66,7 @@ def test_a_proposal_that_fails_is_invalid_and_costs_no_measurement_and_no_night(
     assert str(transcript) in done[4].reason and "Traceback" in transcript.read_text()
 
 
-def test_a_question_is_quoted_and_told_to_whoever_is_asked_next(toy: Path) -> None:
+def test_the_next_brief_quotes_a_question_of_an_agent(toy: Path) -> None:
     line = "echo 'I see `two` ways.'; echo 'Which one shall I take?'; cat > /dev/null; read answer"
     done = run(toy, CommandAgent("asker", AgentTable(command=f"{line}; true")), experiments=2)
     words = "the agent's last words: `I see 'two' ways. Which one shall I take?`"
@@ -101,7 +103,7 @@ def test_a_command_agent_gets_the_brief_and_says_what_it_did(toy: Path) -> None:
     assert done[1].dropped == ("brief.txt",)
 
 
-def test_data_beside_the_arena_is_where_it_is(toy: Path) -> None:
+def test_an_agent_can_read_its_data_beside_the_arena(toy: Path) -> None:
     (toy.parent / "best").write_text("X=4\n")
     line = f"cat {shlex.quote(str(toy.parent / 'best'))} > value.py"
     agent = CommandAgent("reader", AgentTable(command=line, data=("../best",)))

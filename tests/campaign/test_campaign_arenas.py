@@ -17,7 +17,9 @@ from toy import ARENA, git, make_toy, overnight
 from writer import Writer, run, verdicts
 
 
-def test_a_baseline_that_crashes_is_told_and_tried_again_when_mended(tmp_path: Path) -> None:
+def test_a_baseline_that_crashes_is_an_error_and_is_measured_again_when_it_is_repaired(
+    tmp_path: Path,
+) -> None:
     toy = make_toy(tmp_path / "arena", run="echo all is lost; exit 4\n")
     with (
         Campaign.open(toy, "t") as campaign,
@@ -53,7 +55,9 @@ def test_a_failing_check_and_a_broken_constraint_make_a_would_be_win_invalid(
     assert "constraint x is 3, below the minimum 5" in done[4].reason
 
 
-def test_a_soft_constraint_on_a_number_that_nobody_prints_is_told(tmp_path: Path) -> None:
+def test_a_campaign_warns_of_a_soft_constraint_on_a_number_that_nobody_prints(
+    tmp_path: Path,
+) -> None:
     text = ARENA + "\n[constraints]\npeek_memory_mb = { soft = 5 }\nx = { soft = 50 }\n"
     toy = make_toy(tmp_path / "arena", text)
     with Campaign.open(toy, "t") as campaign:
@@ -123,7 +127,7 @@ def test_the_referee_knows_how_many_experiments_there_were(tmp_path: Path) -> No
     assert [experiment.score for experiment in done] == [0.0, -1.0, -2.0]
 
 
-def test_a_long_setup_is_told_of_and_ends_when_a_stop_is_asked_for(tmp_path: Path) -> None:
+def test_a_long_setup_is_recorded_and_a_stop_ends_it(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", ARENA + '\n[setup]\ncommand = "sleep 60"\n')
     asked = [sys.executable, "-m", "overnight", "stop", "--now", "-C", str(toy)]
     with Campaign.open(toy, "t") as campaign:

@@ -1,4 +1,4 @@
-"""`overnight replay N`: any past candidate measured again, and nothing decided by it."""
+"""`overnight replay N` measures any past candidate again, and decides nothing by it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_any_candidate_is_measured_again_with_new_seeds(
     assert told == [("judge", 0)] + [("replay", 2_000_000 + k) for k in range(3)]
 
 
-def test_a_person_is_told_in_words(done: Path) -> None:
+def test_the_command_says_it_in_words(done: Path) -> None:
     said = command(done, "replay", "1", "--times", "2")
     assert said.returncode == 0
     for words in (
@@ -78,7 +78,9 @@ def test_a_crash_that_crashes_again_could_not_be_measured(done: Path) -> None:
     assert frozen(done) == was
 
 
-def test_what_has_no_candidate_is_a_sentence(done: Path) -> None:
+def test_a_replay_of_an_experiment_without_a_candidate_is_refused_with_a_sentence(
+    done: Path,
+) -> None:
     for n, words in ((4, "nothing editable was changed"), (9, "it has 0 to 4")):
         said = command(done, "replay", str(n))
         assert said.returncode == 2 and words in said.stderr and "Traceback" not in said.stderr

@@ -93,7 +93,7 @@ def test_a_program_of_before_is_refused_unrun_with_its_number(tmp_path: Path) ->
     assert [bool(e.program) for e in done] == [True, True, False, True, False, False]
 
 
-def test_what_failed_for_its_own_reasons_is_refused_too(tmp_path: Path) -> None:
+def test_a_program_that_crashed_by_its_own_fault_is_refused_too(tmp_path: Path) -> None:
     line = 'grep -q oops value.py && { echo "ValueError: oops"; exit 3; }\n'
     toy = make_toy(tmp_path / "arena", run=line + 'cp value.py "$OVERNIGHT_OUT/value"\n')
     done = run(toy, Writer(["X=9\noops=1\n", "X=9\noops = 1\n"]))
@@ -102,7 +102,9 @@ def test_what_failed_for_its_own_reasons_is_refused_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["sleep 60", "kill -9 $$"], ids=["timeout", "killed"])
-def test_what_timed_out_or_was_killed_may_be_tried_once_more(tmp_path: Path, fault: str) -> None:
+def test_a_program_that_timed_out_or_was_killed_may_be_tried_once_more(
+    tmp_path: Path, fault: str
+) -> None:
     line = f'grep -q X=8 value.py && {fault}\ncp value.py "$OVERNIGHT_OUT/value"\n'
     text = ARENA.replace('budget = "20s"', 'budget = "2s"')
     toy = make_toy(tmp_path / "arena", text, run=line)
@@ -112,7 +114,7 @@ def test_what_timed_out_or_was_killed_may_be_tried_once_more(tmp_path: Path, fau
     assert "the same program as #2, which" in done[3].reason
 
 
-def test_what_was_withdrawn_says_nothing_about_its_program(toy: Path) -> None:
+def test_the_program_of_a_withdrawn_experiment_may_be_tried_again(toy: Path) -> None:
     (first,) = run(toy, Writer([]))
     program = program_digest({"value.py": file_digest("value.py", b"X=12\n")})
     with Campaign.open(toy, "t") as campaign:
@@ -130,7 +132,7 @@ def test_an_arena_may_want_the_same_program_measured_again(tmp_path: Path) -> No
     assert done[1].program == done[2].program != ""
 
 
-def test_a_person_is_told_in_a_sentence(toy: Path) -> None:
+def test_try_says_it_in_a_sentence(toy: Path) -> None:
     (toy / "value.py").write_text("X=10 # a comment\n")
     done = command(toy, "try", "-m", "a comment")
     assert done.returncode == 13 and "the same program as #0, the baseline" in done.stdout
@@ -141,7 +143,7 @@ def test_a_person_is_told_in_a_sentence(toy: Path) -> None:
     assert "expected   +2, came to +2: held" in command(toy, "show", "2").stdout
 
 
-def test_patches_that_make_a_program_of_before_are_each_told_and_passed_over(
+def test_each_patch_that_makes_a_program_of_before_is_refused_and_passed_over(
     toy: Path, tmp_path: Path
 ) -> None:
     done = run(

@@ -64,7 +64,7 @@ def test_a_change_that_stops_reading_the_given_seed_is_found() -> None:
     assert chosen_seed(f"-{given}\n+s = int(os.environ['OVERNIGHT_SEED'])\n") is None
 
 
-def test_status_says_it_beside_a_noise_of_zero(tmp_path: Path) -> None:
+def test_status_warns_of_a_fixed_seed_beside_a_noise_of_zero(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", value="X=10\nSEED=7\n")
     run(toy, Writer([]))
     words = " ".join(overnight(toy, "status").stdout.split())
@@ -100,7 +100,7 @@ def test_a_program_without_a_seed_of_its_own_is_not_suspected(
     assert seed_set_in({"b.py": "x = 1\n", "a.py": program}) == told
 
 
-def test_init_says_it_too(tmp_path: Path) -> None:
+def test_init_warns_of_a_fixed_seed(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import torch\ntorch.manual_seed(1337)\n")
     words = ["--metric", "loss", "--direction", "minimize", "--editable", "*.py", "--budget", "9s"]
     done = overnight(tmp_path, "init", "--run", "python3 main.py", *words)

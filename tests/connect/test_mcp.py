@@ -273,7 +273,7 @@ def test_the_guides_configurations_start_a_server(toy: Path) -> None:
     with_limit(talk)
 
 
-def test_no_tool_tells_of_the_final_exam(tmp_path: Path) -> None:
+def test_no_tool_shows_the_final_exam(tmp_path: Path) -> None:
     exam = '\n[holdout]\ncommand = "python3 score.py exam"\ntimeout = "20s"\nevery = 1\n'
     toy = make_toy(tmp_path / "arena", ARENA + exam)
 

@@ -1,4 +1,4 @@
-"""The installed command, as a person and as a script use it."""
+"""The installed command, as a user and as a script use it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toy import ARENA, command, git, make_toy, overnight, write_patches, write_t
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy after a campaign: a win, a discard, a crash. Only for what changes none of these."""
+    """The toy after a campaign: a win, a discard, a crash. Tests may only look at them."""
     toy = make_toy(tmp_path_factory.mktemp("it's ein Ordner – ü") / "arena")
     folder = write_patches(toy.parent / "patches", ["X=12", "oops(", "X=5"])
     home = {"OVERNIGHT_HOME": str(toy.parent / "home")}
@@ -61,10 +61,10 @@ def test_status_log_and_show_are_stable_documents(done: Path) -> None:
     assert document(done, "show", "3") == log[3]
 
 
-def test_every_read_command_has_words_for_a_person_and_touches_nothing_of_theirs(
+def test_every_command_that_reads_prints_words_and_leaves_the_users_repository_alone(
     done: Path,
 ) -> None:
-    before = of_the_person(done)
+    before = of_the_user(done)
     assert "5" in overnight(done, "status").stdout
     assert "crash" in overnight(done, "log").stdout
     assert "set X=5" in overnight(done, "show", "3").stdout
@@ -73,11 +73,11 @@ def test_every_read_command_has_words_for_a_person_and_touches_nothing_of_theirs
         (path,) = overnight(done, page).stdout.split("\n")[:1]
         assert Path(path).stat().st_size > 100
     assert overnight(done, "steer", "slowly").returncode == 0
-    assert before == of_the_person(done) == (before[0], "")
+    assert before == of_the_user(done) == (before[0], "")
 
 
-def of_the_person(toy: Path) -> tuple[str, str]:
-    """What of the repository is theirs: refs, and what differs from HEAD."""
+def of_the_user(toy: Path) -> tuple[str, str]:
+    """The user's own part of the repository: refs, and what differs from HEAD."""
     refs = git(toy, "for-each-ref", "refs/heads/main", "refs/stash")
     return refs, git(toy, "status", "--short")
 
@@ -243,13 +243,13 @@ def test_a_ledger_at_a_relative_path_is_the_arenas_wherever_the_command_is_given
     assert isinstance(status, dict) and status["experiments"] == 1
 
 
-def test_a_hidden_path_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_try_warns_of_a_hidden_path_that_is_not_there(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", ARENA.replace("[metric]", 'hidden = ["anwsers"]\n[metric]'))
     (toy / "value.py").write_text("X=6\n")
     assert "hidden: anwsers is not there" in overnight(toy, "try", "-m", "less").stderr
 
 
-def test_a_try_under_a_changed_contract_is_told_so(toy: Path) -> None:
+def test_try_warns_that_the_contract_has_changed(toy: Path) -> None:
     overnight(toy, "try", "-m", "nothing")
     text = (toy / "arena.toml").read_text()
     (toy / "arena.toml").write_text(text.replace("minimize", "maximize"))

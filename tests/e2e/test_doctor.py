@@ -181,25 +181,25 @@ def test_an_interrupted_doctor_says_so_and_leaves_nothing_behind(open_arena: Pat
     assert not list((open_arena / ".overnight" / "worktrees").glob("doctor/*"))
 
 
-def test_a_stale_build_that_is_measured_is_said(tmp_path: Path) -> None:
+def test_the_doctor_finds_a_stale_build_that_is_measured(tmp_path: Path) -> None:
     toy = make_toy(tmp_path / "arena", run='echo X=5 > "$OVERNIGHT_OUT/value"\n')
     found = traits_of(toy)[0]
     assert found.grade == "poor" and "stale build" in found.found
 
 
-def test_a_seed_that_the_program_fixes_is_said(tmp_path: Path) -> None:
+def test_the_doctor_finds_a_seed_that_the_program_fixes(tmp_path: Path) -> None:
     found = traits_of(make_toy(tmp_path / "arena", value="X=10\nSEED=7\n"))[0]
     assert found.grade == "fair" and found.found.startswith("loss 7, no noise in 3 measurements")
     assert "value.py has `SEED=7` and nothing reads OVERNIGHT_SEED" in found.found
 
 
-def test_an_arena_that_cannot_teach_anything_is_said(tmp_path: Path) -> None:
+def test_the_doctor_finds_that_no_change_can_improve_an_arena(tmp_path: Path) -> None:
     run = '. ./value.py\ntest ! -s value.py || : ${X:?}\necho X=5 > "$OVERNIGHT_OUT/value"\n'
     found = traits_of(make_toy(tmp_path / "arena", run=f"set -e\n{run}"))[0]
     assert found.grade == "poor" and "no change can improve it" in found.found
 
 
-def test_a_budget_that_is_too_short_is_said_with_what_it_takes(tmp_path: Path) -> None:
+def test_the_doctor_says_which_budget_a_run_needs(tmp_path: Path) -> None:
     text = ARENA.replace('budget = "20s"', 'budget = "1s"')
     run = 'sleep 2\ncp value.py "$OVERNIGHT_OUT/value"\n'
     found = traits_of(make_toy(tmp_path / "arena", text, run=run))[0]
@@ -208,7 +208,7 @@ def test_a_budget_that_is_too_short_is_said_with_what_it_takes(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_start_up_that_takes_most_of_the_budget_is_said(tmp_path: Path) -> None:
+def test_the_doctor_finds_a_start_up_that_takes_most_of_the_budget(tmp_path: Path) -> None:
     text = ARENA.replace('budget = "20s"', 'budget = "10s"')
     run = 'sleep 5.5\ncp value.py "$OVERNIGHT_OUT/value"\nsleep 3.7\n'
     toy = make_toy(tmp_path / "arena", text, run=run)
@@ -223,7 +223,7 @@ def test_an_attack_on_an_arena_that_does_not_run_counts_as_untried(tmp_path: Pat
     assert "run.env" in row.close
 
 
-def test_a_referee_that_reads_the_runs_own_claim_is_found(tmp_path: Path) -> None:
+def test_the_doctor_finds_a_referee_that_reads_the_runs_own_claim(tmp_path: Path) -> None:
     run = 'echo \'{"val": {"loss": 1.5}, "steps": 3}\' > "$OVERNIGHT_OUT/result.json"\n'
     toy = make_toy(tmp_path / "arena", run=run)
     (toy / "score.py").write_text(
@@ -241,7 +241,7 @@ print(json.dumps({"loss": random.random()}))
 """
 
 
-def test_a_judge_that_keeps_luck_is_found(tmp_path: Path) -> None:
+def test_the_doctor_finds_a_judge_that_keeps_luck(tmp_path: Path) -> None:
     def verdict(judge: str) -> str:
         toy = tmp_path / judge.partition("\n")[0]
         if not toy.exists():
