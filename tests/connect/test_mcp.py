@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import anyio
@@ -21,7 +22,7 @@ from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult
 
 from chat import chat, document, refused, session, with_limit, words
-from contracts.trying import Answer, Driver, Loop, TryContract
+from contracts.trying import Answer, Change, Driver, Loop, TryContract
 from stages import alive, eventually
 from toy import ARENA, command, make_toy
 
@@ -55,19 +56,11 @@ class Chat(Driver):
     def call(self, tool: str, **given: object) -> CallToolResult:
         return self._start(tool, given).result(120)
 
-    def tried(
-        self,
-        what: str,
-        why: str = "",
-        expected: float | None = None,
-        folder: Path | None = None,
-    ) -> Answer:
-        where = {} if folder is None else {"folder": str(folder)}
-        return document(self.call("try_change", what=what, why=why, expected=expected, **where))
+    def tried(self, change: Change) -> Answer:
+        return document(self._try(change))
 
-    def refused(self, what: str, why: str = "", folder: Path | None = None) -> str:
-        where = {} if folder is None else {"folder": str(folder)}
-        return refused(self.call("try_change", what=what, why=why, **where))
+    def refused(self, change: Change) -> str:
+        return refused(self._try(change))
 
     def begin(self, what: str) -> None:
         self._begun = self._start("try_change", {"what": what})
@@ -78,6 +71,10 @@ class Chat(Driver):
             self.open()
         self._begun.cancel()
         assert eventually(lambda: document(self.call("status"))["running"] is None, 30)
+
+    def _try(self, change: Change) -> CallToolResult:
+        where = None if change.folder is None else str(change.folder)
+        return self.call("try_change", **{**asdict(change), "folder": where})
 
     def _start(self, tool: str, given: dict[str, object]) -> Future[CallToolResult]:
         return self._portal.start_task_soon(self._client.call_tool, tool, given)

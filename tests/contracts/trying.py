@@ -26,6 +26,17 @@ cp value.py "$OVERNIGHT_OUT/value"
 Answer = dict[str, object]
 
 
+@dataclass(frozen=True)
+class Change:
+    """What is said of a change when it is tried."""
+
+    what: str
+    why: str = ""
+    expected: float | None = None
+    folder: Path | None = None
+    """The checkout that has the change; None: the arena's own folder."""
+
+
 class Driver(ABC):
     """Tries changes in the working copies of one arena, for campaign t."""
 
@@ -35,17 +46,11 @@ class Driver(ABC):
     """The ways to end a try before it is judged."""
 
     @abstractmethod
-    def tried(
-        self,
-        what: str,
-        why: str = "",
-        expected: float | None = None,
-        folder: Path | None = None,
-    ) -> Answer:
-        """The answer to a try of the change in this checkout; None: the arena's own folder."""
+    def tried(self, change: Change) -> Answer:
+        """The answer to a try."""
 
     @abstractmethod
-    def refused(self, what: str, why: str = "", folder: Path | None = None) -> str:
+    def refused(self, change: Change) -> str:
         """The sentence with which a try is refused."""
 
     @abstractmethod
@@ -94,7 +99,7 @@ class TryContract:
                     (where / name).write_text(text)
                 before = git(where, "status", "--porcelain"), git(where, "rev-parse", "HEAD")
                 folder = None if where == toy else where
-                answer = driver.tried(what, folder=folder, **more)  # type: ignore[arg-type]
+                answer = driver.tried(Change(what, folder=folder, **more))  # type: ignore[arg-type]
                 if before != (git(where, "status", "--porcelain"), git(where, "rev-parse", "HEAD")):
                     loop.touched.append(what)
                 loop.answers[what] = answer
@@ -191,10 +196,10 @@ class TryContract:
 
     def test_a_mistake_is_a_sentence_before_anything_is_measured(self, toy: Path) -> None:
         with self.make(toy) as driver:
-            assert "the message is empty" in driver.refused(" \n")
-            assert "4000" in driver.refused("x", "y" * 5000).replace(",", "")
-            assert "nowhere is not a folder" in driver.refused("x", folder=Path("/nowhere"))
-            assert "arena.toml" in driver.refused("x", folder=Path("/"))
+            assert "the message is empty" in driver.refused(Change(" \n"))
+            assert "4000" in driver.refused(Change("x", "y" * 5000)).replace(",", "")
+            for place, said in (("/nowhere", "nowhere is not a folder"), ("/", "arena.toml")):
+                assert said in driver.refused(Change("x", folder=Path(place)))
         assert not (toy / ".overnight" / "ledger.db").exists()
 
     def test_a_try_that_is_ended_is_withdrawn_and_the_same_command_tries_it_again(
@@ -209,7 +214,7 @@ class TryContract:
             for n, how in enumerate(driver.endings, 1):
                 driver.begin("five")
                 assert eventually(lambda: alive(SLEEP), 60), f"{how}: its run never began"
-                assert "already being driven by process" in driver.refused("at the same time")
+                assert "already being driven by process" in driver.refused(Change("six"))
                 driver.end(how)
                 assert alive(SLEEP) == [], how
                 (last,) = json.loads(command(toy, "log", "--json", "--last", "1").stdout)
@@ -217,6 +222,6 @@ class TryContract:
                 assert last["verdict"] == "invalid", how
                 assert "before it was judged" in last["reason"] and last["candidate"], how
             pace.write_text("")
-            again = driver.tried("five")
+            again = driver.tried(Change("five"))
         assert (again["n"], again["verdict"]) == (len(driver.endings) + 1, "keep")
         assert again["score"] == 2.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contracts.trying import Answer, Driver, TryContract
+from contracts.trying import Answer, Change, Driver, TryContract
 from toy import ARENA, command, make_toy, overnight
 
 EXIT_CODES = {"keep": 0, "discard": 10, "crash": 11, "invalid": 13, "stale": 13}
@@ -25,22 +25,15 @@ class CommandLine(Driver):
     def __init__(self, toy: Path) -> None:
         self.toy = toy
 
-    def tried(
-        self,
-        what: str,
-        why: str = "",
-        expected: float | None = None,
-        folder: Path | None = None,
-    ) -> Answer:
-        more = [] if expected is None else ["--expect", str(expected)]
-        done = self._try(what, why, folder, "--json", *more)
+    def tried(self, change: Change) -> Answer:
+        done = self._try(change, "--json")
         assert done.stdout, done.stderr
         answer = dict(json.loads(done.stdout))
         assert done.returncode == EXIT_CODES[answer["verdict"]]
         return answer
 
-    def refused(self, what: str, why: str = "", folder: Path | None = None) -> str:
-        done = self._try(what, why, folder)
+    def refused(self, change: Change) -> str:
+        done = self._try(change)
         assert done.returncode in (1, 2) and "Traceback" not in done.stderr
         return done.stderr
 
@@ -65,11 +58,11 @@ class CommandLine(Driver):
         (last,) = errors.splitlines()[len(notes) :]
         assert last.startswith("overnight: ")
 
-    def _try(
-        self, what: str, why: str, folder: Path | None, *words: str
-    ) -> subprocess.CompletedProcess[str]:
-        words += () if folder is None else ("--from", str(folder))
-        return command(self.toy, "try", "--tag", "t", "-m", what, "--hypothesis", why, *words)
+    def _try(self, change: Change, *words: str) -> subprocess.CompletedProcess[str]:
+        words += ("--tag", "t", "-m", change.what, "--hypothesis", change.why)
+        words += () if change.expected is None else ("--expect", str(change.expected))
+        words += () if change.folder is None else ("--from", str(change.folder))
+        return command(self.toy, "try", *words)
 
 
 class TestCommandLine(TryContract):
