@@ -265,7 +265,7 @@ def test_a_campaign_that_was_run_tells_what_runs_take_and_how_fast_it_was(tmp_pa
         took = walls(campaign.book.finished, campaign.book.events("start", "stop"))
         assert summarize(campaign.book).pace == pytest.approx((took[1] + took[2]) / 2)
     assert re.match(
-        r"at most about [\d,]+ experiments an hour for a run takes [\d.]+ s, until", words
+        r"at most about [\d,]+ experiments an hour because a run takes [\d.]+ s, until", words
     ), "by the runs of other agents"
 
 

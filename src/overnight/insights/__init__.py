@@ -1,2 +1,2 @@
-"""What the record tells: track records, failures, over-fitting. It may import executors and what
-lies below it."""
+"""Statistics from the record: track records, failures, over-fitting. It may import executors and
+what lies below it."""

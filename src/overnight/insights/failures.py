@@ -1,4 +1,4 @@
-"""Why experiments failed: those with one cause together, with the line that says it."""
+"""Groups failed experiments by cause, with the line of the log that names it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from overnight.core.experiment import Experiment, Verdict
 from overnight.core.text import one_line
 
 FAILED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
-"""The verdicts of what came to no comparison with its parent."""
+"""The verdicts of experiments that were never compared with their parent."""
 _MOST = 240  # characters of a line
 _MUTE = re.compile(r"(?:exit code \d+|killed by signal \d+)$")
-"""A first line that does not say why; the log's last lines may."""
+"""Matches a first line that does not say why; the log's last lines may."""
 _TELLING = re.compile(r"error|exception|fail|abort|denied|not found|invalid|killed|panic", re.I)
 _QUOTED = re.compile(r"`[^`]*`|'[^']{20,}'|\"[^\"]{20,}\"")
 _PATH = re.compile(r"(?:/[\w.@+-]+)+/")
@@ -22,18 +22,18 @@ _NUMBER = re.compile(r"0x[0-9a-f]+|[-+]?\d[\d,_.]*(?:e[-+]?\d+)?", re.I)
 
 @dataclass(frozen=True)
 class Cause:
-    """What several failures have in common."""
+    """The failures that share a verdict and a cause."""
 
     verdict: Verdict
     line: str
-    """The line that says it, of the newest of them."""
+    """The line that names the cause in the newest of them."""
     numbers: Sequence[int]
-    """Of the experiments, newest first."""
+    """Numbers of the experiments, newest first."""
 
 
 def causes(experiments: Iterable[Experiment]) -> list[Cause]:
-    """The causes of the failures among these experiments, the most frequent first and then the
-    newest."""
+    """The causes of the failures among these experiments, the most frequent first; of equally
+    frequent ones, the newest first."""
     found: dict[tuple[Verdict, str], tuple[str, list[int]]] = {}
     for e in sorted(experiments, key=lambda e: -e.n):
         if e.verdict is not None and e.verdict in FAILED:
@@ -45,8 +45,8 @@ def causes(experiments: Iterable[Experiment]) -> list[Cause]:
 
 
 def deciding_line(reason: str) -> str:
-    """The line of a reason that says why: its first one, with the exception where there was one;
-    where that only says how it ended, the last line of the log that speaks of an error as well."""
+    """The first line of a reason, which names the exception if there was one. If it gives only an
+    exit code or a signal, the last line of the log that mentions an error is appended."""
     reason = reason.removeprefix("crashed: ").removeprefix("timeout: ")
     first, *log = (one_line(line, 2 * _MOST) for line in reason.splitlines() or [""])
     printed = [line for line in log if line]
@@ -57,7 +57,7 @@ def deciding_line(reason: str) -> str:
 
 
 def _normal(line: str) -> str:
-    """The line without what differs from one time to the next: numbers, folders, long quotes."""
+    """The line with numbers, folders and long quotes replaced, which differ between failures."""
     for pattern, sign in ((_QUOTED, "'…'"), (_PATH, "…/"), (_NUMBER, "N")):
         line = pattern.sub(sign, line)
     return line.casefold()

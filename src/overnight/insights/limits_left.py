@@ -1,4 +1,4 @@
-"""What the limits of a run leave."""
+"""What is left until the limits of a run are reached."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Left:
-    """What the limits of a stretch leave. None: no such limit."""
+    """What is left until each limit is reached. None: no such limit."""
 
     experiments: int | None = None
     seconds: float | None = None

@@ -1,7 +1,7 @@
-"""The final exam beside the referee: both curves, and whether they part.
+"""Compares the gains by the referee with those on the final exam, to detect over-fitting.
 
-A campaign selects what its referee likes. In so far as that was luck, or a weakness of the
-referee's data, the gain is not there on the final exam, on which nothing was selected.
+A campaign selects by the referee's scores. A gain that comes from luck or from the referee's data
+is absent on the final exam, by which nothing is selected.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from overnight.record.book import Book
 
 OVERFITTED = "the final exam says that this campaign over-fitted its referee"
 _LUCK = 0.025
-"""Honest campaigns of which luck explains no more."""
+"""Largest share of honest campaigns that get a warning."""
 
 
 @dataclass(frozen=True)
 class Sitting:
-    """A keep that has two scores: the referee's and the final exam's."""
+    """The baseline or a keep, with its score on the final exam."""
 
     experiment: Experiment
     exam: float
     confirmed: float | None = None
-    """Its gain over the baseline where the judge confirms gains, in units of the metric."""
+    """Its confirmed gain over the baseline, in units of the metric, under the rule `confirm`."""
 
     @property
     def judged(self) -> float:
-        """The referee's score: the judge's estimate from all measurements."""
+        """The referee's score: the median of several measurements."""
         assert self.experiment.score is not None
         return self.experiment.score
 
 
 @dataclass(frozen=True)
 class Gap:
-    """What the referee and the final exam say about one campaign."""
+    """The referee's gains beside those on the final exam, for one campaign."""
 
     metric: Metric
     sittings: Sequence[Sitting]
-    """Oldest first."""
+    """The baseline and the keeps that have an exam score, oldest first."""
     failed: Sequence[int]
     """Numbers of the experiments whose exam gave no score."""
     incumbent: int | None
-    """Its number."""
+    """Number of the incumbent."""
     read: int
-    """How many exam scores there are in all campaigns of this arena: each look spends some."""
+    """Number of exam scores in all campaigns of this arena."""
     noise: Noise
-    """Of one measurement before the referee."""
+    """The noise of one measurement by the referee."""
 
     @property
     def baseline(self) -> Sitting | None:
@@ -61,25 +61,25 @@ class Gap:
 
     @property
     def newest(self) -> Sitting | None:
-        """The newest win that sat the exam."""
+        """The newest keep that has an exam score."""
         last = self.sittings[-1] if self.sittings else None
         return last if last and last.experiment.n > 0 else None
 
     @property
     def waiting(self) -> bool:
-        """Whether the incumbent has not sat the exam."""
+        """Whether the incumbent has not taken the exam."""
         sat = [*self.failed, *(sitting.experiment.n for sitting in self.sittings)]
         return self.incumbent is not None and self.incumbent not in sat
 
     @property
     def gains(self) -> tuple[float, float] | None:
-        """The newest win's gain over the baseline, by the referee and by the exam, in units of the
+        """The newest keep's gain over the baseline, by the referee and by the exam, in units of the
         metric, positive is better."""
         return self.gains_of(self.newest) if self.newest else None
 
     def gains_of(self, sitting: Sitting) -> tuple[float, float] | None:
-        """A sitting's gains over the baseline, by the referee and by the exam. None when the
-        baseline has not sat it."""
+        """Gains over the baseline, by the referee and by the exam. None when the baseline has no
+        exam score."""
         first = self.baseline
         if first is None:
             return None
@@ -91,11 +91,11 @@ class Gap:
 
     @property
     def gap(self) -> float | None:
-        """What the referee's gain is larger by than the exam's."""
+        """The referee's gain minus the exam's, in units of the metric."""
         return self.gains[0] - self.gains[1] if self.gains else None
 
     def document(self) -> dict[str, object]:
-        """What `overnight status --json` says of it. Absent is null."""
+        """The exam in the document of `overnight status --json`."""
         exams = {sitting.experiment.n: sitting.exam for sitting in self.sittings}
         return {
             "baseline": exams.get(0),
@@ -106,14 +106,13 @@ class Gap:
 
     @property
     def error(self) -> float | None:
-        """The gap's standard error. None when nothing was measured twice."""
+        """Standard error of the gap; None when nothing was measured twice."""
         errors = self.errors_of(self.newest) if self.newest else None
         return math.hypot(*errors) if errors else None
 
     def errors_of(self, sitting: Sitting) -> tuple[float, float] | None:
-        """Standard errors of a sitting's two gains. A measurement is taken to be as noisy on the
-        exam as before the referee, and all to be independent; they share seeds, so these err on
-        the large side."""
+        """Standard errors of the two gains, or None without repeats. They assume equal noise on the
+        exam and independent measurements; because seeds are shared, they are rather too large."""
         if not self.noise.differences or self.baseline is None:
             return None
         sides = (self.baseline, sitting)
@@ -122,14 +121,13 @@ class Gap:
 
     @property
     def overfitted(self) -> bool:
-        """Whether the campaign has over-fitted its referee: less than half of its gain is there on
-        the exam, and the gap is more than luck gives in 2.5 % of honest campaigns (Student's t with
-        a degree of freedom for every repeat, about 2 standard errors).
+        """Whether the campaign has over-fitted its referee: less than half of the referee's gain
+        remains on the exam, and the gap is larger than in 97.5 % of honest campaigns (Student's t
+        with one degree of freedom per repeat, about 2 standard errors).
 
-        Both are asked, for every search gains a little more where it selects: that alone is no
-        reason to distrust it. What it cannot tell from over-fitting is an exam on which the same
-        gain is honestly harder. Without a measured noise only an exam without any gain is a
-        warning.
+        A small significant gap is normal, because every search gains a little more on the data by
+        which it selects. An exam on which the same gain is harder looks like over-fitting. Without
+        a known noise, over-fitted means no gain on the exam.
         """
         if self.gains is None or self.gap is None:
             return False
@@ -143,7 +141,8 @@ class Gap:
 
 
 def read_gap(book: Book, noise: Noise) -> Gap | None:
-    """By the noise of one measurement. None without `[holdout]` and without any exam."""
+    """Compare the campaign's gains with its exams. `noise` is that of one measurement. None
+    without `[holdout]`, unless there are exam scores."""
     arena, exams = book.arena, book.exams
     if arena.holdout is None and not exams:
         return None
@@ -167,5 +166,5 @@ def read_gap(book: Book, noise: Noise) -> Gap | None:
 
 
 def _of_median(count: int) -> float:
-    """Variance of the median of so many measurements, in variances of one; at most."""
+    """Upper bound of the variance of the median of `count` measurements, in variances of one."""
     return 1 / max(count, 1) if count < 3 else math.pi / 2 / count

@@ -1,6 +1,7 @@
-"""What ending lost runs early has saved, and what it cost by the account of the controls.
+"""What pruning has saved, and how many wins it cost as estimated from the controls: runs that were
+to be ended early and were allowed to finish.
 
-Each pruning adds an event with the totals so far: one event is read, however many there are.
+Each pruning records an event with the totals so far, so only the newest event is read.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from overnight.record.ledger import Note
 
 _PRUNE = "prune"
 _WON = ("keep", "provisional")
-"""The verdicts of a control that say: ending it would have cost a win."""
+"""Verdicts of a control that show that pruning it would have cost a win."""
 
 
 @dataclass(frozen=True)
 class Savings:
-    """What pruning has done in a campaign so far."""
+    """Totals of pruning in a campaign so far."""
 
     prunes: int = 0
     """Runs that were ended early."""
     controls: int = 0
-    """Runs that would have been, and were let through."""
+    """Runs that were to be ended early but were allowed to finish."""
     seconds_saved: float = 0.0
-    """Wall seconds of the runs that were ended, measured by what the incumbent's run took."""
+    """Wall seconds by which the ended runs were shorter than the incumbent's median run."""
     wins_lost: int = 0
-    """Controls that won after all."""
+    """Controls that won."""
 
     @property
     def words(self) -> str:
-        """In a line; empty when there is nothing to tell."""
+        """The totals in one line; empty without pruned runs and controls."""
         if not self.prunes and not self.controls:
             return ""
         runs = f"{self.prunes:,} run{'' if self.prunes == 1 else 's'} ended early"
@@ -43,7 +44,7 @@ class Savings:
 
     @classmethod
     def of(cls, event: Event | None) -> Savings:
-        """The totals that an event tells."""
+        """The totals in an event; zeros without one."""
         if event is None:
             return cls()
         data = {name: float(event.data.get(name) or 0) for name in cls.__dataclass_fields__}
@@ -52,13 +53,13 @@ class Savings:
 
 
 def savings(book: Book) -> Savings:
-    """What pruning has done in this campaign."""
+    """The totals of pruning in this campaign."""
     return Savings.of(book.ledger.newest_event(book.tag, _PRUNE))
 
 
 def counted_pruning(book: Book, e: Experiment, verdict: Verdict) -> list[Note]:
-    """The event that counts an experiment that is about to get this verdict, if its run was ended
-    early or a control."""
+    """The event with the new totals once the experiment gets this verdict; none unless its first
+    run was pruned or a control."""
     first = next(iter(e.judged), None)
     pruned = first is not None and first.outcome is Outcome.PRUNED
     control = first is not None and "prune_control" in first.numbers

@@ -10,7 +10,7 @@ from overnight.judge.noise import Noise, Reading, Series, noise_of
 from overnight.record.book import Book
 
 _MOST_REPEATS = 100
-"""Only the repeats of the newest candidates count for the noise."""
+"""How many of the newest repeated candidates count for the noise."""
 
 
 def series(arena: Arena, experiment: Experiment) -> Series:
@@ -24,7 +24,7 @@ def series(arena: Arena, experiment: Experiment) -> Series:
 
 def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:
     """What each soft constraint costs an experiment, in units of the metric: the median over its
-    measurements. Constraints that cost nothing are left out."""
+    measurements. Costs of 0 are left out."""
     found = [arena.charges(m) for m in experiment.judged if m.score is not None]
     names = {name for charges in found for name in charges}
     costs = {n: median(charges.get(n, 0.0) for charges in found) for n in sorted(names)}
@@ -32,7 +32,7 @@ def charges_of(arena: Arena, experiment: Experiment) -> dict[str, float]:
 
 
 def repeats_of(book: Book) -> tuple[Series, ...]:
-    """The newest candidates beside the stack that were measured more than once."""
+    """The readings of the newest candidates off the stack that were measured more than once."""
     stacked = {experiment.n for experiment in book.stack}
     others = [e for e in book.finished if e.n not in stacked and len(e.scores) > 1]
     return tuple(series(book.arena, experiment) for experiment in others[-_MOST_REPEATS:])

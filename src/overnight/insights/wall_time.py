@@ -1,4 +1,4 @@
-"""What experiments took, by the wall clock, with all that they brought about."""
+"""Wall time of experiments, including the pairs and exams that follow them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _Span = tuple[datetime, datetime]
 
 def walls(experiments: Sequence[Experiment], turns: Sequence[Event]) -> dict[int, float]:
     """Number → wall seconds from the beginning of an experiment to that of the next: its proposal,
-    its measurements, the pairs and exams after it, and what was waited for. Only what lies between
-    a start and a stop of the campaign counts, so that pauses do not.
+    its measurements, the pairs and exams after it, and waiting. Pauses between a stop and the next
+    start of the campaign do not count.
 
-    `experiments` are finished, oldest first, without a gap; `turns` are the campaign's start and
-    stop events. Where nobody told of a start, as `overnight try` leaves it, it is the time from
-    start to verdict.
+    `experiments` are finished, oldest first, with consecutive numbers; `turns` are the campaign's
+    start and stop events. For an experiment outside all of them, as after `overnight try`, it is
+    the time from its start to its verdict.
     """
     spans = list(_driven(turns, experiments))
     last = max([end for _, end in spans] + [e.ended for e in experiments if e.ended], default=None)
@@ -31,19 +31,19 @@ def walls(experiments: Sequence[Experiment], turns: Sequence[Event]) -> dict[int
 
 
 def _driven(turns: Sequence[Event], experiments: Sequence[Experiment]) -> Iterator[_Span]:
-    """From each start to its stop; where the driver died, to the last that is known of it."""
+    """From each start to its stop; if the process died, to its last known activity."""
     for turn, following in zip_longest(turns, turns[1:]):
         if turn.kind != "start":
             continue
         if following is not None and following.kind == "stop":
             yield turn.at, following.at
         else:
-            known = _signs_of_life(experiments)
+            known = _activity(experiments)
             before = [at for at in known if following is None or at < following.at]
             yield turn.at, max([turn.at, *before])
 
 
-def _signs_of_life(experiments: Sequence[Experiment]) -> Iterator[datetime]:
+def _activity(experiments: Sequence[Experiment]) -> Iterator[datetime]:
     for e in experiments:
         yield e.started
         if e.ended:

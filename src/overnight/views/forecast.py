@@ -1,5 +1,5 @@
-"""How many experiments fit into what is left, which limit ends them, and what they cost, by what
-each agent's newest experiments took."""
+"""Forecasts how many experiments fit into what is left, which limit is reached first, and what they
+cost, from each agent's newest experiments."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from overnight.core.usage import Allowance
 from overnight.insights.limits_left import Left
 
 NEWEST = 5
-"""Experiments of each agent that tell of its rates."""
+"""Newest experiments of each agent from which its rates are computed."""
 MOMENT = 1e-3
-"""Seconds that an experiment takes at least."""
+"""Least seconds of an experiment in the forecast."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What an experiment of one agent takes, by its newest."""
+    """Means over an agent's newest experiments, per experiment."""
 
     known: int
-    """How many of these there are, 1 to NEWEST."""
+    """Number of these experiments, 1 to NEWEST."""
     seconds: float
-    """Wall clock, with all that it brings about."""
+    """Wall seconds, with the pairs and exams that follow."""
     thought: float
-    """Of it, what the proposal takes."""
+    """Wall seconds of its proposal, part of `seconds`."""
     dollars: float | None
-    """None: not known of any."""
+    """None while no cost is known."""
     tokens: float | None
 
     @classmethod
     def of(cls, experiments: Sequence[Experiment], walls: Mapping[int, float]) -> Rates | None:
-        """By one agent's experiments, oldest first; None without any. Costs are those of the newest
-        of which they are known."""
+        """From one agent's experiments, oldest first; None without any. Costs are means over the
+        newest experiments whose cost is known."""
         newest = experiments[-NEWEST:]
         if not newest:
             return None
@@ -50,7 +50,7 @@ class Rates:
         )
 
     def uses(self, share: float) -> dict[str, float]:
-        """What of each limit so many experiments use; of what is unknown, nothing."""
+        """How much of each limit this many experiments use; unknown costs count as 0."""
         return {
             "experiments": share,
             "seconds": share * self.seconds,
@@ -66,15 +66,15 @@ def _mean(values: Sequence[float]) -> float | None:
 
 @dataclass
 class Forecast:
-    """What lies ahead."""
+    """The experiments until the first limit is reached."""
 
-    binds: str = ""
-    """The limit that is reached first: a field of Left; "agents" when all have used up their own
-    share before. Empty where nothing ends it: then the rest is that of an hour."""
+    limit: str = ""
+    """The limit that is reached first: a field of Left, or "agents" when every agent reaches its
+    own cap before. Empty if there is none: then `uses` is that of one hour."""
     uses: dict[str, float] = field(default_factory=dict)
-    """By the fields of Left, as far as it is known."""
-    gone: dict[str, float] = field(default_factory=dict)
-    """Agent → after how many experiments its own share is used up, in this order."""
+    """How much of each limit is used, by the fields of Left."""
+    capped: dict[str, float] = field(default_factory=dict)
+    """Agent → after how many experiments it reaches its own cap, in this order."""
 
 
 def forecast(
@@ -83,8 +83,8 @@ def forecast(
     left: Left,
     caps: Mapping[str, Allowance],
 ) -> Forecast:
-    """Let agents take turns by their shares in `mix` until a limit is reached; who has used up its
-    own, in `caps`, leaves its turns to the others."""
+    """Let agents take turns by their shares in `mix` until a limit is reached. An agent that has
+    reached its own cap, in `caps`, leaves its turns to the others."""
     room = {key: math.inf if value is None else value for key, value in vars(left).items()}
     own = {name: _own(caps.get(name, Allowance())) for name in rates}
     active, found = dict(rates), Forecast("agents", dict.fromkeys(room, 0.0))
@@ -104,11 +104,11 @@ def forecast(
             room[limit] -= step * value
             found.uses[limit] += step * value
         if whole <= steps[soonest]:
-            found.binds = key
+            found.limit = key
             return found
         for name in active:
             own[name] = {k: v - step * uses[name][k] for k, v in own[name].items()}
-        found.gone[soonest] = found.uses["experiments"]
+        found.capped[soonest] = found.uses["experiments"]
         del active[soonest]
     return found
 
@@ -119,7 +119,7 @@ def _own(cap: Allowance) -> dict[str, float]:
 
 
 def _first(room: Mapping[str, float], uses: Mapping[str, float]) -> tuple[str, float]:
-    """The limit that is reached first, and after how many experiments."""
+    """The limit that is reached first, and after how many steps of these uses."""
     steps = {
         key: max(left, 0.0) / uses[key] if uses[key] else math.inf for key, left in room.items()
     }

@@ -1,6 +1,6 @@
-"""What a night can see: which gains the rule `confirm` finds, from the noise and the price of one
-measurement. What other rules and settings find was not measured: it is told where an arena has
-such."""
+"""Which gains the rule `confirm` can find in a night, from the noise and the duration of one
+measurement. The chances were simulated with its default settings; a text says which of an arena's
+settings differ."""
 
 from __future__ import annotations
 
@@ -22,88 +22,87 @@ from overnight.views.reader import open_record
 
 SHOWN = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 _DECISIVE = ("rule", "false_keep", "max_repeats", "baseline")
-"""What of `[judge]` changes which gains are kept."""
-
-
+"""Settings of `[judge]` that change which gains are kept."""
 _MOST = 1e9
-"""Hours, seconds, units of a metric: beyond it a table tells nothing."""
+"""Larger hours, seconds or noise are refused."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One size of gain."""
+    """The chance of one size of gain."""
 
     gain: float
     """In units of the metric."""
     sigmas: float
+    """In standard deviations of one measurement."""
     chance: float
-    """That one such gain is kept, 0 to 1."""
+    """Chance that one such gain is kept, 0 to 1."""
     pairs: int | None
-    """Pairs of measurements that confirm it, if it comes alone; None: more than max_repeats."""
+    """Pairs of measurements that confirm the gain alone; None if more than max_repeats."""
 
 
 @dataclass(frozen=True)
 class Night:
-    """What there is to spend, and what it buys."""
+    """The time and noise of a night, and which gains it can find."""
 
     folder: Path
-    """Where its picture belongs."""
+    """The folder of its picture."""
     metric: Metric
     noise: float
     """Standard deviation of one measurement."""
     seconds: float
-    """What one measurement takes."""
+    """Wall seconds of one measurement."""
     hours: float
     rate: float | None
-    """For counts: the share that clicks, replies, …"""
+    """For a metric that is a rate (clicks, replies): its value, 0 to 1; else None."""
     judge: JudgeTable
-    """The arena's own."""
+    """The arena's settings."""
 
     @property
     def picture(self) -> Path:
-        """The file of its picture: that of a rate is another, for it speaks of another noise."""
+        """The file of its picture; another one for a rate, whose noise is not the measured one."""
         return self.folder / ("power.png" if self.rate is None else "power-rate.png")
 
     @property
     def assumes(self) -> dict[str, object]:
-        """What of arena.toml `chance`, `visible` and `experiments` were measured with."""
+        """The settings that `chance`, `visible` and `experiments` were simulated with."""
         return _settings(JudgeTable(), 0.0)
 
     @property
     def differs(self) -> dict[str, object]:
-        """What of that this arena has otherwise: then it keeps more or less than is told."""
+        """The arena's settings that differ from those, so that it keeps more or less."""
         own = _settings(self.judge, self.metric.min_gain)
         return {name: value for name, value in own.items() if value != self.assumes[name]}
 
     @property
     def measurements(self) -> int:
-        """How many fit into it."""
+        """How many measurements fit into the hours."""
         return int(self.hours * 3600 / self.seconds)
 
     @property
     def experiments(self) -> int:
-        """About how many candidates fit into it."""
+        """About how many candidates fit into the hours."""
         return int(self.measurements / PRICE)
 
     @property
     def visible(self) -> float:
-        """The gain that is kept in four campaigns of five; without noise, any."""
+        """The gain, in units of the metric, that is kept in four of five campaigns."""
         return self.noise * visible()
 
     @property
     def rows(self) -> Sequence[Row]:
-        """None without noise: there are no sigmas to count in."""
+        """The rows of the table; empty without noise."""
         return [self.row(sigmas) for sigmas in SHOWN] if self.noise else []
 
     def row(self, sigmas: float) -> Row:
-        """What there is to tell of a gain of so many sigmas."""
+        """The row of a gain of this many sigmas."""
         rule = JudgeTable()
         needed = pairs(sigmas, rule.false_keep)
         shown = math.ceil(needed) if needed <= rule.max_repeats else None
         return Row(sigmas * self.noise, sigmas, chance(sigmas), shown)
 
     def document(self) -> dict[str, object]:
-        """What `overnight power --json` prints."""
+        """The document of `overnight power --json`."""
         return {
             "metric": self.metric.name,
             "noise": self.noise,
@@ -120,9 +119,11 @@ class Night:
 
 
 def _settings(judge: JudgeTable, min_gain: float) -> dict[str, object]:
-    """What of arena.toml decides which gains are kept, by its name there."""
-    told: dict[str, object] = {f"judge.{name}": getattr(judge, name) for name in _DECISIVE}
-    return told | {"metric.min_gain": min_gain}
+    """The settings that change which gains are kept, by their names in arena.toml."""
+    return {
+        **{f"judge.{name}": getattr(judge, name) for name in _DECISIVE},
+        "metric.min_gain": min_gain,
+    }
 
 
 def night_of(
@@ -133,25 +134,25 @@ def night_of(
     seconds: float | None,
     counts: tuple[float | None, int],
 ) -> Night:
-    """A night in this arena. What is not said comes from the campaign's own measurements; `counts`
-    is a rate and the number of trials in one measurement, whose noise is binomial.
+    """A night in the arena of the folder `root`. `noise` and `seconds` of one measurement come from
+    the campaign `tag` if they are None. `counts`: a rate, or None, and the number of trials in one
+    measurement; with a rate the noise is binomial.
 
-    Raises UsageError when something is neither said nor measured.
+    Raises UsageError for a number out of range, and when noise or seconds are not known.
     """
-    rate, each = counts
+    rate, trials = counts
     for name, value in (("hours", hours), ("noise", noise), ("seconds", seconds)):
         if value is not None and not value < _MOST:
             raise UsageError(f"--{name} {value:g}: expected a number below {_MOST:g}")
     if rate is not None:
         if not 0 < rate < 1:
             raise UsageError(f"--rate {rate:g}: expected a share between 0 and 1, such as 0.03")
-        noise = math.sqrt(rate * (1 - rate) / each)
+        noise = math.sqrt(rate * (1 - rate) / trials)
     arena = Arena.load(root)
     if noise is None or seconds is None:
-        known = _measured(root, tag)
-        noise, seconds = (
-            said if said is not None else m for said, m in zip((noise, seconds), known, strict=True)
-        )
+        measured_noise, measured_seconds = _measured(root, tag)
+        noise = measured_noise if noise is None else noise
+        seconds = measured_seconds if seconds is None else seconds
     return Night(arena.state, arena.metric, noise, seconds, hours, rate, arena.judge)
 
 
@@ -162,7 +163,7 @@ def _measured(root: Path, tag: str | None) -> tuple[float, float]:
     if not summary.noise.differences:
         raise UsageError(
             "nothing was measured twice yet, so the noise is not known: start a campaign with "
-            "`overnight run --experiments 1`, or say --noise and --seconds"
+            "`overnight run --experiments 1`, or give --noise and --seconds"
         )
     known = [summary.baseline, *summary.keeps, *summary.recent]
     spent = [
@@ -172,20 +173,20 @@ def _measured(root: Path, tag: str | None) -> tuple[float, float]:
 
 
 def power_text(night: Night) -> Table | Text:
-    """The night as a small table; without noise, in words."""
+    """The night as a small table, or a sentence if there is no noise."""
     unit = f" {night.metric.unit}" if night.metric.unit else ""
     words = (
         f"{night.hours:g} h: {night.measurements:,} measurements of "
         f"{format_duration(night.seconds)}, about {night.experiments:,} candidates.\n"
     )
     if not night.noise:
-        words += "There is no noise: any gain shows." + _otherwise(night)
+        words += "There is no noise: any gain is kept." + _differences(night)
         return Text(words)
     words += (
         f"Noise of one measurement {night.noise:.3g}{unit}: a gain of {night.visible:.3g} is kept "
-        "in four campaigns of five; smaller ones count together.\n"
-        "Chances are those of one such gain among 20 candidates, by the rule `confirm` as it is "
-        "without settings." + _otherwise(night)
+        "in four of five campaigns; several smaller ones may be confirmed together.\n"
+        "Each chance is that of one such gain among 20 candidates, under the rule `confirm` with "
+        "its default settings." + _differences(night)
     )
     table = Table(title=words, title_justify="left", box=None, padding=(0, 1), header_style="bold")
     names = ["gain", "in sigmas", "chance to be kept", "pairs to confirm it alone"]
@@ -198,12 +199,8 @@ def power_text(night: Night) -> Table | Text:
     return table
 
 
-def _otherwise(night: Night) -> str:
-    """A sentence where the arena's settings are not those that were measured."""
-    if not night.differs:
-        return ""
-    has = ", ".join(f"{name} = {value}" for name, value in night.differs.items())
-    return (
-        f"\nThis arena has {has}: what it keeps is another matter; this is what `confirm` without "
-        "settings would."
-    )
+def _differences(night: Night) -> str:
+    """Which of the arena's settings differ from the simulated ones; empty if none does."""
+    differences = ", ".join(f"{name} = {value}" for name, value in night.differs.items())
+    words = f"\nSettings of this arena differ ({differences}), so it keeps more or less than this."
+    return words if differences else ""

@@ -1,4 +1,4 @@
-"""power.png: the chance that a gain is kept, over its size."""
+"""Draws power.png: the chance that a gain is kept, over its size."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ _GREEN, _GREY = "#009e73", "#9aa0a6"
 
 
 def draw_power(night: Night) -> None:
-    """Draw a night of at least some noise into its picture. The lower axis is in units of the
-    metric, the upper one in sigmas."""
+    """Draw the chances into the night's picture; its noise must be above 0."""
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     sigmas = [step / 20 for step in range(101)]
@@ -21,7 +20,7 @@ def draw_power(night: Night) -> None:
     axes.plot([row.gain for row in rows], [row.chance for row in rows], color=_GREEN, linewidth=2)
     axes.axvline(night.visible, color=_GREY, linewidth=1, linestyle="--")
     axes.annotate(
-        f"{night.visible:.3g}: four campaigns of five",
+        f"{night.visible:.3g}: kept in four of five campaigns",
         (night.visible, 0.06),
         xytext=(6, 0),
         textcoords="offset points",
@@ -37,6 +36,6 @@ def draw_power(night: Night) -> None:
     upper = axes.twiny()
     upper.set_xlim(0, rows[-1].sigmas)
     upper.spines["right"].set_visible(False)
-    upper.set_xlabel("in sigmas of one measurement")
+    upper.set_xlabel("in standard deviations of one measurement (sigmas)")
     night.folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(night.picture)

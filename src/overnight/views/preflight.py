@@ -1,4 +1,4 @@
-"""What a run is about to take and to cost, in a sentence, before it starts."""
+"""Says in a sentence, before a run starts, how long it will take and what it will cost."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from overnight.search.portfolio import Portfolio
 from overnight.views.forecast import MOMENT, NEWEST, Forecast, Rates, forecast
 
 _LOOKED_AT = 200
-"""The newest experiments of a campaign, among which each agent's are looked for."""
+"""How many of a campaign's newest experiments are searched for each agent's."""
 _BASELINES = 3
-"""Measurements of the baseline that the rule `confirm` takes at least."""
+"""Fewest measurements of the baseline under the rule `confirm`."""
 
 
 @dataclass(frozen=True)
 class Past:
-    """What the ledger knows before the run."""
+    """What is known before the run."""
 
     newest: Sequence[Experiment]
-    """Finished, oldest first."""
+    """The newest finished experiments, oldest first."""
     turns: Sequence[Event]
-    """Starts and stops."""
+    """Start and stop events of the campaign, oldest first."""
     spent: Sequence[Spent]
     left: Left
-    """What the limits leave: less than they say, where a run is taken up again."""
+    """What is left of the limits: less than the whole when an interrupted run continues."""
     setup: bool
-    """Whether the arena's setup comes first."""
+    """Whether the arena's setup must run first."""
 
     @classmethod
     def read(cls, book: Book, workspace: Workspace, limits: Limits) -> Past:
-        """What is known of this campaign."""
+        """Read the past of this campaign."""
         found = book.recent[-_LOOKED_AT:]
         left = Stretch.ahead(book, limits).left(book)
         setup = needs_setup(book.arena, workspace, book.record.base)
@@ -54,7 +54,7 @@ class Past:
 
 def preflight(arena: Arena, portfolio: Portfolio, limits: Limits, past: Past) -> str:
     """`about 95 experiments for about $14 until --hours 8 ends it, at the rates of the last five`:
-    by the newest experiments of each agent, without any by what runs may take."""
+    a forecast from each agent's newest experiments, or from the run's budget if there are none."""
     agents, took = portfolio.agents, walls(past.newest, past.turns)
     mine = {a.name: [e for e in past.newest if e.agent == a.name] for a in agents}
     rates = {name: one for name, es in mine.items() if (one := Rates.of(es, took))}
@@ -62,7 +62,7 @@ def preflight(arena: Arena, portfolio: Portfolio, limits: Limits, past: Past) ->
         used = {one.agent: one for one in past.spent}
         caps = {a.name: caps_of(a).left(used.get(a.name, Spent())) for a in agents}
         found = forecast(rates, portfolio.expected_shares(past.newest), past.left, caps)
-        words = [_expected(found, limits, rates), *_gone(found)]
+        words = [_expected(found, limits, rates), *_capped(found)]
     else:
         words = [_possible(arena, limits, past)]
     words += _unknown(agents, rates, limits)
@@ -72,8 +72,8 @@ def preflight(arena: Arena, portfolio: Portfolio, limits: Limits, past: Past) ->
 
 
 def _expected(found: Forecast, limits: Limits, rates: Mapping[str, Rates]) -> str:
-    """By what experiments took."""
-    uses, bound = found.uses, found.binds
+    """The forecast from finished experiments, in words."""
+    uses, bound = found.uses, found.limit
     if bound and uses["experiments"] < 1:
         return f"hardly one experiment until {_flag(limits, bound)} ends it"
     money = format_dollars(_rough(uses["dollars"])).removesuffix(".00") if uses["dollars"] else ""
@@ -92,13 +92,13 @@ def _expected(found: Forecast, limits: Limits, rates: Mapping[str, Rates]) -> st
 
 
 def _possible(arena: Arena, limits: Limits, past: Past) -> str:
-    """By what runs take, or may take: proposals, pairs and exams come on top."""
+    """A bound from the time that runs take, or may take; proposals, pairs and exams are extra."""
     scored = [m for e in past.newest for m in e.judged if m.score is not None]
     run, why = arena.run.budget, f"if runs take their whole {_time(arena.run.budget)}"
     why += " of processor time" * (arena.run.clock == "cpu")
     if scored:
         run = max(fmean(sum(m.stage_seconds.values()) for m in scored), MOMENT)
-        why = f"for a run takes {_time(run)}"
+        why = f"because a run takes {_time(run)}"
     first = 0.0 if past.newest else run * (_BASELINES if arena.judge.rule == "confirm" else 1)
     left, goals = past.left, [*_goals(limits), *_flags(limits, "dollars", "tokens")]
     fit = math.inf if left.seconds is None else (left.seconds - first) / run
@@ -111,15 +111,15 @@ def _possible(arena: Arena, limits: Limits, past: Past) -> str:
     return f"{number} until {_flag(limits, 'seconds')} ends it, {why}"
 
 
-def _gone(found: Forecast) -> Iterator[str]:
-    """Which agents are out before the others."""
-    for name, after in list(found.gone.items())[: -1 if found.binds == "agents" else None]:
+def _capped(found: Forecast) -> Iterator[str]:
+    """Which agents reach their own cap before the run ends."""
+    for name, after in list(found.capped.items())[: -1 if found.limit == "agents" else None]:
         when = f"after {_about(round(after))}" if after >= 1 else "already"
         yield f"{one_line(name)} has used up its share of this campaign {when}"
 
 
 def _unknown(agents: Sequence[Agent], rates: Mapping[str, Rates], limits: Limits) -> Iterator[str]:
-    """What is not in it."""
+    """Which costs the forecast lacks."""
     paid = [agent for agent in agents if not is_free(agent)]
     silent = [agent.name for agent in paid if _is_silent(agent, rates, "dollars")]
     new = [agent.name for agent in paid if agent.name not in {*rates, *silent}]
@@ -136,7 +136,7 @@ def _unknown(agents: Sequence[Agent], rates: Mapping[str, Rates], limits: Limits
 
 
 def _is_silent(agent: Agent, rates: Mapping[str, Rates], what: str) -> bool:
-    """Whether it has not reported its dollars or its tokens, or is known never to."""
+    """Whether the agent has not reported its dollars or tokens, or is known never to."""
     seen = rates.get(agent.name)
     return what in unreported(agent) if seen is None else getattr(seen, what) is None
 
@@ -145,7 +145,7 @@ def _is_silent(agent: Agent, rates: Mapping[str, Rates], what: str) -> bool:
 
 
 def _flag(limits: Limits, bound: str) -> str:
-    """What ends it, as it was said."""
+    """The option that ends the run, as it was given."""
     if bound == "agents":
         return "the agents' own share of this campaign"
     name = {"seconds": "hours"}.get(bound, bound)
@@ -157,7 +157,7 @@ def _flags(limits: Limits, *names: str) -> list[str]:
 
 
 def _goals(limits: Limits) -> list[str]:
-    """What may end it at any time."""
+    """The options that may end the run at any time."""
     return _flags(limits, "target", "plateau")
 
 
@@ -175,7 +175,7 @@ def _about(number: float) -> str:
 
 
 def _rough(value: float) -> float:
-    """With two digits."""
+    """The value rounded to two digits."""
     return round(value, 1 - math.floor(math.log10(value))) if value > 0 else 0.0
 
 

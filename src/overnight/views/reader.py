@@ -1,4 +1,4 @@
-"""A campaign's record, open for reading: what every command that only looks begins with."""
+"""Opens a campaign's record for the commands that only read it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:  # loaded where they are used: most commands print a table and
     from overnight.views.summary import Summary
 
 _RECENT = 50
-"""The newest experiments that a view needs."""
+"""How many of the newest experiments a view needs."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """An arena's ledger, and the campaign that is meant."""
+    """One campaign in an arena's ledger."""
 
     arena: Arena
     ledger: Ledger
@@ -34,7 +34,7 @@ class Record:
 
     @classmethod
     def of(cls, book: Book) -> Record:
-        """What there is to read of a book that is open already."""
+        """The record of a campaign whose book is already open."""
         return cls(book.arena, book.ledger, book.tag)
 
     @cached_property
@@ -43,23 +43,23 @@ class Record:
         return Book.of(self.arena, self.ledger, self.tag, _RECENT)
 
     def summary(self) -> Summary:
-        """Where the campaign stands now."""
+        """The state of the campaign."""
         from overnight.views.summary import summarize
 
         return summarize(self.book)
 
     def experiments(self) -> Iterator[Experiment]:
-        """Every one of the campaign, oldest first, however many there are."""
+        """All experiments of the campaign, oldest first, read page by page."""
         after = -1
         while page := self.ledger.experiments(self.tag, after=after, first=PAGE):
             yield from page
             after = page[-1].n
 
     def experiment(self, n: int, whole: bool = False) -> Experiment:
-        """`whole`: with its final exams and replays. Raises UsageError, with the numbers that there
-        are, when there is no such one."""
+        """Experiment `n`; with `whole`, including its final exams and replays. Raises UsageError if
+        there is none, with the numbers that exist."""
         newest = self.ledger.experiments(self.tag, last=1)
-        # No database is asked for a number that it cannot hold.
+        # A number that is too large for the database must not reach it.
         there = newest and 0 <= n <= newest[0].n
         found = self.ledger.experiment(self.tag, n, whole) if there else None
         if found is None:
@@ -77,8 +77,8 @@ class Record:
         return self._workspace().diff(experiment.parent, experiment.candidate)
 
     def brief(self) -> str:
-        """What an agent that tries changes of its own would be told now, under the campaign's own
-        contract."""
+        """The brief that an agent which submits its own changes would get now, by the arena of the
+        campaign's base commit."""
         from overnight.agents.base import Reader
         from overnight.briefing.brief import first_brief, write_brief
         from overnight.repo.base_arena import base_arena
@@ -88,7 +88,7 @@ class Record:
         return write_brief(book, reader=reader) if book.begun else first_brief(arena, reader)
 
     def draw(self) -> Path:
-        """Write progress.png, and holdout.png where there is a final exam."""
+        """Write progress.png and return its path; write holdout.png if there are exam scores."""
         from overnight.views.plots import draw, draw_gap  # loads matplotlib, which takes a second
 
         path = self.arena.state / "progress.png"
@@ -99,7 +99,7 @@ class Record:
         return path
 
     def report(self) -> Path:
-        """Write report.md."""
+        """Write report.md. Returns its path."""
         from overnight.views.report import write_report
 
         path = self.arena.state / "report.md"
@@ -114,7 +114,7 @@ class Record:
 
 @contextmanager
 def open_record(root: Path, tag: str | None) -> Iterator[Record]:
-    """The record of the campaign `tag`, by default the newest, of the arena in this folder.
+    """The record of the campaign `tag`, by default the newest, of the arena in the folder `root`.
 
     Raises NoCampaign, ArenaError, LedgerError.
     """
