@@ -105,7 +105,7 @@ def test_what_an_agent_expects_thinks_and_uses_is_recorded_whatever_comes_of_it(
     }
     words = command(toy, "agents", "--stats").stdout
     assert "thinker" in words and "1 of 4 (25%)" in words and "+2" in words and "1.00" in words
-    assert "thinker expected: 1, of which 1 held; on average 2 times too large" in " ".join(
+    assert "thinker, expected gains: 1 of 1 met; on average 2 times too large" in " ".join(
         words.split()
     )
 
@@ -119,8 +119,8 @@ def test_an_agent_is_told_how_its_expectations_hold(toy: Path) -> None:
     assert [(e.description, e.expected, e.hypothesis) for e in done[1:]] == [("down", 4.0, "")] * 3
     brief = (toy / ".overnight" / "logs" / "t" / "3" / "brief.md").read_text()
     assert (
-        "- Your experiments so far: 2, 2 kept, +2 gained.\n- Your expectations so far: 2, of "
-        "which 0 held; on average 4 times too large." in brief
+        "- Your experiments so far: 2, 2 kept, +2 gained.\n- Your expectations so far: 0 of 2 met; "
+        "on average 4 times too large." in brief
     )
 
 
@@ -165,8 +165,8 @@ def test_members_of_a_stack_and_open_ends_count_for_nothing() -> None:
     a, b = found["a"], found["b"]
     assert (a.experiments, a.kept, a.members, a.gain) == (3, 2, 1, 0.25)
     assert (a.expectations, a.held, a.expected, a.came, a.ratio) == (2, 0, 2.0, 0.25, 8.0)
-    assert a.tokens is None and a.dollars is None and a.thought is None
-    assert b.ratio is None and b.calibration == "1, of which 0 held; +1 expected in all, -0.5 came"
+    assert b.ratio is None
+    assert b.calibration == "0 of 1 met; +1 expected in total, -0.5 measured"
 
 
 def test_agents_without_anything_to_tell_say_so(toy: Path) -> None:

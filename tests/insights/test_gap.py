@@ -129,7 +129,7 @@ def test_show_has_the_exam_and_no_other_page_of_experiments_has(tmp_path: Path) 
     assert SECRET not in said
     shown = json.loads(command(toy, "show", "0", "--json").stdout)
     assert {m["purpose"] for m in shown["measurements"]} == {"judge", "holdout"}
-    assert "holdout    seed 1000000: finished 7.4322" in command(toy, "show", "0").stdout
+    assert "final exam seed 1000000: finished 7.4322" in command(toy, "show", "0").stdout
 
 
 def test_without_a_holdout_no_page_speaks_of_one(toy: Path) -> None:

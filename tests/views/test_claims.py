@@ -23,6 +23,12 @@ def test_the_score_of_a_keep_has_no_lucky_first_draw_in_it(tmp_path: Path) -> No
     assert 2 <= len(later) < len(kept.scores) and kept.score == median(later)
     row = (toy / ".overnight" / "results.tsv").read_text().splitlines()[2].split("\t")
     assert row[1] == f"{kept.score:.6f}"
+    shown = command(toy, "show", "1").stdout
+    assert f"{kept.score:.6g} (median of {len(later)} runs)" in shown
+    assert "median of" in command(toy, "status").stdout
+    command(toy, "report")
+    assert "is the median of its runs" in (toy / ".overnight" / "report.md").read_text()
+    assert f"{len(later)} runs" in command(toy, "log").stdout
     message = git(toy, "log", "-1", "--format=%B", "overnight/t")
     assert f"Overnight-Metric: loss {kept.score:.6g}" in message
 
@@ -52,7 +58,7 @@ def test_a_stack_is_one_win_and_none_of_its_members_claims_a_gain(tmp_path: Path
     assert f"with {len(wins)} win" in words and f"of {len(kept)} changes in 6" in words
     command(toy, "report")
     report = (toy / ".overnight" / "report.md").read_text()
-    assert "Confirmed together with it, none of them by itself" in report
+    assert "confirmed together with it, none of them alone" in report
     assert f"confirmed with #{members[0].within}" in command(toy, "log").stdout
 
 

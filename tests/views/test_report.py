@@ -141,7 +141,7 @@ def test_what_kept_agents_from_working_is_told_in_the_morning(tmp_path: Path) ->
     night.ledger.add_event("t", "warning", words="codex needs you (sign-in): run `codex login`")
     (section,) = re.findall(r"## What else happened\n\n(.*?)\n## ", report(night), re.DOTALL)
     lines = section.strip().split("\n")
-    assert lines[0] == "The newest 15; 7 more events came before."
+    assert lines[0] == "The newest 15; 7 earlier events not shown."
     assert len([line for line in lines if re.match(r"\| \w{3} \d\d, \d\d:\d\d \| ", line)]) == 15
     assert r"try later 19 \| \<b> # now |" in lines[-3]
     assert "bolder changes |" in lines[-2] and r"run \`codex login\` |" in lines[-1]

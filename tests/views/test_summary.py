@@ -133,7 +133,7 @@ def test_what_the_limits_leave_is_told_only_while_somebody_drives(tmp_path: Path
         night.add(score)
     summary = night.summary()
     assert summary.left is None
-    assert summary.stop_reason == "its driver died; the same command goes on"
+    assert summary.stop_reason == "its process died; the same command continues it"
     with CampaignLock(lock_path(night.arena, "t")):
         summary = night.summary()
         assert summary.left and summary.left.experiments == 3

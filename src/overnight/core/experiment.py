@@ -340,12 +340,17 @@ class Event:
 
 
 def estimate(experiment: Experiment) -> float:
-    """The score of a candidate: the median of its measurements. Once some were taken after its
-    verdict, only those count, because it was chosen for its first ones."""
+    """The score of a candidate: the median of its counted scores."""
+    return median(counted_scores(experiment))
+
+
+def counted_scores(experiment: Experiment) -> list[float]:
+    """The scores of a candidate's measurements. Once some were taken after its verdict, only those
+    count, because it was chosen for its first ones."""
     chosen = experiment.ended if experiment.n else None
     scored = [m for m in experiment.judged if m.score is not None]
     later = [m for m in scored if chosen and m.started > chosen] or scored
-    return median(m.score for m in later if m.score is not None)
+    return [m.score for m in later if m.score is not None]
 
 
 FIXED_SEED = "fixed-seed"

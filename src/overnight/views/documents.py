@@ -1,4 +1,4 @@
-"""What `--json` prints: campaigns and experiments as plain documents. Absent is null."""
+"""The documents that `--json` prints. What is absent is null."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from overnight.arena.arena import Arena
 from overnight.core.experiment import Experiment, Measurement
-from overnight.core.spending import together
+from overnight.core.spending import Spent, together
 from overnight.insights.readings import charges_of
 from overnight.insights.track_record import TrackRecord, held
 from overnight.views.summary import Running, Summary
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # each takes long to import
 
 
 def status_document(summary: Summary) -> dict[str, object]:
-    """What `overnight status --json` prints. Absent is null."""
+    """The document of `overnight status --json`."""
     best = summary.incumbent
     running = summary.running
     return {
@@ -37,7 +37,7 @@ def status_document(summary: Summary) -> dict[str, object]:
         "stop_reason": summary.stop_reason,
         "noise": summary.noise.sigma if summary.noise.differences else None,
         "provisional": [e.n for e in summary.provisional],
-        **{k: v for k, v in together(summary.spent).document().items() if k != "proposals"},
+        **_spent_document(together(summary.spent)),
         "agents": [{"agent": one.agent, **one.document()} for one in summary.spent],
         "gain": _finite(summary.gain),
         "self_reported": summary.self_reported,
@@ -61,7 +61,7 @@ def _running_document(running: Running) -> dict[str, object]:
 
 
 def experiment_document(e: Experiment, arena: Arena) -> dict[str, object]:
-    """One experiment, as `log`, `show` and `try` print it with --json. Absent is null."""
+    """One experiment in the documents of `log`, `show` and `try`."""
     return {
         "n": e.n,
         "verdict": e.verdict.value if e.verdict else None,
@@ -95,7 +95,7 @@ def experiment_document(e: Experiment, arena: Arena) -> dict[str, object]:
 
 
 def agent_document(r: TrackRecord) -> dict[str, object]:
-    """What one agent has achieved, as `agents --stats --json` prints it. Absent is null."""
+    """One agent's record in the document of `agents --stats`."""
     return {
         "agent": r.agent,
         "experiments": r.experiments,
@@ -103,11 +103,7 @@ def agent_document(r: TrackRecord) -> dict[str, object]:
         "members": r.members,
         "keep_rate": r.keep_rate,
         "gain": _finite(r.gain),
-        "tokens": r.tokens,
-        "unknown_tokens": r.uncounted,
-        "cost": r.dollars,
-        "unknown_cost": r.unpriced,
-        "thought": r.thought,
+        **_spent_document(r.spent),
         "expectations": r.expectations,
         "held": r.held,
         "expected": _finite(r.expected),
@@ -117,16 +113,12 @@ def agent_document(r: TrackRecord) -> dict[str, object]:
 
 
 def roster_document(entry: Entry) -> dict[str, object]:
-    """An agent that could be asked."""
-    return {
-        "agent": entry.name,
-        "ready": entry.ready,
-        "words": entry.words,
-    }
+    """One agent in the document of `agents`."""
+    return {"agent": entry.name, "ready": entry.ready, "words": entry.words}
 
 
 def rehearsal_document(name: str, rehearsal: Rehearsal) -> dict[str, object]:
-    """What came of asking an agent once."""
+    """The document of `agents --check`."""
     e = rehearsal.experiment
     return {
         "agent": name,
@@ -137,6 +129,10 @@ def rehearsal_document(name: str, rehearsal: Rehearsal) -> dict[str, object]:
         "tokens_out": e.usage.tokens_out if e else None,
         "dollars": e.usage.dollars if e else None,
     }
+
+
+def _spent_document(spent: Spent) -> dict[str, object]:
+    return {key: value for key, value in spent.document().items() if key != "proposals"}
 
 
 def _measurement_document(m: Measurement) -> dict[str, object]:
@@ -157,7 +153,7 @@ def _measurement_document(m: Measurement) -> dict[str, object]:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON knows neither NaN nor infinity: a run may report them, a gain may overflow."""
+    """The value; None for NaN and infinity, which JSON lacks."""
     return value if value is not None and isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Experiments in a terminal: one a line, as a table, and everything about one."""
+"""Experiments, agents and replays as text for the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from overnight.core.spending import Spent
 from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
 from overnight.insights.readings import charges_of
-from overnight.insights.track_record import TrackRecord, came_to, held
+from overnight.insights.track_record import TrackRecord, held, measured_gain
+from overnight.views.summary import runs_words, score_words
 
 if TYPE_CHECKING:  # each takes long to import
     from overnight.agents.roster import Entry
@@ -34,29 +35,29 @@ _COLOURS = {
 }
 _KINDS = {
     Purpose.JUDGE: "measured",
-    Purpose.HOLDOUT: "holdout",
+    Purpose.HOLDOUT: "final exam",
     Purpose.REPLAY: "replay",
     Purpose.ABLATION: "ablation",
     Purpose.CHECK: "checked",
 }
 
 _LEAST_NAME = 16
-"""Characters of an agent's name that a line has room for, or the table has fewer columns."""
+"""Fewest characters for an agent's name; columns are left out to make room for it."""
 _GAP = 2
-"""Between columns."""
+"""Characters between columns."""
 
 
 def plain_line(e: Experiment, metric: Metric, why: bool = True) -> str:
-    """One experiment on one line: `#12 keep val_bpb 1.748 (+0.031) 21 s  DEPTH 4 → 2`; of a
-    failure also why, if that is wanted."""
-    score = f" {metric.name} {e.score:.6g}" if e.score is not None else ""
+    """One experiment on one line: `#12 keep val_bpb 1.748 (+0.031) 21 s  DEPTH 4 → 2`. With `why`,
+    a failure's reason follows."""
+    score = f" {metric.name} {score_words(e)}" if e.score is not None else ""
     gain = f" ({e.claim:+.4g})" if e.claim is not None else ""
     seconds = f" {format_duration(e.seconds)}" if e.seconds is not None else ""
     return f"#{e.n} {e.verdict or 'under way'}{score}{gain}{seconds}  {_what(e, why)}"
 
 
 def _what(e: Experiment, why: bool = True) -> str:
-    """What was changed and, of a failure, why it failed."""
+    """The description, the caveats and, with `why`, the reason of a failure."""
     scoreless = e.verdict in FAILED or e.score is None
     reason = f" — {one_line(e.reason, 120)}" if why and scoreless and e.reason else ""
     caveats = f" ({', '.join(e.caveats)})" if e.caveats else ""
@@ -66,11 +67,13 @@ def _what(e: Experiment, why: bool = True) -> str:
 def results_table(
     experiments: Iterable[Experiment], metric: Metric, one_line_each: bool = False
 ) -> Table:
-    """Experiments as a table, in the order given; long words are folded, or cut to one line."""
+    """Experiments as a table, in the order given; long descriptions are wrapped, or cut with
+    `one_line_each`. The column `median of` says which scores are medians of several runs."""
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=one_line_each)
     shown = list(experiments)
     costs = ["cost"] if any(e.usage.dollars for e in shown) else []
-    for name in ("n", "verdict", metric.name, "gain", "time", *costs):
+    runs = ["median of"] if any(map(runs_words, shown)) else []
+    for name in ("n", "verdict", metric.name, *runs, "gain", "time", *costs):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
     overflow: OverflowMethod = "ellipsis" if one_line_each else "fold"
     ratio = 1 if one_line_each else None
@@ -80,6 +83,7 @@ def results_table(
             str(e.n),
             Text(e.verdict or "under way", style=_COLOURS.get(e.verdict, "red")),
             "" if e.score is None else f"{e.score:.6g}",
+            *(runs_words(e).removeprefix("median of ") for _ in runs),
             "" if e.claim is None else f"{e.claim:+.4g}",
             "" if e.seconds is None else format_duration(e.seconds),
             *(_cost(e) for _ in costs),
@@ -89,7 +93,7 @@ def results_table(
 
 
 def _cost(e: Experiment) -> str:
-    """Empty where nothing could cost anything."""
+    """The cost of its proposal; empty when that was free."""
     if e.usage.dollars is None:
         return "unknown" if e.n and e.verdict else ""
     return format_dollars(e.usage.dollars) if e.usage.dollars else ""
@@ -105,9 +109,10 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
     for line in e.reason.splitlines()[:30]:
         text.append(f"           {one_line(line, 400)}\n")
     if e.score is not None:
-        text.append(f"score      {arena.metric.name} {e.score:.6g}")
+        text.append(f"score      {arena.metric.name} {score_words(e)}")
         text.append(f", gain {e.claim:+.6g}" if e.claim is not None else "")
-        text.append(f" [{e.interval[0]:+.4g}, {e.interval[1]:+.4g}]\n" if e.interval else "\n")
+        low, high = e.interval or (None, None)
+        text.append("\n" if low is None else f", 95 % interval {low:+.4g} to {high:+.4g}\n")
     if e.expected is not None:
         text.append(f"expected   {expectation_words(e)}\n")
     if e.score is not None and (charges := charges_of(arena, e)):
@@ -138,29 +143,26 @@ def experiment_text(e: Experiment, arena: Arena) -> Text:
 
 
 def expectation_words(e: Experiment) -> str:
-    """`+0.01, came to +0.004: did not hold`; without a result, what was expected alone."""
-    came, so = came_to(e), held(e)
-    if came is None or so is None:
+    """`+0.01, measured +0.004: not met`; without a result, the expected gain alone."""
+    gain, met = measured_gain(e), held(e)
+    if gain is None or met is None:
         return f"{e.expected:+.4g}"
-    what = f"came to {came:+.4g}" if e.gain is not None or e.foreseen is not None else "failed"
-    return f"{e.expected:+.4g}, {what}: {'held' if so else 'did not hold'}"
+    what = f"measured {gain:+.4g}" if e.gain is not None or e.foreseen is not None else "failed"
+    return f"{e.expected:+.4g}, {what}: {'met' if met else 'not met'}"
 
 
 def agents_page(records: Sequence[TrackRecord], metric: Metric, width: int) -> Group:
-    """What agents have achieved, and what it took; below, how their expectations held. Within
-    `width` characters: names are folded, and the last columns left out where there is no room."""
+    """A table of what each agent has achieved and used, and below it how well its expectations were
+    met. To fit into `width` characters, names are wrapped and the last columns left out."""
+    spent = [r.spent for r in records]
     columns = {
         "kept": [f"{r.kept:,} of {r.experiments:,} ({r.keep_rate:.0%})" for r in records],
         f"gain\n({metric.unit})" if metric.unit else "gain": [
             f"{r.gain:+.4g}" if r.kept > r.members else "" for r in records
         ],
-        "tokens": [
-            _known("" if r.tokens is None else format_count(r.tokens), r.uncounted) for r in records
-        ],
-        "dollars": [
-            _known("" if r.dollars is None else f"{r.dollars:.2f}", r.unpriced) for r in records
-        ],
-        "minutes": ["" if r.thought is None else f"{r.thought / 60:.1f}" for r in records],
+        "tokens": [_known(format_count(s.tokens) if s.counted else "", s.uncounted) for s in spent],
+        "dollars": [_known(f"{s.dollars:.2f}" if s.priced else "", s.unpriced) for s in spent],
+        "minutes": [f"{s.thought / 60:.1f}" for s in spent],
     }
     while columns and sum(map(_wide, columns.items())) + _LEAST_NAME + _GAP > width:
         columns.popitem()
@@ -171,19 +173,21 @@ def agents_page(records: Sequence[TrackRecord], metric: Metric, width: int) -> G
     for r, *cells in zip(records, *columns.values(), strict=True):
         table.add_row(Text(one_line(r.agent)), *map(Text, cells))
     expectations = [
-        Text(f" {one_line(r.agent)} expected: {r.calibration}") for r in records if r.calibration
+        Text(f" {one_line(r.agent)}, expected gains: {r.calibration}")
+        for r in records
+        if r.calibration
     ]
     return Group(table, *expectations)
 
 
 def _wide(column: tuple[str, Sequence[str]]) -> int:
-    """Characters that a column takes, with the gap beside it."""
+    """Characters that a column takes, with the gap."""
     header, cells = column
     return _GAP + max(cell_len(line) for cell in (header, *cells) for line in cell.split("\n"))
 
 
 def roster_lines(entries: Sequence[Entry]) -> Text:
-    """Who could be asked, and what is missing: a line each, so that commands can be copied."""
+    """One line for each agent: its name, whether it is ready, and what is missing."""
     text = Text()
     width = max(len(e.name) for e in entries)
     for e in entries:
@@ -195,27 +199,27 @@ def roster_lines(entries: Sequence[Entry]) -> Text:
 
 
 def rehearsal_text(name: str, rehearsal: Rehearsal) -> str:
-    """Whether an agent works, with what it took."""
+    """Whether an agent works, and what it used."""
     e, transcript = rehearsal.experiment, rehearsal.transcript
     if rehearsal.words or e is None:
-        said = f"\nThe last that it printed:\n{transcript}" if transcript else ""
+        said = f"\nIts last output:\n{transcript}" if transcript else ""
         return f"{name} made no change: {rehearsal.words}{said}"
     took = [format_duration(e.thought or 0.0)]
     if tokens := (e.usage.tokens_in or 0) + (e.usage.tokens_out or 0):
-        cost = "dollars unknown" if e.usage.dollars is None else f"${e.usage.dollars:.4f}"
+        cost = "cost unknown" if e.usage.dollars is None else f"${e.usage.dollars:.4f}"
         took += [f"{tokens:,} tokens", cost]
     return f"{name} works: it changed the file as asked ({', '.join(took)})."
 
 
-def _known(sum_: str, unknown: int) -> str:
-    """`3.20`, `unknown`; `3.20` and below it `+ 12 unknown`, which would take much of a line."""
+def _known(total: str, unknown: int) -> str:
+    """`3.20`, `unknown`, or `3.20` with `+ 12 unknown` on a second line."""
     if not unknown:
-        return sum_
-    return f"{sum_}\n+ {unknown:,} unknown" if sum_ else "unknown"
+        return total
+    return f"{total}\n+ {unknown:,} unknown" if total else "unknown"
 
 
 def replay_text(replay: Replay) -> Text:
-    """What judged a candidate, and what it has now."""
+    """The scores that judged a candidate, beside those of its replay."""
     e, text = replay.experiment, Text()
     text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
     text.append(f"verdict     {e.verdict or 'under way'}, which stands\n")
@@ -235,19 +239,20 @@ def replay_text(replay: Replay) -> Text:
 
 
 def ablated_line(found: Ablated) -> str:
-    """One win taken back, on one line."""
+    """The effect of taking one win back, on one line."""
     gain = "" if found.gain is None else f" ({found.gain:+.4g} with it)"
     words = one_line(f"{found.description} — {found.words}", 240)
     return f"#{found.n} {found.weight}{gain}  {words}"
 
 
 def removal_text(found: Sequence[Ablated], branch: str) -> Text:
-    """What could be taken out of the final program, and how."""
+    """Which wins could be removed from the final program, and the commands for it."""
     idle = [ablated for ablated in found if ablated.weight == "none seen"]
     if not idle:
-        return Text("Every win that could be taken back carries weight.\n")
-    text = Text(f"Without a visible loss: {', '.join(f'#{a.n}' for a in idle)}. To remove them:\n")
+        return Text("Every win that could be taken back makes a measurable difference.\n")
+    numbers = ", ".join(f"#{a.n}" for a in idle)
+    text = Text(f"No loss was seen without {numbers}. To remove them:\n")
     text.append(f"  git switch {branch}\n")
     for ablated in reversed(idle):
         text.append(f"  git revert {ablated.commit[:10]}\n")
-    return text.append("One at a time: two of them may stand in for each other.\n")
+    return text.append("Remove one, then measure again: each may do the work of another.\n")

@@ -1,4 +1,4 @@
-"""The terminal view: live while a campaign runs, plain lines where there is no terminal."""
+"""The terminal view of a campaign that runs: a live screen, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ _SHOWN = 8
 class LiveView:
     """Shows a campaign while it runs. Use it as a context manager.
 
-    Without a terminal: a line per experiment, and one whenever `quiet_seconds` pass without any.
+    Without a terminal it prints a line for each experiment, and one with what is being done
+    whenever `quiet_seconds` pass without any.
     """
 
     def __init__(self, summary: Summary, console: Console, quiet_seconds: float = 180.0) -> None:
         self._summary = summary
         self._console = console
         self._quiet_seconds = quiet_seconds
-        self._spoke = threading.Event()
-        self._over = False
-        self._heart: threading.Thread | None = None
+        self._printed = threading.Event()
+        self._ended = False
+        self._heartbeat: threading.Thread | None = None
         self._live: Live | None = None
         if console.is_terminal and not console.is_dumb_terminal:
             self._live = Live(
@@ -55,59 +56,59 @@ class LiveView:
                 transient=True,
             )
         else:
-            self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def changed(self, book: Book) -> None:
-        """The campaign stands elsewhere now."""
-        with suppress(OvernightError):  # a ledger that cannot be read ends the loop, not its view
+        """Show the campaign's new state."""
+        with suppress(OvernightError):  # the loop reports a ledger that cannot be read
             self._summary = summarize(book)
 
     def observe(self, experiment: Experiment) -> None:
-        """An experiment has a verdict."""
-        if self._heart is not None:
-            self._say(plain_line(experiment, self._summary.metric))
-            self._spoke.set()
+        """Print an experiment that has its verdict, if there is no terminal."""
+        if self._heartbeat is not None:
+            self._print(plain_line(experiment, self._summary.metric))
+            self._printed.set()
 
-    def _say(self, line: str) -> None:
-        # Its reader is gone or its disk is full: the night goes on, and the ledger has it all.
+    def _print(self, line: str) -> None:
+        # A closed pipe or a full disk must not end the campaign; the ledger has the results.
         with suppress(OSError, SystemExit):
             self._console.print(line, markup=False, soft_wrap=True)
 
     def _beat(self) -> None:
-        """In a thread of its own: a log file shows life while something takes long."""
-        while not self._over:
-            if self._spoke.wait(self._quiet_seconds):
-                self._spoke.clear()
+        """Runs in a thread: print what is being done whenever nothing else was printed."""
+        while not self._ended:
+            if self._printed.wait(self._quiet_seconds):
+                self._printed.clear()
             else:
-                self._say(f"… {running_text(self._summary).plain}")
+                self._print(f"… {running_text(self._summary).plain}")
 
     def __enter__(self) -> LiveView:
         if self._live is not None:
             self._live.start(refresh=True)
-        if self._heart is not None:
-            self._heart.start()
+        if self._heartbeat is not None:
+            self._heartbeat.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
-        if self._heart is not None:
-            self._over = True
-            self._spoke.set()
-            self._heart.join()
+        if self._heartbeat is not None:
+            self._ended = True
+            self._printed.set()
+            self._heartbeat.join()
 
 
 def screen(summary: Summary) -> RenderableType:
-    """The live view of a campaign at this instant."""
+    """The live screen of a campaign."""
     results = results_table(summary.recent[-_SHOWN:], summary.metric, one_line_each=True)
     title = f"overnight · {escape(one_line(summary.arena.name, 40))} · {summary.tag}"
-    going_on = summary.driven and not summary.stop_reason
-    hint = "Ctrl-C or `overnight stop` ends it; nothing is lost" if going_on else None
+    running = summary.driven and not summary.stop_reason
+    hint = "Ctrl-C or `overnight stop` ends it; nothing is lost" if running else None
     return Panel(Group(status_text(summary), "", results), title=title, subtitle=hint)
 
 
 def status_text(summary: Summary) -> RenderableType:
-    """Where the campaign stands, in a few lines."""
+    """The state of a campaign, in a few lines."""
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
@@ -120,10 +121,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
     metric, best = summary.metric, summary.incumbent
     unit = f" ({one_line(metric.unit, 40)})" if metric.unit else ""
     yield "metric", Text(f"{metric.name}{unit}, {direction_words(metric)}")
-    if summary.self_reported:
-        yield "", Text("self-reported: no referee checks these scores", style="yellow")
-    if summary.unconfined:
-        yield "", Text("no sandbox: runs have your rights", style="yellow")
+    for words in summary.warnings:
+        yield "", Text(words, style="yellow")
     if best is not None:
         yield "incumbent", Text(f"#{best.n} {one_line(best.description, 120)}")
     if summary.provisional:
@@ -135,8 +134,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
     if summary.experiments:
         tried = counted(summary.experiments, "experiment")
         yield "so far", Text(f"{tried} in {format_duration(summary.seconds)}: {summary.tally}")
-    for place, words in enumerate(summary.spent_words):
-        yield "" if place else "spent", Text(words)
+    for i, words in enumerate(summary.spent_words):
+        yield "" if i else "spent", Text(words)
     if words := summary.pruning.words:
         yield "pruning", Text(words)
     if line := sparkline(summary):
@@ -152,7 +151,7 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
 
 
 def provisional_words(summary: Summary) -> str:
-    """Which keeps are not confirmed yet."""
+    """The provisional experiments, in words."""
     numbers = ", ".join(f"#{e.n}" for e in summary.provisional)
     return f"{numbers}: promising, not confirmed, on no branch"
 
@@ -180,7 +179,8 @@ def _left_words(left: Left, pace: float | None) -> str:
 
 
 def sparkline(summary: Summary, width: int = 40) -> str:
-    """The newest experiments, a sign each: a block, taller is better, or × for a failed one."""
+    """One character for each of the newest `width` experiments: a block, taller is better, or × for
+    a failure."""
     shown = summary.recent[-width:]
     bounds = scale(shown, summary.metric)
     if bounds is None or len(shown) < 2:
@@ -191,13 +191,13 @@ def sparkline(summary: Summary, width: int = 40) -> str:
 def _block(e: Experiment, bounds: tuple[float, float], metric: Metric) -> str:
     if e.score is None or e.verdict in FAILED:
         return "×"
-    low, high = (bound / 2 for bound in bounds)  # halved: the span of huge numbers is infinite
-    place = (metric.orient(e.score) / 2 - low) / (high - low) if high > low else 0.5
-    return _BLOCKS[round(min(max(place, 0.0), 1.0) * (len(_BLOCKS) - 1))]
+    low, high = (bound / 2 for bound in bounds)  # halved: the range of huge scores could overflow
+    height = (metric.orient(e.score) / 2 - low) / (high - low) if high > low else 0.5
+    return _BLOCKS[round(min(max(height, 0.0), 1.0) * (len(_BLOCKS) - 1))]
 
 
 def running_text(summary: Summary) -> Text:
-    """What is done right now, and for how long."""
+    """What is being done now, and for how long."""
     running = summary.running
     if running is None:
         return Text("between experiments", style="dim")
@@ -217,24 +217,22 @@ def _seconds_since(moment: datetime) -> float:
 
 
 def _clock(elapsed: float, run: Run) -> str:
-    """A bar, what is gone, what is left. The run may end before its budget does; past it, the
-    score and the checks go on."""
+    """A bar with the time that the run has taken and that is left of its budget. Scoring and checks
+    follow after the budget."""
     done, left = round(min(elapsed / run.budget, 1) * _BAR), max(run.budget - elapsed, 0)
     clock = " of processor time" if run.clock == "cpu" else ""
-    words = f"about {format_duration(left)}{clock} left" if left else "about to be scored"
+    words = f"about {format_duration(left)}{clock} left" if left else "scoring follows"
     return f"\n{'━' * done}{'─' * (_BAR - done)} {format_duration(elapsed)}, {words}"
 
 
 def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> None:
-    """In plain words what was gained and where to look."""
+    """Print what was gained, why the run stopped, and where to look."""
     text = Text()
     text.append(f"{summary.gained}.\n", style="bold green" if summary.wins else "bold")
-    if summary.self_reported:
-        text.append("These scores are self-reported: no referee checked them.\n", style="yellow")
-    if summary.unconfined:
-        text.append("Runs were not confined: no sandbox kept them from anything.\n", "yellow")
+    for words in summary.warnings:
+        text.append(f"Warning: {words}.\n", style="yellow")
     if summary.holdout and summary.holdout.overfitted:
-        text.append(f"{OVERFITTED}: see the report.\n", style="yellow")
+        text.append(f"Warning: {OVERFITTED}; see the report.\n", style="yellow")
     for e in summary.wins[-_SHOWN:]:
         together = "".join(f", #{other.n}" for other in summary.members_of(e))
         text.append(f"  #{e.n}{together}  {e.claim or 0:+.4g}  {one_line(e.description, 100)}\n")
@@ -242,7 +240,7 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         text.append(f"  and {counted(len(summary.wins) - _SHOWN, 'earlier win')}\n")
     if summary.provisional:
         text.append(f"  {provisional_words(summary)}\n", style="cyan")
-    text.append(f"\nIt stopped: {one_line(summary.stop_reason or 'it was closed', 300)}\n")
+    text.append(f"\nIt stopped: {one_line(summary.stop_reason or 'the command ended', 300)}\n")
     if summary.keeps:
         text.append(f"The branch {summary.branch} holds what was kept. To take it:\n")
         text.append(f"  cd {shlex.quote(str(summary.arena.root))} && git merge {summary.branch}\n")

@@ -1,7 +1,7 @@
-"""progress.png: every experiment a dot, wins labelled, the best so far a step line; holdout.png:
-the final exam beside the referee.
+"""Draws progress.png, with a dot for each experiment, labels on wins and a line of the best so far,
+and holdout.png, with the gains by the referee and by the final exam.
 
-Importing this file loads matplotlib, which takes half a second: import it where a picture is drawn.
+Importing this file loads matplotlib, which takes half a second: import it only to draw.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from overnight.core.experiment import Experiment, Verdict
 from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
 from overnight.insights.overfitting import OVERFITTED, Gap
-from overnight.views.summary import direction_words, scale
+from overnight.views.summary import NO_SANDBOX, SELF_REPORTED, direction_words, scale
 
 _GREY, _GREEN, _RED, _INK = "#9aa0a6", "#009e73", "#d55e00", "#3c4043"
 _BLUE = "#0072b2"
@@ -37,29 +37,29 @@ _MOST_LABELS = 12
 _FONTS = ["DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Noto Emoji"]
 _PIXELS = IdentityTransform()
 _HUGE = 1e300
-"""Beyond it the arithmetic of axes overflows."""
+"""Larger numbers overflow in matplotlib's axes."""
 
 _Point = tuple[float, float]
 _Points = Sequence[_Point]
 _Place = tuple[Bbox, tuple[_Point, _Point]]
-"""Of a label: its text, and the leader from its dot."""
+"""Where a label is drawn: the box of its text, and the line from its dot."""
 
 
 def draw(experiments: Sequence[Experiment], arena: Arena, path: Path, title: str) -> None:
-    """Draw the finished experiments of a campaign, in their order, into a PNG of 1540 by 840
-    pixels, replaced atomically."""
+    """Draw the finished experiments of a campaign, oldest first, into a PNG of 1540 by 840 pixels,
+    which is replaced atomically."""
     words = textwrap.fill(one_line(f"{arena.name}: {title}", 300), 105)
     if arena.score is None:
-        words += "\nself-reported: no referee checked these scores"
+        words += f"\n{SELF_REPORTED}"
     if any("no sandbox" in e.caveats for e in experiments):
-        words += "\nno sandbox kept these runs from anything"
+        words += f"\n{NO_SANDBOX}"
     with _figure(path, words, 6) as figure:
         _draw_all(figure, [e for e in experiments if e.verdict is not None], arena)
 
 
 def draw_gap(gap: Gap, arena: Arena, path: Path) -> None:
-    """Draw the gains over the baseline that the referee and the final exam saw, into a PNG of 1540
-    by 630 pixels, replaced atomically. Gains, since the two may stand at different levels."""
+    """Draw the gains over the baseline by the referee and by the final exam into a PNG of 1540 by
+    630 pixels, which is replaced atomically. The scores themselves may have different levels."""
     words = one_line(f"{arena.name}: the final exam beside the referee", 100)
     if gap.overfitted:
         words += f"\nWarning: {OVERFITTED}"
@@ -80,18 +80,18 @@ def _draw_gains(axes: Axes, gap: Gap) -> None:
     numbers = [s.experiment.n for s in gap.sittings]
     gains = (gap.gains_of(s) or (0.0, 0.0) for s in gap.sittings)
     referee, exam = zip(*(map(_drawable, pair) for pair in gains), strict=True)
-    # The baseline's own gain is 0 by definition: its noise is in the bars of the others.
+    # The baseline's gain is 0 by definition; its noise is in the error bars of the others.
     errors = [(gap.errors_of(s) if s.experiment.n else None) or (0.0, 0.0) for s in gap.sittings]
     if (lost := [one > other for one, other in zip(referee, exam, strict=True)]) and any(lost):
         axes.fill_between(
             numbers, referee, exam, where=lost, interpolate=True,
-            color=_RED, alpha=0.1, linewidth=0, label="what the exam does not see",
+            color=_RED, alpha=0.1, linewidth=0, label="gain that is missing on the exam",
         )  # fmt: skip
-    aside = numbers[-1] / 250  # so that no bar hides another
+    shift = numbers[-1] / 250  # so that no bar hides another
     bars = " (bars: one standard error)" if gap.noise.differences else ""
     for curve, side, x, colour, style, label in (
-        (referee, 0, numbers, _GREEN, "o-", f"referee, which selects{bars}"),
-        (exam, 1, [n + aside * bool(n) for n in numbers], _RED, "s--", "final exam"),
+        (referee, 0, numbers, _GREEN, "o-", f"referee{bars}"),
+        (exam, 1, [n + shift * bool(n) for n in numbers], _RED, "s--", "final exam"),
     ):
         axes.errorbar(
             x, curve, [pair[side] for pair in errors], fmt=style, color=colour, label=label,
@@ -101,7 +101,7 @@ def _draw_gains(axes: Axes, gap: Gap) -> None:
 
 @contextmanager
 def _figure(path: Path, words: str, height: float) -> Iterator[Figure]:
-    """A figure of 11 by `height` inches with a title, drawn into a PNG when it is done."""
+    """A figure of 11 by `height` inches with a title; it is written as a PNG on exit."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with _any_script():
         figure = Figure(figsize=(11, height), dpi=140, layout="constrained")
@@ -114,7 +114,7 @@ def _figure(path: Path, words: str, height: float) -> Iterator[Figure]:
 
 @contextmanager
 def _any_script() -> Iterator[None]:
-    """What an agent wrote may need any script of the world: a box stands for what no font has."""
+    """Use fonts for as many scripts as are installed; a box replaces what no font has."""
     known = {font.name for font in font_manager.fontManager.ttflist}
     with warnings.catch_warnings(), rc_context({"font.family": [f for f in _FONTS if f in known]}):
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -140,14 +140,14 @@ def _draw_all(figure: Figure, experiments: Sequence[Experiment], arena: Arena) -
     if line := _corners([_point(e) for e in compared if e.kept], last):
         rows[0].plot(*_columns(line), color=_GREEN, linewidth=1.6, label="best so far")
         figure.legend(loc="outside lower right", ncols=5, frameon=False, fontsize=8)
-        figure.draw_without_rendering()  # from here on it is known where everything is
+        figure.draw_without_rendering()  # fixes the layout that labels need
         _label_wins(rows[0], compared, line, up=arena.metric.orient(1.0))
 
 
 def _draw_failures(
     axes: Axes, failed: Sequence[Experiment], kinds: Sequence[Verdict], size: int
 ) -> None:
-    """A strip of its own with a row for each kind: they have no place among the scores."""
+    """A strip with a row for each kind of failure, which has no score."""
     rows = [kinds.index(e.verdict) for e in failed if e.verdict]
     axes.scatter([e.n for e in failed], rows, s=size, c=_RED, marker="x", linewidths=1)
     axes.set_yticks(range(len(kinds)), kinds, fontsize=8, color=_RED)
@@ -176,8 +176,8 @@ def _draw_scores(axes: Axes, compared: Sequence[Experiment], metric: Metric, siz
     # A label that begins with an underscore is not in the legend.
     _dots(axes, below, size, "v", "_" if above else "off the scale")
     _dots(axes, provisional, 2 * size, "D", "provisional, not confirmed", _BLUE)
-    aside = [_point(e) for e in compared if e.kept and e.n and not e.won]
-    _dots(axes, aside, size, "o", "kept with a win, or as simpler", _GREEN)
+    others = [_point(e) for e in compared if e.kept and e.n and not e.won]
+    _dots(axes, others, size, "o", "kept with a win, or as simpler", _GREEN)
     wins = [_point(e) for e in compared if e.won or (e.kept and not e.n)]
     _dots(axes, wins, 2 * size, "o", "kept", _GREEN)
 
@@ -187,7 +187,7 @@ def _drawable(number: float) -> float:
 
 
 def _limits(worst: float, best: float, up: float) -> tuple[float, float]:
-    """The axis' lower and upper end: room for labels on the good side, where nothing is drawn."""
+    """The axis' lower and upper end, with room for labels beyond the best score."""
     worst, best = map(_drawable, (worst, best))
     margin = (best - worst) / 10 or up * (abs(best) / 10 or 1.0)
     ends = worst - margin, best + 3 * margin
@@ -222,8 +222,8 @@ def _corners(kept: _Points, last: int) -> _Points:
 
 
 def _label_wins(axes: Axes, compared: Sequence[Experiment], line: _Points, up: float) -> None:
-    """Descriptions of the largest wins, where they hide no line, no dot and no other label. `up`:
-    1 when the good side of the line, with the most room, is above it; -1 below."""
+    """Label the largest wins where the text hides no line, no dot and no other label. `up` is 1 if
+    larger scores are better, else -1: there is most room on the better side of the line."""
     lines = [_box(start, end).padded(3) for start, end in pairwise(_pixels(axes, line))]
     dots = _pixels(axes, [_point(e) for e in compared])
     wins = sorted((e for e in compared if e.won), key=lambda e: -(e.claim or 0.0))
@@ -239,7 +239,7 @@ def _label_wins(axes: Axes, compared: Sequence[Experiment], line: _Points, up: f
             and not text.padded(5).count_contains(dots)
         ]
         choices.append((note, free))
-    # Which order suits a crowd is seen afterwards.
+    # Place labels in both orders and keep the result with more of them.
     chosen = max((_chosen(order) for order in (choices, choices[::-1])), key=len)
     for note, _ in choices:
         if note not in chosen:
@@ -250,7 +250,7 @@ def _label_wins(axes: Axes, compared: Sequence[Experiment], line: _Points, up: f
 
 
 def _chosen(choices: Sequence[tuple[Text, list[_Place]]]) -> dict[Text, _Place]:
-    """A place for each label in turn, unless those before it leave it none."""
+    """A place for each label in turn, if those before it leave one free."""
     labels: list[Bbox] = []
     chosen = {}
     for note, places in choices:
@@ -268,14 +268,14 @@ def _pixels(axes: Axes, points: _Points) -> _Points:
 
 def _note(axes: Axes, e: Experiment) -> Text:
     words = f"#{e.n} {one_line(e.description, 42)}"
-    # What an agent wrote is text, never a formula.
+    # An agent's text must not be parsed as a formula.
     note = axes.text(0, 0, words, fontsize=7.5, color=_INK, parse_math=False)
     note.set(transform=_PIXELS, in_layout=False)
     return note
 
 
 def _places(dot: _Point, size: Bbox, up: float) -> Iterator[_Place]:
-    """Where a label may be, in pixels: near ones first, on the good side before the other."""
+    """Places for a label, in pixels: the better side first, and there the nearest first."""
     for side, distance, right in product((up, -up), range(12, 160, 12), (-1, 1)):
         near = dot[0] + 6 * right, dot[1] + side * distance
         far = near[0] + size.width * right, near[1] + side * size.height

@@ -1,4 +1,4 @@
-"""report.md: what was gained, each win with its diff, what did not work, how to merge."""
+"""Writes report.md: what was gained, each win with its diff, what did not work, how to merge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from overnight.insights.overfitting import OVERFITTED, Gap
 from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE
-from overnight.views.summary import Summary, counted, direction_words, summarize
+from overnight.views.summary import Summary, counted, direction_words, runs_words, summarize
 
 _MOST_DIFF_LINES = 80
 _MOST_WIDTH = 400
@@ -29,7 +29,8 @@ Diff = Callable[[str, str], str]
 
 
 def write_report(book: Book, diff: Diff, path: Path) -> None:
-    """Write the morning report of a campaign, replaced atomically. `diff(old, new)` is a patch."""
+    """Write the report of a campaign to `path`, replaced atomically. `diff(old, new)` returns the
+    patch between two commits. Raises LedgerError."""
     summary = summarize(book)
     parts = [
         *_opening(summary),
@@ -51,13 +52,11 @@ def write_report(book: Book, diff: Diff, path: Path) -> None:
 def _opening(summary: Summary) -> Iterator[str]:
     yield f"# {_plain(summary.arena.name)}, campaign {_plain(summary.tag)}\n"
     yield f"**{_plain(summary.gained)}** ({direction_words(summary.metric)}).\n"
-    if summary.self_reported:
-        yield "The scores are **self-reported**: no referee checked the candidates' own word.\n"
-    if summary.unconfined:
-        yield "Runs were **not confined**: nothing kept a candidate from its referee's files.\n"
+    for words in summary.warnings:
+        yield f"**Warning: {words}.**\n"
     if summary.stop_reason:
         yield f"It stopped: {_plain(summary.stop_reason)}.\n"
-    yield "![Every experiment a dot, every win a step](progress.png)\n"
+    yield "![The score of every experiment, and the best so far](progress.png)\n"
 
 
 def _wins(summary: Summary, diff: Diff) -> Iterator[str]:
@@ -77,13 +76,13 @@ def _wins(summary: Summary, diff: Diff) -> Iterator[str]:
         yield _row(e.n, _number(e.score), _number(e.claim), between, what, commit)
     shown = sorted(summary.wins, key=lambda e: e.claim or 0.0)[-_MOST_DIFFS:]
     if len(shown) < len(summary.wins):
-        yield f"\nBelow, the {_MOST_DIFFS} largest; any other: `overnight diff N`."
+        yield f"\nThe {_MOST_DIFFS} largest follow; `overnight diff N` shows any other."
     for e in sorted(shown, key=lambda e: e.n):
         yield from _kept(e, diff)
         if members := summary.members_of(e)[-_MOST_DIFFS:]:
             yield (
-                "Confirmed together with it, none of them by itself; `overnight ablate` measures "
-                "what each is worth:\n"
+                "The following keeps were confirmed together with it, none of them alone; "
+                "`overnight ablate` measures what each is worth:\n"
             )
         for member in members:
             yield from _kept(member, diff, why=False)
@@ -103,7 +102,7 @@ def _simpler(summary: Summary, diff: Diff) -> Iterator[str]:
     if not summary.simpler:
         return
     yield "## Simpler\n"
-    yield "Kept for less code with an equal score, within the margin; no gain is claimed.\n"
+    yield "Kept because they have less code and an equal score, within the margin; not a gain.\n"
     for e in summary.simpler[-_MOST_DIFFS:]:
         yield from _kept(e, diff)
 
@@ -112,7 +111,7 @@ def _provisional(summary: Summary) -> Iterator[str]:
     if not summary.provisional:
         return
     yield "## Provisional\n"
-    yield "Promising, but **not confirmed**: on no branch, and not counted above.\n"
+    yield "Promising, but **not confirmed**: they are on no branch and not counted above.\n"
     yield f"| n | {_plain(summary.metric.name)} | gain so far | what |\n|--:|--:|--:|---|"
     for e in summary.provisional:
         yield _row(e.n, _number(e.score), _number(e.gain), _plain(e.description))
@@ -134,15 +133,15 @@ def _exam(gap: Gap) -> Iterator[str]:
         yield _row(s.experiment.n, *cells, _plain(s.experiment.description))
     yield ""
     if gap.gains:
-        yield "![Two curves: what the referee saw, and what the final exam saw](holdout.png)\n"
+        yield "![Gains by the referee and by the final exam](holdout.png)\n"
 
 
 def _exam_words(gap: Gap) -> Iterator[str]:
     if gap.overfitted:
         yield (
-            f"**Warning: {OVERFITTED}.** Less than half of the gain is there on data that it never "
-            "selected on. Believe the exam; before the next night give the referee more data, or "
-            "the judge a larger least gain."
+            f"**Warning: {OVERFITTED}.** Less than half of the gain remains on data that was not "
+            "used for selection. Trust the exam; before the next night give the referee more data, "
+            "or raise `min_gain`."
         )
     if gap.gains and gap.newest:
         referee, exam = map(_number, gap.gains)
@@ -152,14 +151,14 @@ def _exam_words(gap: Gap) -> Iterator[str]:
             f"final exam one of {exam}: a gap of {_number(gap.gap)}{error}."
         )
         if gap.error is None and gap.gap:
-            yield "Nothing was measured twice, so it is not known how much of the gap is luck."
+            yield "Nothing was measured twice, so how much of the gap is luck is unknown."
     if gap.waiting:
-        yield f"The incumbent, experiment {gap.incumbent}, has not sat it."
+        yield f"The incumbent, experiment {gap.incumbent}, has no exam score yet."
     if gap.failed:
-        yield f"It gave no score for {', '.join(f'experiment {n}' for n in gap.failed)}."
+        yield f"The exam gave no score for {', '.join(f'experiment {n}' for n in gap.failed)}."
     yield (
-        f"Its scores have been read {counted(gap.read, 'time')} in this arena and reached no agent "
-        "and no decision. Whoever chooses by them spends them: then it needs other data."
+        f"Exam scores have been read {counted(gap.read, 'time')} in this arena; no agent and no "
+        "decision used them. Choosing by exam scores ends their independence; use fresh data then."
     )
 
 
@@ -183,7 +182,7 @@ def _lost(book: Book) -> Iterator[str]:
         yield "\nThe newest failures:\n\n| n | verdict | what | why |\n|--:|---|---|---|"
         for e in failed:
             yield _row(e.n, e.verdict or "", _plain(e.description), _plain(e.reason))
-    yield "\nAll of them: `overnight log`.\n"
+    yield "\n`overnight log` shows all of them.\n"
 
 
 def _all_discards(ledger: Ledger, tag: str) -> Iterator[Experiment]:
@@ -197,35 +196,35 @@ def _merging(summary: Summary) -> Iterator[str]:
     branch, base = summary.branch, summary.base[:10]
     yield "## How to take it\n"
     if not summary.keeps:
-        yield f"There is nothing to take: the branch `{branch}` is where it began.\n"
+        yield f"There is nothing to take: the branch `{branch}` has no new commits.\n"
         return
     yield f"The branch `{branch}` holds what was kept, one commit each.\n"
     yield f"```\ngit log {base}..{branch}\ngit diff {base} {branch}\ngit merge {branch}\n```\n"
 
 
 def _cost(summary: Summary) -> Iterator[str]:
-    """What proposals have used; nothing where no model had a part."""
+    """What proposals have used; empty when all of them are free."""
     if all(one.free for one in summary.spent):
         return
     yield "## What it cost\n"
     yield f"{together(summary.spent).words} for proposals.\n"
-    yield "| agent | proposals | dollars | of unknown cost | tokens | time |"
+    yield "| agent | proposals | cost | of unknown cost | tokens | time |"
     yield "|---|--:|--:|--:|--:|--:|"
     for one in summary.spent:
-        dollars = format_dollars(one.dollars) if one.priced else "unknown"
+        cost = format_dollars(one.dollars) if one.priced else "unknown"
         tokens = f"{'≥ ' * bool(one.uncounted)}{one.tokens:,}" if one.counted else "unknown"
         time = format_duration(one.thought)
-        yield _row(_plain(one.agent), one.proposals, dollars, one.unpriced or "", tokens, time)
+        yield _row(_plain(one.agent), one.proposals, cost, one.unpriced or "", tokens, time)
     yield ""
 
 
 def _happened(events: Sequence[Event]) -> Iterator[str]:
-    """Which agents could not work, what was switched and why, and what the user was told."""
+    """Warnings, failures of agents and switches between them, the newest in a table."""
     if not events:
         return
     yield "## What else happened\n"
     if (earlier := len(events) - _MOST_ROWS) > 0:
-        yield f"The newest {_MOST_ROWS}; {counted(earlier, 'more event')} came before.\n"
+        yield f"The newest {_MOST_ROWS}; {counted(earlier, 'earlier event')} not shown.\n"
     yield "| when | what |\n|---|---|"
     for event in events[-_MOST_ROWS:]:
         at = event.at.astimezone().strftime("%b %d, %H:%M")
@@ -239,27 +238,29 @@ def _judging(summary: Summary) -> Iterator[str]:
     yield f"- Rule `{arena.judge.rule}`, {arena.metric.direction} {_plain(arena.metric.name)}."
     if arena.judge.rule == "confirm" and summary.noise.deterministic:
         yield (
-            "- Repeats are equal to the last digit: one measurement decides, a win takes three. "
-            "Where the program itself fixes its seed, the luck of that seed counts as gain: let it "
-            "take `OVERNIGHT_SEED`."
+            "- Repeats are equal to the last digit, so one measurement rejects a change and three "
+            "confirm a win. If the program fixes its own seed, the luck of that seed counts as "
+            "gain: let the program use `OVERNIGHT_SEED`."
         )
         yield f"- A run has {arena.budget_text}."
     elif arena.judge.rule == "confirm":
         yield (
-            "- A win was measured side by side with its incumbent, in turns, both with the same "
-            "fresh seed, until the difference was beyond chance: with identical candidates, at "
-            f"most {arena.judge.false_keep:.0%} of campaigns keep anything, however long they are. "
+            "- A win was measured in pairs with its incumbent, each pair with a new seed, until "
+            "chance could not explain the difference: with identical candidates, at most "
+            f"{arena.judge.false_keep:.0%} of campaigns keep anything, however long they are. "
             "Gains come from these pairs alone."
         )
         yield f"- A run has {arena.budget_text}."
         if summary.noise_words:
-            yield f"- The noise: {summary.noise_words}."
+            yield f"- Noise: {summary.noise_words}."
     else:
         yield f"- A run has {arena.budget_text}; measurement k of every candidate uses seed k."
+    if any(e and runs_words(e) for e in (summary.baseline, *summary.keeps)):
+        yield "- The score of a program that was measured several times is the median of its runs."
     tried = counted(summary.experiments, "experiment")
     yield f"- {tried} in {format_duration(summary.seconds)}: {summary.tally}."
     if words := summary.pruning.words:
-        yield f"- {words}."
+        yield f"- Pruning: {words}."
 
 
 def _row(*cells: object) -> str:
@@ -267,7 +268,8 @@ def _row(*cells: object) -> str:
 
 
 def _plain(text: str, most: int = 300) -> str:
-    """Untrusted words as plain text in Markdown, in a table and at a line's beginning too."""
+    """Untrusted text escaped for Markdown, in tables and at the beginning of a line too; at most
+    `most` characters."""
     escaped = re.sub(r"([\\`*\[\]<|~]|(?<!\w)_|_(?!\w))", r"\\\1", one_line(text, most))
     return re.sub(r"^(\d*)([-+=#>.)])", r"\1\\\2", escaped)
 
@@ -277,11 +279,11 @@ def _number(value: float | None) -> str:
 
 
 def _fenced(text: str, n: int) -> str:
-    """A diff as a code block that it cannot end by itself, cut when it is long."""
+    """A diff as a code block, cut if it is long. Backticks in the diff cannot end the block."""
     lines = [_UNPRINTABLE.sub("�", line)[:_MOST_WIDTH] for line in text.splitlines()]
     shown = lines[:_MOST_DIFF_LINES]
     if more := len(lines) - len(shown):
-        shown.append(f"… {counted(more, 'more line')}: overnight diff {n}")
+        shown.append(f"… {counted(more, 'more line')}; see overnight diff {n}")
     longest = max((len(run) for line in shown for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([f"{fence}diff", *shown, fence])

@@ -1,10 +1,10 @@
-"""The book → the numbers that every view prints: terminal, report, picture and `--json` agree."""
+"""Computes the numbers of a campaign once, so that terminal, report, picture and `--json` agree."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from overnight.core.experiment import (
     Purpose,
     Verdict,
     confirmed_gain,
+    counted_scores,
 )
 from overnight.core.spending import Spent, together
 from overnight.core.text import one_line, tail
@@ -39,53 +40,55 @@ _TALLY = {
     Verdict.INVALID: "invalid",
     Verdict.STALE: "stale",
 }
-_ASIDE = {
+_ACTIVITY = {
     Purpose.JUDGE: "is measured again, to be confirmed",
-    Purpose.HOLDOUT: "sits its final exam",
-    Purpose.REPLAY: "is measured again",
-    Purpose.ABLATION: "is measured to see which wins carry weight",
+    Purpose.HOLDOUT: "is measured by the final exam",
+    Purpose.REPLAY: "is measured again, as you asked",
+    Purpose.ABLATION: "is measured without one of its wins",
     Purpose.CHECK: "was measured; its checks run",
 }
 _DECIDE = (Purpose.JUDGE, Purpose.CHECK)
-_SAID_LINES = 20
+_TAIL_LINES = 20
 _RECENT = 50
-"""Experiments from which the pace is told."""
+"""Newest experiments in a summary; the pace is their mean."""
+SELF_REPORTED = "self-reported: no referee checks these scores"
+NO_SANDBOX = "no sandbox: runs are not confined and have your rights"
 
 
 @dataclass(frozen=True)
 class Running:
-    """What a living driver is doing."""
+    """What the process that drives the campaign is doing."""
 
     n: int | None
     """None for the setup."""
     phase: str
-    """"setup", "agent" while a change is thought of, "measuring" once the candidate exists,
-    "resting" while no agent can be asked, "holdout" or "replay" when an old one is measured for
-    that."""
+    """"setup", "agent" while an agent works on a change, "measuring" once its candidate exists,
+    "resting" while no agent can be asked; otherwise the purpose of the measurement that runs:
+    "judge", "check", "holdout", "replay" or "ablation"."""
     description: str
     since: datetime
-    """When the setup or the experiment began."""
+    """When the setup, the proposal, the experiment or the rest began."""
     measurements: int = 0
-    """Those of the experiment that are finished."""
+    """Finished measurements of the experiment."""
     measured: int | None = None
-    """The experiment that is on the clock: this one, or the incumbent once more."""
+    """Number of the experiment that is being measured: this one, or the incumbent beside it."""
     measured_since: datetime | None = None
     transcript: Path | None = None
-    """What an agent at work prints."""
+    """The log of the agent that works."""
 
     @property
     def words(self) -> str:
-        """What is done, with the last line of an agent at work, where that is no JSON."""
+        """The description, with the last line that the agent printed, JSON left out."""
         if self.transcript is None:
             return self.description
-        said = tail(self.transcript, _SAID_LINES).splitlines()
+        said = tail(self.transcript, _TAIL_LINES).splitlines()
         lines = [line for line in said if line.strip() and not line.lstrip().startswith("{")]
         return self.description + (f": {one_line(lines[-1])}" if lines else "")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Where a campaign stands."""
+    """The state of a campaign."""
 
     tag: str
     branch: str
@@ -95,35 +98,35 @@ class Summary:
     baseline: Experiment | None
     incumbent: Experiment | None
     experiments: int
-    """Finished ones, without the baseline."""
+    """Number of finished experiments, without the baseline."""
     verdicts: Mapping[Verdict, int]
-    """Of those."""
+    """How many of those got each verdict."""
     recent: Sequence[Experiment]
-    """The newest finished ones, oldest first."""
+    """The newest finished experiments, oldest first."""
     keeps: Sequence[Experiment]
-    """Everything on the branch, oldest first: wins, what was confirmed together with one, and what
-    is simpler."""
+    """The experiments on the branch, oldest first: wins, the keeps that were confirmed together
+    with a win, and simplifications."""
     provisional: Sequence[Experiment]
-    """Keeps above the incumbent that are not confirmed: on no branch."""
+    """Provisional experiments on top of the incumbent; on no branch."""
     noise: Noise
-    """Of one measurement, from what is summarized here."""
+    """The noise of one measurement, from every repeat of the campaign."""
     fixed_seed: str | None
-    """The place by which all measurements may be one draw (see seeds.py)."""
+    """Where the program fixes its seed, in words: then all measurements may be one draw."""
     driven: bool
-    """Whether a living process drives it."""
+    """Whether a running process drives the campaign."""
     running: Running | None
     left: Left | None
-    """None when nobody drives it, or without such limits."""
+    """None when no process drives the campaign, or when it has no limits."""
     stop_reason: str | None
     seconds: float
-    """Time that it was driven, pauses between two stretches left out."""
+    """Wall seconds that the campaign was driven, without the pauses between runs."""
     pace: float | None
     """Mean wall seconds of a recent experiment, with the pairs and exams after it."""
     spent: Sequence[Spent]
-    """What each agent's proposals have used."""
+    """What the proposals have used, by agent."""
     pruning: Savings
     holdout: Gap | None
-    """None without `[holdout]` and without any exam."""
+    """None without `[holdout]`, unless there are exam scores."""
 
     @property
     def metric(self) -> Metric:
@@ -131,14 +134,19 @@ class Summary:
 
     @property
     def self_reported(self) -> bool:
-        """Whether the scores are the candidates' own word."""
+        """Whether the candidates report their own scores."""
         return self.arena.score is None
 
     @property
     def unconfined(self) -> bool:
-        """Whether some of the runs that it tells of were not in a sandbox."""
+        """Whether a run of the baseline, a keep or a recent experiment had no sandbox."""
         known = [*([self.baseline] if self.baseline else []), *self.keeps, *self.recent]
         return any("no sandbox" in e.caveats for e in known)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Why the scores may not be trusted, a line for each reason."""
+        return [*[SELF_REPORTED] * self.self_reported, *[NO_SANDBOX] * self.unconfined]
 
     @property
     def wins(self) -> Sequence[Experiment]:
@@ -147,17 +155,17 @@ class Summary:
 
     @property
     def simpler(self) -> Sequence[Experiment]:
-        """Keeps that are there for being simpler, and belong to no win."""
+        """Keeps that were kept because they are simpler, not as part of a win."""
         return [keep for keep in self.keeps if not keep.won and not keep.is_member]
 
     def members_of(self, win: Experiment) -> Sequence[Experiment]:
-        """The keeps below it that were confirmed together with it: none of them is shown to add
-        anything by itself."""
+        """The earlier keeps that were confirmed together with this win; none of them is confirmed
+        alone."""
         return [keep for keep in self.keeps if keep.is_member and keep.within == win.n]
 
     @property
     def kept_words(self) -> str:
-        """What is on the branch, in words: `2 wins of 5 changes and 1 simplification`."""
+        """The changes on the branch: `2 wins of 5 changes and 1 simplification`."""
         simpler, changes = len(self.simpler), len(self.keeps) - len(self.simpler)
         words = [counted(len(self.wins), "win")] if self.wins or not simpler else []
         if changes > len(self.wins):
@@ -166,8 +174,8 @@ class Summary:
 
     @property
     def gain(self) -> float | None:
-        """What the incumbent is better by than the baseline, positive is better: what was
-        confirmed, where the rule confirms, and not what lucky draws promised."""
+        """Gain of the incumbent over the baseline, in units of the metric, positive is better.
+        Under the rule `confirm`, only confirmed gains count."""
         first, best = self.baseline, self.incumbent
         if first is None or best is None or first.score is None or best.score is None:
             return None
@@ -182,7 +190,7 @@ class Summary:
 
     @property
     def tally(self) -> str:
-        """The verdicts in words: `4 kept (33%), 6 discarded, 2 crashed`."""
+        """How many got each verdict: `4 kept (33%), 6 discarded, 2 crashed`."""
         words = []
         for verdict, word in _TALLY.items():
             if count := self.verdicts.get(verdict):
@@ -192,8 +200,8 @@ class Summary:
 
     @property
     def spent_words(self) -> Sequence[str]:
-        """What proposals have used: all of them, then, of several agents, each; nothing where no
-        model had a part."""
+        """What all proposals have used, then, with several agents, a line for each; empty when all
+        proposals are free."""
         if all(one.free for one in self.spent):
             return ()
         each = [f"{one_line(one.agent)}: {one.words}" for one in self.spent]
@@ -201,37 +209,37 @@ class Summary:
 
     @property
     def gained(self) -> str:
-        """What was gained, in words."""
+        """The gain over the baseline, in a sentence without its full stop."""
         first, best = self.baseline, self.incumbent
         if first is None or best is None or first.score is None or best.score is None:
             return "nothing has been measured yet"
         name, tried = self.metric.name, counted(self.experiments, "experiment")
         if best.n == 0:
-            result = f"the baseline has {name} {first.score:.6g}"
+            result = f"the baseline has {name} {score_words(first)}"
             if not self.experiments:
                 return f"{result}; nothing else has been measured yet"
             return f"{result}; {tried} did not beat it"
         wins, gain = self.kept_words, self.gain or 0.0
         measured = self.metric.orient(best.score) - self.metric.orient(first.score)
+        change = f"{name} {_change(first, best)} with {wins} in {tried}"
         if math.isclose(gain, measured, rel_tol=1e-6):
-            return f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
+            return change
+        before = f"the baseline's {score_words(first)}"
         if not self.wins:
-            words = f"{name} is as good as the baseline's {first.score:.6g} within the margin"
-            return f"{words}, with {wins} in {tried}"
+            return f"{name} is as good as {before} within the margin, with {wins} in {tried}"
         if any(bounds.soft is not None for bounds in self.arena.constraints.values()):
-            words = f"{name} {_change(first.score, best.score)} with {wins} in {tried}"
-            return f"{words}: {gain:.6g} better with what soft constraints cost"
-        # The best score has its lucky first draw in it: only what was confirmed is claimed.
+            return f"{change}: {gain:.6g} better after the costs of soft constraints"
+        # The best score may be a lucky draw: only the confirmed gain is claimed.
         share = f" ({abs(gain / first.score) * 100:.3g}%)" if first.score else ""
-        words = f"{name} is {gain:.4g} better{share} than the baseline's {first.score:.6g}"
-        return f"{words}, confirmed, with {wins} in {tried}"
+        better = f"{name} is {gain:.4g} better{share} than {before}"
+        return f"{better}, confirmed, with {wins} in {tried}"
 
     @property
     def noise_words(self) -> str:
-        """The noise of one measurement, in words; empty as long as nothing is known."""
+        """The noise of one measurement, in words; empty while it is unknown."""
         if self.noise.deterministic:
             words = "none: repeats are equal to the last digit"
-            luck = f", but {self.fixed_seed}: the luck of one draw may count as gain"
+            luck = f", but {self.fixed_seed}: the luck of that seed may count as gain"
             return words + (luck if self.fixed_seed else "")
         if not self.noise.sigma:
             return ""
@@ -249,22 +257,38 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _change(old: float, new: float) -> str:
-    """`went from 1.78 to 1.69 (-5.06%)`, with the digits that it takes to tell the two apart."""
-    digits = 6
+def runs_words(e: Experiment) -> str:
+    """`median of 6 runs`; empty unless the score is the median of runs that differ."""
+    scores = counted_scores(e)
+    return f"median of {len(scores)} runs" if len(set(scores)) > 1 else ""
+
+
+def score_words(e: Experiment) -> str:
+    """`2.59345 (median of 6 runs)`, or the score of a single run alone."""
+    runs = runs_words(e)
+    return f"{e.score:.6g}" + (f" ({runs})" if runs else "")
+
+
+def _change(first: Experiment, best: Experiment) -> str:
+    """`went from 1.78 to 1.69 (-5.06%)`, with enough digits to tell the two scores apart."""
+    assert first.score is not None and best.score is not None
+    old, new, digits = first.score, best.score, 6
     while digits < 17 and old != new and f"{old:.{digits - 1}g}" == f"{new:.{digits - 1}g}":
         digits += 1
-    words = f"went from {old:.{digits}g} to {new:.{digits}g}"
     ratio = (new - old) / abs(old) if old else 0.0
-    # A share of a number with another sign, or of next to nothing, says nothing.
-    return f"{words} ({ratio * 100:+.3g}%)" if 1e-4 <= abs(ratio) < 10 and old * new > 0 else words
+    # A percentage means nothing between numbers of different sign, or of a number near 0.
+    useful = 1e-4 <= abs(ratio) < 10 and old * new > 0
+    before = f" ({runs})" if (runs := runs_words(first)) else ""
+    notes = [*filter(None, [runs_words(best)]), *[f"{ratio * 100:+.3g}%"] * useful]
+    after = f" ({'; '.join(notes)})" if notes else ""
+    return f"went from {old:.{digits}g}{before} to {new:.{digits}g}{after}"
 
 
 def scale(experiments: Iterable[Experiment], metric: Metric) -> tuple[float, float] | None:
-    """The oriented scores, worst and best, between which a picture of these experiments tells
-    most: the gain has at least a fifth of it, however bad or absurd some of the others were.
+    """The range of oriented scores that a picture should show, worst and best. The gain takes at
+    least a fifth of it, however bad some scores are.
 
-    None when no score was compared with another.
+    None when no experiment was kept or discarded with a score.
     """
     compared = [e for e in experiments if e.verdict in (Verdict.KEEP, Verdict.DISCARD)]
     scores = sorted(metric.orient(e.score) for e in compared if e.score is not None)
@@ -281,7 +305,7 @@ def scale(experiments: Iterable[Experiment], metric: Metric) -> tuple[float, flo
 
 
 def summarize(book: Book) -> Summary:
-    """Where the campaign stands. Raises LedgerError."""
+    """The state of the campaign now. Raises LedgerError."""
     arena, record = book.arena, book.record
     counts = dict(book.counts)
     if (first := book.find(0)) is not None and first.verdict is not None:
@@ -330,7 +354,7 @@ def _fixed_seed(book: Book) -> str | None:
 def _running(book: Book, newest: datetime) -> Running | None:
     clock = book.under_way[-1] if book.under_way else None
     if clock and (clock.purpose not in _DECIDE or not book.unfinished):
-        n, since, words = clock.n, clock.started, _ASIDE[clock.purpose]
+        n, since, words = clock.n, clock.started, _ACTIVITY[clock.purpose]
         return Running(n, clock.purpose.value, words, since, 0, n, since)
     if book.unfinished:
         e, done = book.unfinished[-1], len(book.unfinished[-1].measurements)
@@ -339,9 +363,8 @@ def _running(book: Book, newest: datetime) -> Running | None:
     if book.asked:
         asked = book.asked[-1]
         logs = book.arena.state / "logs" / book.tag / "proposals" / str(asked.id)
-        words = f"{asked.agent} thinks"
-        running = Running(book.next_number, "agent", words, asked.started)
-        return replace(running, transcript=logs / "agent.log")
+        words, log = f"{asked.agent} thinks", logs / "agent.log"
+        return Running(book.next_number, "agent", words, asked.started, transcript=log)
     found = [event for event in book.events("setup", "trouble") if event.at > newest][-1:]
     phases = {"setup": "setup", "trouble": "resting"}
     return next((Running(None, phases[e.kind], str(e.data["words"]), e.at) for e in found), None)
@@ -355,16 +378,16 @@ def _left(book: Book, turns: Sequence[Event]) -> Left | None:
 
 
 def _stop_reason(turns: Sequence[Event], driven: bool) -> str | None:
-    if not turns:
+    if not turns or (driven and turns[-1].kind == "start"):
         return None
     if turns[-1].kind == "start":
-        return None if driven else "its driver died; the same command goes on"
+        return "its process died; the same command continues it"
     return str(turns[-1].data["words"])
 
 
 def _seconds(turns: Sequence[Event], newest: datetime, started: datetime) -> float:
-    """From each start to its stop; without starts, as `overnight try` leaves it, from the first
-    moment to the newest result."""
+    """Wall seconds between starts and stops; when `overnight try` alone was used, which records
+    none, from the first moment to the newest result."""
     spans = timedelta()
     began = None if turns else started
     for turn in turns:
