@@ -316,7 +316,7 @@ def test_a_soft_constraint_costs_and_a_hard_one_forbids(tmp_path: Path) -> None:
     assert done[2].gain == pytest.approx(12 - (7 - 10))
     words = " ".join(overnight(toy, "status").stdout.split())
     assert words.startswith("loss went from 7 to 12 (+71.4%) with 1 win in 2 experiments")
-    assert "15 better with what soft constraints cost" in words
+    assert "15 better after the costs of soft constraints" in words
     assert "counts as -5: soft constraints cost 14 for x" in overnight(toy, "show", "1").stdout
     assert "soft constraints" not in overnight(toy, "show", "2").stdout
     charged, free = (json.loads(overnight(toy, "show", n, "--json").stdout) for n in "12")
