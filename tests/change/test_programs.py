@@ -140,7 +140,7 @@ def test_try_says_it_in_a_sentence(toy: Path) -> None:
     assert command(toy, "try", "-m", "eight\n\nExpected: +2").returncode == 0
     shown = json.loads(command(toy, "show", "2", "--json").stdout)
     assert (shown["expected"], shown["gain"], shown["held"]) == (2.0, 2.0, True)
-    assert "expected   +2, came to +2: held" in command(toy, "show", "2").stdout
+    assert "expected   +2, measured +2: met" in command(toy, "show", "2").stdout
 
 
 def test_each_patch_that_makes_a_program_of_before_is_refused_and_passed_over(
