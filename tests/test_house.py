@@ -138,7 +138,7 @@ TESTED = {
         "test_a_command_agent_that_hangs_is_ended_by_its_time_limit": "AgentTable.timeout",
     },
     "campaign/test_campaign_arenas.py": {
-        "test_a_failing_check_makes_a_would_be_win_invalid": "Arena.checks",
+        "test_a_failing_check_and_a_broken_constraint_make_a_would_be_win_invalid": "Arena.checks",
     },
     "campaign/test_holdout.py": {
         "test_the_baseline_every_kth_keep_and_the_end_sit_it": "Holdout.every",

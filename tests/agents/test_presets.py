@@ -233,4 +233,4 @@ def test_a_rehearsal_says_whether_an_agent_works_and_leaves_nothing(tmp_path: Pa
     assert failed.returncode == 1 and "of no use" in failed.stdout
     assert list((tmp_path / "tmp").iterdir()) == []
     two = overnight(tmp_path, "agents", "--check", "tuner", "--stats")
-    assert two.returncode == 2 and "ask one" in two.stderr
+    assert two.returncode == 2 and "give one of them" in two.stderr

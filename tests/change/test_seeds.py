@@ -69,7 +69,7 @@ def test_status_warns_of_a_fixed_seed_beside_a_noise_of_zero(tmp_path: Path) -> 
     run(toy, Writer([]))
     words = " ".join(overnight(toy, "status").stdout.split())
     assert "repeats are equal to the last digit, but value.py has `SEED=7`" in words
-    assert "the luck of one draw" in words
+    assert "the luck of that seed" in words
 
 
 def test_only_the_arenas_own_text_files_are_searched(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_power_tells_what_a_night_can_see(toy: Path) -> None:
     assert chances == sorted(chances) and chances[-1] == 1.0
     assert said["assumes"] == MEASURED and said["differs"] == {} and said["rate"] is None
     guide = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
-    told = guide.partition("- `power` has ")[2].partition("\n- ")[0]
+    told = guide.partition("- `power`: ")[2].partition("\n- ")[0]
     assert all(f"`{key}`" in told for key in said)
 
 

@@ -44,7 +44,8 @@ class Loop:
         self._proposers = proposers
         self.changed: Callable[[Book], None] = lambda book: None
         """Called after changes of the book."""
-        self._shown_version, self._shown_time = -1, 0.0
+        self._shown, self._looked = -1, 0.0
+        """Version of the book that was shown, and when it was looked at."""
         self._handled = 0
         """Id of the newest stop request that was handled."""
         self.forget_requests()
@@ -71,9 +72,8 @@ class Loop:
     def wait(self, under_way: Sequence[Work]) -> None:
         """Wait until one of them has ended, at most SECONDS. Raises StoppedAtOnce when the user has
         asked for a stop at once."""
-        self._show()
-        if self.stop_asked(now=True):
-            self._proposers.stopping.set()
+        if monotonic() - self._looked >= SECONDS / 2:
+            self._look()
         if self._proposers.stopping.is_set():
             raise StoppedAtOnce
         if under_way:
@@ -101,12 +101,14 @@ class Loop:
             if proposed is not None and proposed.verdict is not None:
                 observe(proposed)
 
-    def _show(self) -> None:
-        """Call `changed` if the book has changed, at most a few times a second."""
-        now = monotonic()
-        if self._shown_version != self._book.version and now - self._shown_time >= SECONDS / 2:
-            self._shown_version, self._shown_time = self._book.version, now
+    def _look(self) -> None:
+        """Call `changed` if the book has changed, and see whether a stop at once was asked for."""
+        self._looked = monotonic()
+        if self._shown != self._book.version:
+            self._shown = self._book.version
             self.changed(self._book)
+        if self.stop_asked(now=True):
+            self._proposers.stopping.set()
 
     def _must_have_a_baseline(self, e: Experiment) -> None:
         if e.n == 0 and not e.kept:

@@ -42,7 +42,7 @@ class Programs:
         self._book = book
         self._workspace = workspace
         self._commits = lru_cache(_REMEMBERED)(self._digest)
-        self._blobs = lru_cache(_REMEMBERED)(self._read)
+        self._of_file = lru_cache(_REMEMBERED)(self._file_digest)
 
     def digest(self, commit: str) -> str:
         """The digest of a committed candidate."""
@@ -83,10 +83,10 @@ class Programs:
 
     def _digest(self, commit: str) -> str:
         files = self._workspace.files(commit, self._book.arena.is_editable)
-        return program_digest({p: self._blobs(blob, p, commit) for p, blob in files.items()})
+        return program_digest({path: self._of_file(path, blob) for path, blob in files.items()})
 
-    def _read(self, blob: str, path: str, commit: str) -> str:
-        return file_digest(path, self._workspace.read(commit, path) or b"")
+    def _file_digest(self, path: str, blob: str) -> str:
+        return file_digest(path, self._workspace.content(blob))
 
 
 def _sentence(earlier: Experiment) -> str:

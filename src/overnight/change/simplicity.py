@@ -54,6 +54,7 @@ class Simplicity:
         self._arena = arena
         self._workspace = workspace
         self._sizes = lru_cache(_REMEMBERED)(self._measured)
+        self._of_file = lru_cache(_REMEMBERED)(self._size)
 
     def gained(self, experiment: Experiment) -> bool:
         """Whether the candidate has at least 1 % less code than its parent, and nowhere to hide
@@ -73,11 +74,11 @@ class Simplicity:
         return now < was * (1 - _LEAST)
 
     def _measured(self, commit: str) -> dict[str, Size]:
-        return {path: code_size(path, text) for path, text in self._texts(commit).items()}
-
-    def _texts(self, commit: str) -> dict[str, bytes]:
         files = self._workspace.files(commit, self._arena.is_editable)
-        return {path: self._workspace.read(commit, path) or b"" for path in files}
+        return {path: self._of_file(path, blob) for path, blob in files.items()}
+
+    def _size(self, path: str, blob: str) -> Size:
+        return code_size(path, self._workspace.content(blob))
 
 
 def _hides_more(before: Collection[Size], after: Collection[Size]) -> bool:

@@ -208,10 +208,9 @@ class Book:
 
     def add(self, e: Experiment) -> Experiment:
         """Record a new experiment, which has a candidate or was refused, and end its proposal."""
-        self.ledger.add_experiment(self.tag, e)
+        added = self.ledger.add_experiment(self.tag, e)
         if e.proposal:
             self._charge(e.proposal)
-        added = self._read(e.n)
         if added.verdict is None:
             self.unfinished.append(added)
         else:
@@ -236,18 +235,18 @@ class Book:
         """Record the outcome of a measurement; None deletes it, because it was stopped. Returns its
         experiment if the measurement decides something about it."""
         (begun,) = (m for m in self.under_way if m.id == id)
+        again = None
         if taken is None:
             self.ledger.drop_measurement(id)
         else:
-            self.ledger.close_measurement(id, taken, self._rescored(begun, taken))
+            again = self.ledger.close_measurement(id, taken, self._rescored(begun, taken))
         self.under_way.remove(begun)
         self.version += 1
         if taken is not None and begun.purpose is Purpose.HOLDOUT:
             self.exams = self.ledger.exams(self.tag)
-        if taken is None or begun.purpose not in (Purpose.JUDGE, Purpose.CHECK):
+        if again is None or begun.purpose not in (Purpose.JUDGE, Purpose.CHECK):
             return None
         self.measured += begun.purpose is Purpose.JUDGE
-        again = self._read(begun.n)
         self._replace(again)
         return again
 
@@ -270,12 +269,6 @@ class Book:
         return closed
 
     # -- keeping memory like the ledger
-
-    def _read(self, n: int) -> Experiment:
-        """Experiment n as the ledger has it, which replaces text that it cannot hold."""
-        found = self.ledger.experiment(self.tag, n)
-        assert found is not None
-        return found
 
     def _rescored(self, begun: UnderWay, taken: Measurement) -> float | None:
         """The new estimate, with this measurement, if the experiment has a verdict already."""

@@ -79,7 +79,7 @@ class Ledger:
 
     def add_campaign(self, record: CampaignRecord) -> None:
         with self._database.writing() as connection:
-            connection.execute(sa.insert(CAMPAIGNS).values(vars(record)))
+            connection.execute(sa.insert(CAMPAIGNS), vars(record))
 
     def restart_campaign(self, tag: str, base: str) -> CampaignRecord:
         """Let the campaign start from this commit, and delete its baseline."""
@@ -141,14 +141,16 @@ class Ledger:
     # -- experiments
 
     def add_experiment(self, tag: str, e: Experiment) -> Experiment:
-        """Record a new experiment, and the end of the proposal that it came of, if any."""
+        """Record a new experiment, and the end of the proposal that it came of, if any. Returns it
+        as the ledger has it: text that no database can hold is replaced."""
         row = {name: value for name, value in vars(e).items() if name in _COLUMNS}
         low, high = e.interval or (None, None)
         row |= {"interval_low": low, "interval_high": high}
         with self._database.writing() as connection:
-            connection.execute(sa.insert(EXPERIMENTS).values(self._key(tag) | row))
-            ended = self._end(connection, tag, e.proposal) if e.proposal else None
-        return replace(e, proposal=ended)
+            connection.execute(sa.insert(EXPERIMENTS), self._key(tag) | row)
+            if e.proposal:
+                self._end(connection, tag, e.proposal)
+            return self._one(connection, tag, e.n)
 
     def conclude(self, tag: str, closings: Mapping[int, Closing], *notes: Note) -> list[Experiment]:
         """Give verdicts to experiments that have none or a provisional one, and add these events:
@@ -236,7 +238,7 @@ class Ledger:
         with self._database.writing() as connection:
             for table, record in ((ROUNDS, round), (PAIRS, pair)):
                 if record is not None:
-                    connection.execute(sa.insert(table).values(self._key(tag) | vars(record)))
+                    connection.execute(sa.insert(table), self._key(tag) | vars(record))
             return replace(wanted, id=_inserted(connection, MEASUREMENTS, self._key(tag) | row))
 
     def defer_measurement(self, id: int, handle: str, due: datetime) -> None:
@@ -245,21 +247,24 @@ class Ledger:
         change = sa.update(MEASUREMENTS).where(MEASUREMENTS.c.id == id)
         values = {"state": State.PENDING, "handle": handle, "due": due}
         with self._database.writing() as connection:
-            self._changed_one(connection.execute(change.where(_UNDER_WAY).values(values)), id)
+            self._changed_one(connection.execute(change.where(_UNDER_WAY), values), id)
 
-    def close_measurement(self, id: int, taken: Measurement, score: float | None = None) -> None:
+    def close_measurement(
+        self, id: int, taken: Measurement, score: float | None = None
+    ) -> Experiment:
         """Record the outcome of a measurement. `score`: the new estimate, if its experiment has a
-        verdict already."""
+        verdict already. Returns the experiment."""
         values = {name: getattr(taken, name) for name in _OUTCOME} | {"state": State.DONE}
         which = sa.and_(MEASUREMENTS.c.id == id, _UNDER_WAY)
         with self._database.writing() as connection:
-            done = connection.execute(sa.update(MEASUREMENTS).where(which).values(values))
+            done = connection.execute(sa.update(MEASUREMENTS).where(which), values)
             self._changed_one(done, id)
+            row = sa.select(MEASUREMENTS.c.tag, MEASUREMENTS.c.n).where(MEASUREMENTS.c.id == id)
+            tag, n = connection.execute(row).one()
             if score is not None:
-                row = sa.select(MEASUREMENTS.c.tag, MEASUREMENTS.c.n).where(MEASUREMENTS.c.id == id)
-                tag, n = connection.execute(row).one()
                 change = sa.update(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n))
-                connection.execute(change.values(score=score))
+                connection.execute(change, {"score": score})
+            return self._one(connection, tag, n)
 
     def drop_measurement(self, id: int) -> None:
         """Delete a measurement that was stopped before it had an outcome."""
@@ -348,6 +353,10 @@ class Ledger:
     def _select(self, tag: str, n: int | None = None) -> _Query:
         return sa.select(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n))
 
+    def _one(self, connection: sa.Connection, tag: str, n: int) -> Experiment:
+        (found,) = load_experiments(connection, self._select(tag, n))
+        return found
+
     def _rows(self, query: _Query) -> Sequence[sa.RowMapping]:
         with self._database.reading() as connection:
             return connection.execute(query).mappings().all()
@@ -368,8 +377,8 @@ class Ledger:
         values = {"ended": ended.ended, "outcome": ended.outcome, "n": ended.n}
         values |= vars(ended.usage) | {"thought": ended.thought}
         which = sa.and_(self._of(PROPOSALS, tag), PROPOSALS.c.id == ended.id)
-        change = sa.update(PROPOSALS).where(which, PROPOSALS.c.ended.is_(None)).values(values)
-        if not connection.execute(change).rowcount:
+        change = sa.update(PROPOSALS).where(which, PROPOSALS.c.ended.is_(None))
+        if not connection.execute(change, values).rowcount:
             raise LedgerError(f"the ledger {self._database.place} has no open proposal {ended.id}")
         return ended
 
@@ -403,8 +412,7 @@ def _event(row: sa.RowMapping) -> Event:
 
 
 def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, object]) -> int:
-    key: Sequence[object] | None = connection.execute(
-        sa.insert(table).values(row)
-    ).inserted_primary_key
+    done = connection.execute(sa.insert(table), row)
+    key: Sequence[object] | None = done.inserted_primary_key
     assert key is not None
     return int(str(key[0]))

@@ -14,7 +14,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from overnight.core.errors import WorkspaceError
@@ -35,6 +36,8 @@ from overnight.repo.refs import Refs
 from overnight.repo.user_repository import head, locate, uncommitted
 
 _GITLINK = "160000"
+_HELD = 4
+"""Files whose content is held."""
 
 
 class Stale(WorkspaceError):
@@ -60,6 +63,9 @@ class Workspace:
         self._hashing = hashing
         self._git = PrivateGit(state, common, hashing)
         self._trees: dict[str, str] = {}
+        # A candidate is looked at several times in a row, and neither can change.
+        self._entries = lru_cache(2)(self._list)
+        self._contents = lru_cache(_HELD)(self._read_blob)
 
     @classmethod
     def open(cls, root: Path, state: Path) -> Workspace:
@@ -95,10 +101,18 @@ class Workspace:
         return self._blob(f"{commit}:{self.prefix}{path}")
 
     def files(self, commit: str, matches: PathFilter) -> dict[str, str]:
-        """Path → blob of the arena's files in a commit."""
-        in_arena = self._of_arena(matches)
-        entries = self._entries(commit, self.prefix)
-        return {path.removeprefix(self.prefix): blob for path, _, blob in entries if in_arena(path)}
+        """Path → blob of the arena's files in a commit; without submodules."""
+        in_arena, top = self._of_arena(matches), self.prefix
+        entries = self._entries(commit, top)
+        return {
+            path.removeprefix(top): blob
+            for path, mode, blob in entries
+            if mode != _GITLINK and in_arena(path)
+        }
+
+    def content(self, blob: str) -> bytes:
+        """What a file contains that `files` names."""
+        return self._contents(blob)
 
     def mentioning(self, commit: str, pattern: str) -> list[str]:
         """The arena's text files in a commit that match this extended regular expression; case is
@@ -331,13 +345,18 @@ class Workspace:
             return None
         raise WorkspaceError(failure_message(args, self.top, done.stderr))
 
-    def _entries(self, commit: str, *paths: str) -> Iterator[tuple[str, str, str]]:
+    def _read_blob(self, blob: str) -> bytes:
+        return self._git.run("cat-file", "blob", blob).stdout
+
+    def _list(self, commit: str, *paths: str) -> Sequence[tuple[str, str, str]]:
         """Path, mode and object id of everything at or below these paths; relative to the top."""
         args = ["ls-tree", "-r", "-z", "--full-tree", commit, "--", *filter(None, paths)]
+        found = []
         for record in records(self._git.run(*args).stdout):
             about, _, path = record.partition("\t")
             mode, _, blob = about.split(" ")
-            yield path, mode, blob
+            found.append((path, mode, blob))
+        return found
 
     def _oddities(self, commit: str) -> Iterator[str]:
         """Sentences on what is missing in checkouts: submodules, results of filters."""
