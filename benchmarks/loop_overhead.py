@@ -103,17 +103,19 @@ def added(campaign: Campaign, agent: Counter) -> float:
     return 1000 * (whole - seconds["run"] - seconds["score"])
 
 
-def measure_loop(folder: Path, rounds: int, before: int) -> tuple[list[float], list[float]]:
+def measure_loop(
+    folder: Path, rounds: int, before: int, sandbox: str | None
+) -> tuple[list[float], list[float]]:
     """Milliseconds of each experiment and of each reference, in blocks that take turns: side by
     side each would wait for what the other has left the disk to do."""
     agent = Counter()
-    with Campaign.open(folder, "bench") as campaign:
+    with Campaign.open(folder, "bench", sandbox) as campaign:
         campaign.try_(agent)
     if before:
         fill(folder / ".overnight" / "ledger.db", before)
     other = make_arena(folder.with_name(folder.name + "-reference"))
     loop, bare = [], []
-    with Campaign.open(folder, "bench") as campaign:
+    with Campaign.open(folder, "bench", sandbox) as campaign:
         campaign.try_(agent)
         for block in range(0, rounds, BLOCK):
             bare += [reference(other, n) for n in range(block, block + BLOCK)]
@@ -128,7 +130,7 @@ def row(name: str, values: list[float]) -> str:
     return f"{name:44} {statistics.median(values):9.1f} {p95:9.1f}"
 
 
-def beside(revision: str, rounds: int) -> dict[str, list[float]]:
+def beside(revision: str, rounds: int, sandbox: str | None) -> dict[str, list[float]]:
     """The same for the sources of another revision, in blocks that take turns with these."""
     found: dict[str, list[float]] = {"these sources": [], revision: []}
     root = Path(__file__).parent.parent
@@ -138,6 +140,7 @@ def beside(revision: str, rounds: int) -> dict[str, list[float]]:
         for _ in range(rounds // BLOCK):
             for name, sources in (("these sources", root), (revision, Path(folder))):
                 command = [sys.executable, __file__, "--rounds", str(BLOCK), "--raw"]
+                command += ["--sandbox", sandbox] if sandbox else []
                 env = {**os.environ, "PYTHONPATH": str(sources / "src")}
                 done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
                 found[name] += json.loads(done.stdout)
@@ -148,12 +151,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--ledger", type=int, default=0, help="experiments already in the ledger")
+    parser.add_argument("--sandbox", help="landlock or bubblewrap (default: the strongest here)")
     parser.add_argument("--beside", metavar="REV", help="measure another revision in the same run")
     parser.add_argument("--raw", action="store_true", help="milliseconds as JSON, nothing else")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         loop, bare = measure_loop(
-            make_arena(Path(folder) / "arena"), arguments.rounds, arguments.ledger
+            make_arena(Path(folder) / "arena"),
+            arguments.rounds,
+            arguments.ledger,
+            arguments.sandbox,
         )
     if arguments.raw:
         print(json.dumps(loop))
@@ -164,7 +171,7 @@ def main() -> None:
     print(row("git commit + python -c pass", bare))
     print(f"ratio of the medians: {statistics.median(loop) / statistics.median(bare):.2f}")
     if arguments.beside:
-        for name, values in beside(arguments.beside, arguments.rounds).items():
+        for name, values in beside(arguments.beside, arguments.rounds, arguments.sandbox).items():
             print(row(f"in turns: {name}", values))
 
 
