@@ -98,6 +98,7 @@ def test_a_diff_can_be_applied(done: Path, tmp_path: Path) -> None:
         (["run", "--tag", "../x"], 2, "cannot name a branch"),
         (["run", "--experiments", "0"], 2, "--experiments"),
         (["log", "--verdict", "good"], 2, "expected one of keep"),
+        (["steer", " "], 2, "the instruction is empty"),
         (["new", "nonsense", "x"], 2, "unknown template 'nonsense'"),
         (["-C", "nowhere"], 2, "-C"),
         (["status", "-C", "nowhere"], 2, "nowhere is not a folder"),

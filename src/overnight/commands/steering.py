@@ -38,6 +38,8 @@ def steer(
     """Add an instruction to every brief from now on."""
     from overnight.stage.secrets import Secrets
 
+    if not text.strip():
+        raise UsageError("the instruction is empty: say what agents should know or do")
     with record_of(folder, tag) as record:
         record.ledger.add_event(record.tag, "steer", words=Secrets.of().redacted(text))
         out.print("The instruction is in every brief from now on.")
