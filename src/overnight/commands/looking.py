@@ -67,7 +67,10 @@ def log(
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """List the experiments of a campaign, oldest first."""
+    """List the experiments of a campaign, oldest first.
+
+    A score is the median of its runs; the column `runs` says of how many, if they differed.
+    """
     from overnight.core.experiment import Verdict
 
     if verdict is not None and verdict not in list(Verdict):

@@ -19,7 +19,7 @@ from overnight.core.text import one_line
 from overnight.insights.failures import FAILED
 from overnight.insights.readings import charges_of
 from overnight.insights.track_record import TrackRecord, held, measured_gain
-from overnight.views.summary import runs_words, score_words
+from overnight.views.summary import median_of, score_words
 
 if TYPE_CHECKING:  # each takes long to import
     from overnight.agents.roster import Entry
@@ -68,11 +68,11 @@ def results_table(
     experiments: Iterable[Experiment], metric: Metric, one_line_each: bool = False
 ) -> Table:
     """Experiments as a table, in the order given; long descriptions are wrapped, or cut with
-    `one_line_each`. The column `median of` says which scores are medians of several runs."""
+    `one_line_each`. The column `runs` says of how many runs a score is the median."""
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=one_line_each)
     shown = list(experiments)
     costs = ["cost"] if any(e.usage.dollars for e in shown) else []
-    runs = ["median of"] if any(map(runs_words, shown)) else []
+    runs = ["runs"] if any(map(median_of, shown)) else []
     for name in ("n", "verdict", metric.name, *runs, "gain", "time", *costs):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
     overflow: OverflowMethod = "ellipsis" if one_line_each else "fold"
@@ -83,7 +83,7 @@ def results_table(
             str(e.n),
             Text(e.verdict or "under way", style=_COLOURS.get(e.verdict, "red")),
             "" if e.score is None else f"{e.score:.6g}",
-            *(runs_words(e).removeprefix("median of ") for _ in runs),
+            *(str(median_of(e) or "") for _ in runs),
             "" if e.claim is None else f"{e.claim:+.4g}",
             "" if e.seconds is None else format_duration(e.seconds),
             *(_cost(e) for _ in costs),

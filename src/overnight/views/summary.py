@@ -257,10 +257,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def runs_words(e: Experiment) -> str:
-    """`median of 6 runs`; empty unless the score is the median of runs that differ."""
+def median_of(e: Experiment) -> int | None:
+    """The number of runs that the score is the median of; None unless they differ."""
     scores = counted_scores(e)
-    return f"median of {len(scores)} runs" if len(set(scores)) > 1 else ""
+    return len(scores) if len(set(scores)) > 1 else None
+
+
+def runs_words(e: Experiment) -> str:
+    """`median of 6 runs`; empty unless they differ."""
+    return f"median of {runs} runs" if (runs := median_of(e)) else ""
 
 
 def score_words(e: Experiment) -> str:
