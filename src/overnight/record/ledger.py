@@ -34,6 +34,7 @@ from overnight.core.usage import UNKNOWN, Usage
 from overnight.record.database import Database
 from overnight.record.rows import (
     DECIDING,
+    load_experiment,
     load_experiments,
     load_measurement,
     load_proposal,
@@ -106,10 +107,9 @@ class Ledger:
         will use."""
         asked = Proposal(0, agent, start, against, _now(), usage=usage)
         row = {k: v for k, v in vars(asked).items() if k not in ("id", "usage")} | vars(usage)
+        added = sa.insert(PROPOSALS).returning(PROPOSALS)
         with self._database.writing() as connection:
-            id = _inserted(connection, PROPOSALS, self._key(tag) | row)
-            query = sa.select(PROPOSALS).where(PROPOSALS.c.id == id)
-            return load_proposal(connection.execute(query).mappings().one())
+            return load_proposal(connection.execute(added, self._key(tag) | row).mappings().one())
 
     def end_proposal(self, tag: str, ended: Proposal) -> Proposal:
         """Record that a proposal has ended without an experiment. `ended` has its outcome and
@@ -146,11 +146,11 @@ class Ledger:
         row = {name: value for name, value in vars(e).items() if name in _COLUMNS}
         low, high = e.interval or (None, None)
         row |= {"interval_low": low, "interval_high": high}
+        added = sa.insert(EXPERIMENTS).returning(EXPERIMENTS)
         with self._database.writing() as connection:
-            connection.execute(sa.insert(EXPERIMENTS), self._key(tag) | row)
-            if e.proposal:
-                self._end(connection, tag, e.proposal)
-            return self._one(connection, tag, e.n)
+            found = connection.execute(added, self._key(tag) | row).mappings().one()
+            ended = self._end(connection, tag, e.proposal) if e.proposal else None
+            return load_experiment(found, proposal=ended)
 
     def conclude(self, tag: str, closings: Mapping[int, Closing], *notes: Note) -> list[Experiment]:
         """Give verdicts to experiments that have none or a provisional one, and add these events:
@@ -247,7 +247,8 @@ class Ledger:
         change = sa.update(MEASUREMENTS).where(MEASUREMENTS.c.id == id)
         values = {"state": State.PENDING, "handle": handle, "due": due}
         with self._database.writing() as connection:
-            self._changed_one(connection.execute(change.where(_UNDER_WAY), values), id)
+            if not connection.execute(change.where(_UNDER_WAY), values).rowcount:
+                raise self._no_open_measurement(id)
 
     def close_measurement(
         self, id: int, taken: Measurement, score: float | None = None
@@ -255,16 +256,17 @@ class Ledger:
         """Record the outcome of a measurement. `score`: the new estimate, if its experiment has a
         verdict already. Returns the experiment."""
         values = {name: getattr(taken, name) for name in _OUTCOME} | {"state": State.DONE}
-        which = sa.and_(MEASUREMENTS.c.id == id, _UNDER_WAY)
+        close = sa.update(MEASUREMENTS).where(MEASUREMENTS.c.id == id, _UNDER_WAY)
         with self._database.writing() as connection:
-            done = connection.execute(sa.update(MEASUREMENTS).where(which), values)
-            self._changed_one(done, id)
-            row = sa.select(MEASUREMENTS.c.tag, MEASUREMENTS.c.n).where(MEASUREMENTS.c.id == id)
-            tag, n = connection.execute(row).one()
+            closed = close.returning(MEASUREMENTS.c.tag, MEASUREMENTS.c.n)
+            found = connection.execute(closed, values).one_or_none()
+            if found is None:
+                raise self._no_open_measurement(id)
             if score is not None:
-                change = sa.update(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n))
+                change = sa.update(EXPERIMENTS).where(self._of(EXPERIMENTS, found.tag, found.n))
                 connection.execute(change, {"score": score})
-            return self._one(connection, tag, n)
+            (e,) = load_experiments(connection, self._select(found.tag, found.n))
+            return e
 
     def drop_measurement(self, id: int) -> None:
         """Delete a measurement that was stopped before it had an outcome."""
@@ -353,10 +355,6 @@ class Ledger:
     def _select(self, tag: str, n: int | None = None) -> _Query:
         return sa.select(EXPERIMENTS).where(self._of(EXPERIMENTS, tag, n))
 
-    def _one(self, connection: sa.Connection, tag: str, n: int) -> Experiment:
-        (found,) = load_experiments(connection, self._select(tag, n))
-        return found
-
     def _rows(self, query: _Query) -> Sequence[sa.RowMapping]:
         with self._database.reading() as connection:
             return connection.execute(query).mappings().all()
@@ -392,9 +390,8 @@ class Ledger:
         row = self._key(tag) | {"kind": kind, "at": _now(), "data": data}
         return _inserted(connection, EVENTS, row)
 
-    def _changed_one(self, changed: sa.CursorResult[object], id: int) -> None:
-        if not changed.rowcount:
-            raise LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
+    def _no_open_measurement(self, id: int) -> LedgerError:
+        return LedgerError(f"the ledger {self._database.place} has no open measurement {id}")
 
 
 _UNDER_WAY = MEASUREMENTS.c.state != State.DONE

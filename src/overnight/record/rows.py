@@ -48,7 +48,7 @@ def load_experiments(
             checks = [m for m in every if m.purpose is Purpose.CHECK]
             others = tuple(m for m in every if m.purpose is not Purpose.CHECK)
             check = checks[-1] if checks else None
-            found.append(_experiment(row, others, check, proposals.get(row["n"])))
+            found.append(load_experiment(row, others, check, proposals.get(row["n"])))
     return found
 
 
@@ -82,11 +82,11 @@ def _proposals(
     return {row["n"]: load_proposal(row) for row in connection.execute(query).mappings()}
 
 
-def _experiment(
+def load_experiment(
     row: sa.RowMapping,
-    taken: tuple[Measurement, ...],
-    check: Measurement | None,
-    proposal: Proposal | None,
+    taken: tuple[Measurement, ...] = (),
+    check: Measurement | None = None,
+    proposal: Proposal | None = None,
 ) -> Experiment:
     low, high = row["interval_low"], row["interval_high"]
     values = {name: row[name] for name in _EXPERIMENT_FIELDS} | {
