@@ -51,7 +51,7 @@ def judged(arena: Path) -> Callable[[str], dict[str, Any]]:
 
 def test_the_start_is_right_and_as_fast_as_itself(judged: Callable[[str], dict[str, Any]]) -> None:
     found = judged("")
-    assert 0.7 < found["relative_time"] < 1.4
+    assert 0.4 < found["relative_time"] < 2.5, "neighbours may be busy"
     assert found["candidate_peak_memory_mb"] < 80
 
 
