@@ -23,7 +23,7 @@ from overnight.judge.base import Judge
 from overnight.record.book import Book
 
 SECONDS = 0.5
-"""Most seconds between two checks for a stop request."""
+"""Most seconds of a wait; half of it, least seconds between two looks for a stop at once."""
 _FAILURES = 3
 """Failed measurements of a keep in a row after which the machine counts as broken."""
 Observer = Callable[[Experiment], None]

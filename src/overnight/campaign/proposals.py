@@ -129,7 +129,9 @@ class Proposers:
             if answer.failure:
                 raise answer.failure
             return answer, None
-        e, n = answer.experiment, bench.n
+        e, n = answer.experiment, self._book.next_number
+        if e.candidate and n != bench.n:
+            e = replace(e, candidate=self._workspace.reword(e.candidate, self._message(e, n)))
         logs = bench.transcript.parent
         kept = self._book.arena.state / "logs" / self._book.tag / str(n)
         reason = e.reason.replace(str(logs), str(kept))
@@ -244,7 +246,7 @@ class Proposers:
         if made.commit is None:
             return _refused(e, secrets.redacted(self._unchanged(ask, bench)))
         diff, commit = self._workspace.diff(parent, made.commit), made.commit
-        if wrong := self._chosen_seed(diff):
+        if wrong := self._seed_refusal(diff):
             return _refused(e, secrets.redacted(wrong))
         if untitled:
             e = replace(e, description=secrets.redacted(change_in_words(diff)))
@@ -273,7 +275,7 @@ class Proposers:
             words += f" beyond {which}: further experiments confirm it"
         return words
 
-    def _chosen_seed(self, diff: str) -> str | None:
+    def _seed_refusal(self, diff: str) -> str | None:
         """Why a change must not be measured, if it chooses a seed; else None."""
         line = chosen_seed(diff)
         if line is None or self._book.arena.judge.fixed_seeds:

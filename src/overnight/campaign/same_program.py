@@ -15,7 +15,7 @@ from overnight.record.book import Book
 from overnight.repo.acceptance import MOST_FILE_BYTES
 from overnight.repo.workspace import Workspace
 
-_REMEMBERED = 4096
+_REMEMBERED = 4096  # files
 _MACHINE = re.compile(
     r"its supervisor was killed|killed by signal (?:1|2|7|9|15)\b|exit code 1(?:29|30|35|37|43)\b"
     r"|the referee failed: ended by |No space left on device|Input/output error|Stale file handle"
@@ -41,12 +41,12 @@ class Programs:
     def __init__(self, book: Book, workspace: Workspace) -> None:
         self._book = book
         self._workspace = workspace
-        self._commits = lru_cache(_REMEMBERED)(self._digest)
         self._of_file = lru_cache(_REMEMBERED)(self._file_digest)
 
     def digest(self, commit: str) -> str:
         """The digest of a committed candidate."""
-        return self._commits(commit)
+        files = self._workspace.files(commit, self._book.arena.is_editable)
+        return program_digest({path: self._of_file(path, blob) for path, blob in files.items()})
 
     def digest_in(self, folder: Path) -> str:
         """The digest of the candidate that a checkout would make now; `folder`: the arena's."""
@@ -67,8 +67,7 @@ class Programs:
         """
         if self._book.arena.judge.same_programs:
             return None
-        assert parent.candidate is not None
-        if program == self.digest(parent.candidate):
+        if program == parent.program:
             which = f"#{parent.n}" if parent.n else "#0, the baseline"
             return (
                 f"the same program as {which}, which it was made from: "
@@ -80,10 +79,6 @@ class Programs:
         if not settled and len(earlier) < _CHANCES:
             return None
         return _sentence(settled[0] if settled else earlier[-1])
-
-    def _digest(self, commit: str) -> str:
-        files = self._workspace.files(commit, self._book.arena.is_editable)
-        return program_digest({path: self._of_file(path, blob) for path, blob in files.items()})
 
     def _file_digest(self, path: str, blob: str) -> str:
         return file_digest(path, self._workspace.content(blob))

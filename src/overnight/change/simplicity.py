@@ -17,7 +17,7 @@ from overnight.repo.workspace import Workspace
 
 _LEAST = 0.01
 """Least fraction of the code that must go before it counts as simpler."""
-_REMEMBERED = 512  # commits
+_REMEMBERED = 4096  # files
 _WORD = 20
 """Most characters of an ordinary word or constant. A longer one may be code in disguise, even
 compressed, so it counts by its length."""
@@ -53,7 +53,6 @@ class Simplicity:
     def __init__(self, arena: Arena, workspace: Workspace) -> None:
         self._arena = arena
         self._workspace = workspace
-        self._sizes = lru_cache(_REMEMBERED)(self._measured)
         self._of_file = lru_cache(_REMEMBERED)(self._size)
 
     def gained(self, experiment: Experiment) -> bool:
@@ -73,7 +72,7 @@ class Simplicity:
             now += (gained.nodes or 0) if in_nodes else gained.tokens
         return now < was * (1 - _LEAST)
 
-    def _measured(self, commit: str) -> dict[str, Size]:
+    def _sizes(self, commit: str) -> dict[str, Size]:
         files = self._workspace.files(commit, self._arena.is_editable)
         return {path: self._of_file(path, blob) for path, blob in files.items()}
 

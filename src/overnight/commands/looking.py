@@ -69,7 +69,9 @@ def log(
 ) -> None:
     """List the experiments of a campaign, oldest first.
 
-    A score is the median of its runs; the column `runs` says of how many, if they differed.
+    Column `runs`: how many runs a score is the median of, if they differ. A candidate that was
+    measured again after its verdict is scored by those runs alone. A confirmed gain comes from
+    pairs of runs: it is not the difference of two scores.
     """
     from overnight.core.experiment import Verdict
 

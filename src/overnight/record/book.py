@@ -190,8 +190,9 @@ class Book:
 
     def note(self, kind: str, **data: Value | None) -> int:
         """Add an event; returns its id."""
+        id = self.ledger.add_event(self.tag, kind, **data)
         self.version += 1
-        return self.ledger.add_event(self.tag, kind, **data)
+        return id
 
     def ask(self, agent: str, start: int, against: int, usage: Usage = UNKNOWN) -> Proposal:
         """Record that an agent is about to be asked for a change to the candidate of `start`."""
@@ -209,8 +210,8 @@ class Book:
     def add(self, e: Experiment) -> Experiment:
         """Record a new experiment, which has a candidate or was refused, and end its proposal."""
         added = self.ledger.add_experiment(self.tag, e)
-        if e.proposal:
-            self._charge(e.proposal)
+        if added.proposal:
+            self._charge(added.proposal)
         if added.verdict is None:
             self.unfinished.append(added)
         else:

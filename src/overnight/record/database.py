@@ -24,6 +24,8 @@ from overnight.record.schema import METADATA, SCHEMA, VERSION
 BUSY_SECONDS = 30
 """How long a write waits for another process that writes to the same SQLite file."""
 _CREATION = 0x6F7665726E  # the key of PostgreSQL's lock under which one client makes the tables
+_OLDEST_SQLITE = (3, 35)
+"""The first that returns the rows of an INSERT or UPDATE."""
 _DEVELOPMENT = "overnight_schema"
 """A table of ledgers that were written before release 0.1.0."""
 _URLS = "expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"
@@ -163,6 +165,12 @@ def _postgresql(url: sa.URL) -> sa.Engine:
 
 
 def _sqlite(file: Path, create: bool) -> sa.Engine:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise LedgerError(
+            f"this Python has SQLite {sqlite3.sqlite_version}, and a ledger needs "
+            f"{'.'.join(map(str, _OLDEST_SQLITE))} or newer: install a newer SQLite, or name a "
+            "ledger in PostgreSQL"
+        )
     if create:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,7 @@ from overnight.core.usage import UNKNOWN, Usage
 from overnight.record.database import Database
 from overnight.record.rows import (
     DECIDING,
+    EXPERIMENT_FIELDS,
     load_experiment,
     load_experiments,
     load_measurement,
@@ -53,7 +54,6 @@ from overnight.record.schema import (
 Note = tuple[str, Mapping[str, Value | None]]
 """An event to be written in the same transaction as a verdict: its kind and its data."""
 _Query = sa.Select[Any]
-_COLUMNS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
 
 
 class Ledger:
@@ -143,7 +143,7 @@ class Ledger:
     def add_experiment(self, tag: str, e: Experiment) -> Experiment:
         """Record a new experiment, and the end of the proposal that it came of, if any. Returns it
         as the ledger has it: text that no database can hold is replaced."""
-        row = {name: value for name, value in vars(e).items() if name in _COLUMNS}
+        row = {name: value for name, value in vars(e).items() if name in EXPERIMENT_FIELDS}
         low, high = e.interval or (None, None)
         row |= {"interval_low": low, "interval_high": high}
         added = sa.insert(EXPERIMENTS).returning(EXPERIMENTS)
@@ -376,9 +376,10 @@ class Ledger:
         values |= vars(ended.usage) | {"thought": ended.thought}
         which = sa.and_(self._of(PROPOSALS, tag), PROPOSALS.c.id == ended.id)
         change = sa.update(PROPOSALS).where(which, PROPOSALS.c.ended.is_(None))
-        if not connection.execute(change, values).rowcount:
+        found = connection.execute(change.returning(PROPOSALS), values).mappings().one_or_none()
+        if found is None:
             raise LedgerError(f"the ledger {self._database.place} has no open proposal {ended.id}")
-        return ended
+        return load_proposal(found)
 
     def _note(
         self, connection: sa.Connection, tag: str, kind: str, data: Mapping[str, Value | None]
@@ -409,7 +410,5 @@ def _event(row: sa.RowMapping) -> Event:
 
 
 def _inserted(connection: sa.Connection, table: sa.Table, row: Mapping[str, object]) -> int:
-    done = connection.execute(sa.insert(table), row)
-    key: Sequence[object] | None = done.inserted_primary_key
-    assert key is not None
-    return int(str(key[0]))
+    id: int = connection.execute(sa.insert(table).returning(table.c.id), row).scalar_one()
+    return id

@@ -24,7 +24,7 @@ from overnight.record.schema import EXPERIMENTS, MEASUREMENTS, PROPOSALS
 PAGE = 500
 """Number of experiments that are read at a time."""
 DECIDING = (Purpose.JUDGE,)
-_EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
+EXPERIMENT_FIELDS = {f.name for f in fields(Experiment)} & set(EXPERIMENTS.c.keys())
 _PROPOSAL_FIELDS = {f.name for f in fields(Proposal)} & set(PROPOSALS.c.keys())
 _MEASUREMENT_FIELDS = [f.name for f in fields(Measurement)]
 _UNDER_WAY_FIELDS = [f.name for f in fields(UnderWay)]
@@ -89,7 +89,7 @@ def load_experiment(
     proposal: Proposal | None = None,
 ) -> Experiment:
     low, high = row["interval_low"], row["interval_high"]
-    values = {name: row[name] for name in _EXPERIMENT_FIELDS} | {
+    values = {name: row[name] for name in EXPERIMENT_FIELDS} | {
         "verdict": Verdict(row["verdict"]) if row["verdict"] else None,
         "interval": None if low is None or high is None else (low, high),
         "dropped": tuple(row["dropped"]),

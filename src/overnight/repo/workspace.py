@@ -63,8 +63,8 @@ class Workspace:
         self._hashing = hashing
         self._git = PrivateGit(state, common, hashing)
         self._trees: dict[str, str] = {}
-        # A candidate is looked at several times in a row, and neither can change.
-        self._entries = lru_cache(2)(self._list)
+        # A candidate and its parent are looked at several times in a row, and neither can change.
+        self._entries = lru_cache(3)(self._list)
         self._contents = lru_cache(_HELD)(self._read_blob)
 
     @classmethod

@@ -173,7 +173,7 @@ def spawn(
             _signal.signal(number, _signal.SIG_DFL)
         confine(Restrictions(restrictions))
         os.execve(argv[0], argv, env)
-    except BaseException as error:
+    except BaseException as error:  # the child must not go on as its parent
         os.write(2, f"overnight: the sandbox could not be entered: {error}\n".encode())
     finally:
         os._exit(126)
