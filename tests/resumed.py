@@ -85,8 +85,14 @@ def state(toy: Path) -> dict[str, object]:
         "branch": git(toy, "log", "--format=%s %T", "overnight/k").splitlines(),
         "parents": [git(toy, "rev-parse", f"{e.parent}^{{tree}}") for e in experiments if e.parent],
         "results": [{key: row[key] for key in same} for row in rows],
+        "logs": {f"{e.n}/{log.name}" for e in experiments for log in _logs(arena, e.n)},
         "worktrees": sorted(p.name for p in (toy / ".overnight" / "worktrees" / "k").glob("*")),
     }
+
+
+def _logs(arena: Arena, n: int) -> list[Path]:
+    """What must be found with an experiment: its brief, and the folders of its measurements."""
+    return [*(arena.state / "logs" / "k" / str(n)).iterdir()]
 
 
 def strays(toy: Path) -> list[str]:

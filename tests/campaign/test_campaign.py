@@ -18,8 +18,12 @@ from overnight import Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
 from overnight.agents.programs.command import CommandAgent
 from overnight.arena.settings import AgentTable
-from overnight.campaign.limits import StopKind
-from overnight.core.errors import CampaignBusy, WorkspaceError
+from overnight.campaign.limits import StopKind, Stretch
+from overnight.core.errors import CampaignBusy, UsageError, WorkspaceError
+from overnight.insights.wall_time import TURNS
+from overnight.record.book import Book
+from overnight.repo.workspace import Workspace
+from overnight.views.summary import summarize
 from toy import ARENA, git, make_toy
 from writer import Writer, run, verdicts
 
@@ -216,11 +220,63 @@ def test_a_branch_that_is_checked_out_is_left_alone_and_caught_up_later(toy: Pat
         before = git(toy, "rev-parse", "HEAD")
         kept = campaign.try_(Writer(["X=8\n", "X=7\n"]))
         assert kept is not None and kept.verdict is Verdict.KEEP
+        campaign.try_(Writer(["", "", "X=9\n"]))
         assert git(toy, "rev-parse", "HEAD") == before
-        assert any("checked out" in warning for warning in campaign.warnings)
+        warned = [warning for warning in campaign.warnings if "checked out" in warning]
+        assert len(warned) == 1, "once for a commit, not at each verdict"
     git(toy, "checkout", "--quiet", "main")
     Campaign.open(toy, "t").close()
     assert git(toy, "show", "overnight/t:value.py") == "X=7\n"
+
+
+def test_a_change_that_was_finished_before_a_stop_at_once_is_not_lost(toy: Path) -> None:
+    with Campaign.open(toy, "t") as campaign:
+        campaign.try_(Writer([""]))
+
+        def stop_late(book: Book) -> None:
+            if book.asked:
+                time.sleep(1)  # the agent is done by now, but its change is not recorded
+                campaign.stopping.set()
+
+        campaign.loop.changed = stop_late
+        agent = Writer(["", "X=8\n"])
+        assert campaign.run(agent, Limits()).kind is StopKind.ASKED
+        with pytest.raises(UsageError, match="stopped at once; open it again"):
+            campaign.run(agent, Limits())
+    with Campaign.open(toy, "t") as campaign:
+        assert [e.description for e in campaign.book.unfinished] == ["set X=8"]
+        campaign.run(Writer([]), Limits())
+        assert campaign.incumbent.n == 2 and campaign.incumbent.score == 5.0
+
+
+def test_a_result_is_kept_when_its_folder_cannot_be_deleted(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = Workspace.remove
+
+    def stuck(workspace: Workspace, folder: Path) -> None:
+        if folder.name.startswith("run-"):
+            raise WorkspaceError(f"{folder} cannot be deleted: it is busy")
+        remove(workspace, folder)
+
+    monkeypatch.setattr(Workspace, "remove", stuck)
+    with Campaign.open(toy, "t") as campaign:
+        kept = campaign.try_(Writer(["X=8\n"]))
+        assert kept is not None and kept.score == 5.0
+        assert any("of experiment 1: /" in w and "it is busy" in w for w in campaign.warnings)
+
+
+def test_the_time_in_which_a_driver_was_dead_counts_for_nothing(toy: Path) -> None:
+    with Campaign.open(toy, "t") as campaign:
+        campaign.try_(Writer(["X=8\n"]))
+        Stretch.begin(campaign.book, Limits())  # and dies: no stop is recorded
+    time.sleep(3)
+    with Campaign.open(toy, "t") as campaign:
+        campaign.run(Writer(["", "X=7\n"]), Limits())
+        summary = summarize(campaign.book)
+        turns = [turn.kind for turn in campaign.book.events(*TURNS)]
+    assert turns == ["start", "resume", "stop"]
+    assert 0 < summary.seconds < 3
 
 
 def test_a_stop_at_once_is_heard_while_an_agent_thinks(toy: Path) -> None:

@@ -148,7 +148,7 @@ class Driver:
         starts = HillClimb().wanted(book, 1)
         assert starts, "nothing is under way, so the next change is due"
         if n > EXPERIMENTS:
-            self.end = Ahead.at_the_end(book, float("inf"))
+            self.end = Ahead(ending=True)
             return
         start = starts[0]
         e = Experiment(n, "a", now, start=start.start.n, against=start.against.n)
@@ -161,8 +161,6 @@ class Driver:
         """The driver dies: what was running is lost, everything else is in the ledger."""
         self.book.ledger.drop_running("t")
         self.book = self.read()
-        if self.end:
-            self.end = Ahead.at_the_end(self.book, float("inf"))
 
     def _one_of(self, choices):  # type: ignore[no-untyped-def]
         return self.draw(st.sampled_from(choices))

@@ -105,8 +105,8 @@ class LedgerContract:
         ledger.add_experiment("jul1", added)
         begun = ledger.open_measurement("jul1", planned(7, 2**40, at=3, pair=4))
         ledger.close_measurement(begun.id, taken)
-        closing = Closing(Verdict.DISCARD, "no better", 1 / 3, -0.5, (-1.0, math.inf))
-        (closed,) = ledger.conclude("jul1", {7: closing.as_(Verdict.KEEP, "better", "final")})
+        closing = Closing(Verdict.KEEP, "better", 1 / 3, -0.5, (-1.0, math.inf), "final")
+        (closed,) = ledger.conclude("jul1", {7: closing}, 4)
 
         found = other.experiment("jul1", 7)
         assert found is not None and found == closed and found.ended and found.proposal
@@ -122,7 +122,8 @@ class LedgerContract:
             interval=(-1.0, math.inf),
             proposal=replace(ended, ended=found.proposal.ended),
             ended=found.ended,
-            measurements=(taken,),
+            verdict_at=4,
+            measurements=(replace(taken, started=begun.started),),  # not by the worker's clock
         )
         assert (found.usage, found.thought) == (usage, 2.5)
 
@@ -201,7 +202,7 @@ class LedgerContract:
             for seed in range(n):
                 measured(ledger, n, float(10 * n + seed), seed)
             verdict = Verdict.KEEP if n % 2 else Verdict.CRASH
-            ledger.conclude("jul1", {n: Closing(verdict, "")})
+            ledger.conclude("jul1", {n: Closing(verdict, "")}, 0)
 
         def numbers(**selection: object) -> list[int]:
             found = ledger.experiments("jul1", **selection)  # type: ignore[arg-type]
@@ -342,12 +343,12 @@ class LedgerContract:
         keep = Closing(Verdict.KEEP, "as a stack", 1.0, 0.5, within=2)
         for wrong in (4, 6):  # one that is finished; one that is not there
             with pytest.raises(LedgerError, match=f"no open experiment {wrong} in campaign jul1"):
-                ledger.conclude("jul1", {1: keep, wrong: keep}, ("prune", {"n": 1}))
+                ledger.conclude("jul1", {1: keep, wrong: keep}, 0, ("prune", {"n": 1}))
         assert other.counts("jul1") == {Verdict.KEEP: 3, Verdict.PROVISIONAL: 2}
         assert other.events("jul1") == []
         dropped = Closing(Verdict.DISCARD, "no better")
         closings = {2: replace(keep, whole=0.75), 1: keep, 5: dropped}
-        closed = ledger.conclude("jul1", closings, ("prune", {"n": 5}), ("steer", {}))
+        closed = ledger.conclude("jul1", closings, 0, ("prune", {"n": 5}), ("steer", {}))
         found = other.experiments("jul1")
         assert closed == [found[1], found[2], found[5]]
         assert [e.within for e in closed] == [2, 2, None] and closed[1].whole == 0.75
@@ -395,7 +396,7 @@ class LedgerContract:
         reported = {NASTY: 1.0, "nan": math.nan, "up": math.inf, "down": -math.inf}
         taken = replace(measurement(None), detail=NASTY, reported=reported)
         ledger.close_measurement(ledger.open_measurement("jul1", planned(1)).id, taken)
-        ledger.conclude("jul1", {1: Closing(Verdict.CRASH, NASTY)}, ("steer", {"words": NASTY}))
+        ledger.conclude("jul1", {1: Closing(Verdict.CRASH, NASTY)}, 0, ("steer", {"words": NASTY}))
 
         found = other.experiment("jul1", 1)
         assert found is not None

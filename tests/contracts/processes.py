@@ -37,7 +37,7 @@ def drive(place: Place, report: Connection, many: int) -> None:
         if n >= first or not left[n].scores:
             measured(ledger, n, float(n))
             report.send(("measured", n))
-        ledger.conclude("jul1", {n: Closing(Verdict.DISCARD, f"reason {n}", float(n))})
+        ledger.conclude("jul1", {n: Closing(Verdict.DISCARD, f"reason {n}", float(n))}, n)
         report.send(("concluded", n))
 
 

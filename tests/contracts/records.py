@@ -62,5 +62,5 @@ def conclude(ledger: Ledger, n: int, verdict: Verdict, score: float | None = 1.5
     """A whole experiment."""
     ledger.add_experiment("jul1", experiment(n))
     measured(ledger, n, score)
-    (closed,) = ledger.conclude("jul1", {n: Closing(verdict, f"reason {n}", score)})
+    (closed,) = ledger.conclude("jul1", {n: Closing(verdict, f"reason {n}", score)}, at=n)
     return closed

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def state(book: Book) -> dict[str, object]:
     known = {name: value for name, value in vars(book).items() if not name.startswith("_")}
     for name in ("arena", "ledger", "version"):
         del known[name]
-    for name in ("finished", "recent", "begun", "keeps", "next_number", "spent", "prior"):
+    for name in ("finished", "recent", "begun", "keeps", "next_number", "place", "spent", "prior"):
         known[name] = list(value) if isinstance(value := getattr(book, name), tuple) else value
     if book.begun:
         for name in ("baseline", "incumbent", "tip", "latest"):
@@ -165,6 +165,48 @@ def test_after_every_change_it_equals_a_book_that_is_read_anew(
         changes.make_one()
         assert book.version > before
         assert state(book) == state(Book.of(arena, ledger, "t", WINDOW))
+    ledger.close()
+
+
+def test_what_was_measured_after_a_verdict_is_known_when_the_clock_is_set_back(
+    arena: Arena, tmp_path: Path
+) -> None:
+    ledger = Ledger.at(tmp_path / "ledger.db", arena.name)
+    ledger.add_campaign(campaign("t"))
+    book = Book.of(arena, ledger, "t")
+
+    def measure(score: float, ago: timedelta) -> None:
+        now = datetime.now(UTC) - ago
+        planned = UnderWay(0, 1, "c", Purpose.JUDGE, book.place, book.place, None, now)
+        begun = book.begin(planned)
+        taken = Measurement("c", begun.seed, now, Outcome.FINISHED, score, at=begun.at)
+        book.enter(begun.id, taken)
+
+    book.add(Experiment(1, "a", datetime.now(UTC), candidate="c"))
+    measure(1.0, timedelta())  # lucky
+    (chosen,) = book.conclude({1: Closing(Verdict.PROVISIONAL, "", 1.0)})
+    assert chosen.judged_after(chosen) == () and chosen.score == 1.0
+    for score in (2.0, 4.0):
+        measure(score, timedelta(hours=1))
+    again = book.find(1)
+    assert again and [m.score for m in again.judged_after(again)] == [2.0, 4.0]
+    assert again.score == 3.0, "the score that it was chosen for does not count"
+    ledger.close()
+
+
+def test_no_two_measurements_get_one_place_when_an_earlier_one_is_dropped(
+    arena: Arena, tmp_path: Path
+) -> None:
+    ledger = Ledger.at(tmp_path / "ledger.db", arena.name)
+    ledger.add_campaign(campaign("t"))
+    book = Book.of(arena, ledger, "t")
+    book.add(Experiment(0, "a", datetime.now(UTC), candidate="c"))
+    begun = []
+    for _ in range(2):
+        planned = UnderWay.planned(0, "c", Purpose.JUDGE, book.place, book.place)
+        begun.append(book.begin(planned))
+    book.enter(begun[0].id, None)
+    assert book.place not in {one.at for one in begun}
     ledger.close()
 
 

@@ -275,14 +275,21 @@ def test_a_campaign_that_was_run_tells_what_runs_take_and_how_fast_it_was(tmp_pa
 def test_pairs_count_and_pauses_and_dead_drivers_do_not() -> None:
     begun = [0, 100, 160, 5000, 5100, 9000]
     done = [
-        Experiment(n, "a", after(at), verdict=Verdict.DISCARD, ended=after(at + 40))
+        Experiment(
+            n,
+            "a",
+            after(at),
+            verdict=Verdict.DISCARD,
+            ended=after(at + 40),
+            proposal=Proposal(n, "a", 0, 0, after(at), thought=40.0),
+        )
         for n, at in enumerate(begun)
     ]
     turns = [
         Event(1, "start", after(-10), {}),
         Event(2, "stop", after(260), {}),
         Event(3, "start", after(4990), {}),  # and died
-        Event(4, "start", after(8990), {}),
+        Event(4, "resume", after(8990), {"died": after(5140).isoformat()}),
         Event(5, "stop", after(9090), {}),
     ]
     assert walls(done, turns) == {0: 100, 1: 60, 2: 110, 3: 100, 4: 50, 5: 90}

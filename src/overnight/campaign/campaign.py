@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -59,6 +60,8 @@ class Campaign:
         self.loop = Loop(book, self._judge, self.keeper, self._slots, self._proposers)
         self._stretch: Stretch | None = None
         self._ready = False
+        self._stopped = False
+        """Whether what was under way has been ended: then nothing can begin any more."""
         self._trying: OneTry | None = None
 
     @classmethod
@@ -95,8 +98,10 @@ class Campaign:
         """Try one change after another until a limit or the user ends it; returns why it ended.
 
         Raises OvernightError or OSError when the machine, not a candidate, is at fault; the ledger
-        then has the reason, and the same call continues from there.
+        then has the reason, and the same call continues from there. After a stop at once the
+        campaign must be opened again: a second call raises UsageError.
         """
+        self._must_be_open()
         portfolio = agent if isinstance(agent, Portfolio) else Portfolio([agent])
         stretch = self._stretch = Stretch.begin(self.book, limits)
         night = Night(self.book, portfolio, stretch, self.loop.stop_asked, self._warn)
@@ -109,6 +114,7 @@ class Campaign:
         except (OvernightError, OSError) as error:
             with suppress(LedgerError):  # the first error matters more
                 self._note_stop(Stop(StopKind.ERROR, str(error)))
+                self.loop.forget_requests()
             raise
         self._note_stop(stop)
         self.loop.forget_requests()
@@ -119,8 +125,9 @@ class Campaign:
 
         None when the agent has nothing to propose. `observe` is called with other experiments that
         get a verdict: the baseline, provisional keeps that are confirmed or dropped. Raises
-        AgentError when the agent could not work.
+        AgentError when the agent could not work, UsageError after a stop at once.
         """
+        self._must_be_open()
         one = self._trying = OneTry(self.book, agent)
         self._prepare()
         self.loop.run(one, lambda e: self._seen(e, observe if e.n != one.experiment else None))
@@ -130,9 +137,10 @@ class Campaign:
         """End what is under way, and make the experiment of the interrupted `try_` invalid, so that
         no later driver resumes it. The baseline and experiments of earlier drivers stay."""
         self._end_what_is_under_way()
-        tried = self._trying.experiment if self._trying else None
-        if tried in {e.n for e in self.book.unfinished} and tried is not None:
-            self.keeper.publish({tried: Closing(Verdict.INVALID, reason)})
+        first = self._trying.first if self._trying else math.inf
+        for e in self.book.unfinished:
+            if e.n >= first:
+                self.keeper.publish({e.n: Closing(Verdict.INVALID, reason)})
 
     def replay(self, n: int, times: int) -> Replay:
         """Measure the candidate of experiment n again; changes no verdict. Raises UsageError when
@@ -191,9 +199,11 @@ class Campaign:
 
     def close(self) -> None:
         """End what is under way and release the campaign."""
-        self._end_what_is_under_way()
-        self.ledger.close()
-        self._lock.release()
+        try:
+            self._end_what_is_under_way()
+        finally:
+            self._lock.release()
+            self.ledger.close()
 
     def __enter__(self) -> Campaign:
         return self
@@ -203,7 +213,12 @@ class Campaign:
 
     # -- before the loop
 
+    def _must_be_open(self) -> None:
+        if self._stopped:
+            raise UsageError(f"campaign {self.tag} was stopped at once; open it again to continue")
+
     def _setup(self) -> None:
+        self._must_be_open()
         self._slots.prepare(self.book.record.base, self._wait)
 
     def _wait(self, future: Work) -> None:
@@ -254,6 +269,7 @@ class Campaign:
 
     def _end_what_is_under_way(self) -> None:
         self.stopping.set()
+        self._stopped = True
         self._slots.close()
         self._proposers.close()
 

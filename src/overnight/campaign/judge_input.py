@@ -26,7 +26,7 @@ def standing_of(book: Book) -> Standing:
         trials=trials(rounds),
         won=len({one.tip for one in rounds} & {keep.n for keep in book.keeps}),
         on_trial=newest is not None and (newest.tip, newest.incumbent) == (stack[-1].n, stack[0].n),
-        looks=sum(latest.ended is not None and m.started > latest.ended for m in stack[-1].judged),
+        looks=len(stack[-1].judged_after(latest)),
         patience=patience(rounds, book.measured, latest.n),
         now=book.measured,
     )

@@ -29,6 +29,8 @@ class Keeper:
         """Tells the user."""
         self._tip = self._refs.branch(book.tag)
         """The commit to which the branch was moved last."""
+        self._unreached = self._tip
+        """The newest commit to which it could not be moved."""
         self.results = book.arena.state / "results.tsv"
 
     def add(self, e: Experiment) -> Experiment:
@@ -66,7 +68,7 @@ class Keeper:
 
     def _move_branch(self) -> None:
         """Move the branch to the incumbent. If the branch is checked out, or somebody else moved
-        it, the user is warned and the next run tries again."""
+        it, the user is warned, once, and the next verdict tries again."""
         if not self._book.begun:
             return
         commit = self._book.incumbent.candidate
@@ -76,7 +78,9 @@ class Keeper:
             self._refs.move_branch(self._book.tag, commit, self._tip)
             self._tip = commit
         except WorkspaceError as error:
-            self.warn(str(error))
+            if commit != self._unreached:
+                self.warn(str(error))
+            self._unreached = commit
 
     def _commit_keeps(
         self, experiments: Mapping[int, Experiment | None], closings: Mapping[int, Closing]

@@ -13,6 +13,7 @@ from overnight.core.quantity import format_duration
 from overnight.core.spending import together
 from overnight.core.usage import Allowance
 from overnight.insights.limits_left import Left
+from overnight.insights.wall_time import last_driver_died
 from overnight.record.book import Book
 
 _CAPPED = 3
@@ -38,11 +39,6 @@ class StopKind(StrEnum):
     ERROR = "error"
     TRIED = "tried"
     """The one experiment of a `try` has its verdict."""
-
-    @property
-    def settles(self) -> bool:
-        """Whether provisional keeps may still be confirmed; not if the user waits for the end."""
-        return self not in (self.ASKED, self.INTERRUPTED, self.ERROR, self.TRIED)
 
     @property
     def exit_code(self) -> int:
@@ -115,11 +111,13 @@ class Stretch:
     @classmethod
     def begin(cls, book: Book, limits: Limits) -> Stretch:
         """Resume the stretch whose driver died, or open a new one."""
-        ahead = cls.ahead(book, limits)
-        if not ahead.event:
+        ahead, died = cls.ahead(book, limits), last_driver_died(book)
+        if ahead.event:
+            book.note("resume", **died)
+        else:
             before = {"dollars_before": ahead.dollars, "tokens_before": ahead.tokens}
             began = ahead.began.isoformat()
-            book.note("start", began=began, first=ahead.first, **before, **asdict(limits))
+            book.note("start", began=began, first=ahead.first, **before, **asdict(limits), **died)
         return cls.of(book.events("start")[-1])
 
     @classmethod
@@ -179,8 +177,8 @@ class Stretch:
         if self.until is None or not book.begun:
             return math.inf
         scored = [m for m in book.incumbent.judged if m.score is not None]
-        seconds = sum(scored[-1].stage_seconds.values())
-        return (self.until - datetime.now(UTC)).total_seconds() / max(seconds, _MOMENT)
+        seconds = max(scored[-1].seconds, _MOMENT)
+        return (self.until - datetime.now(UTC)).total_seconds() / seconds
 
     def over(self, book: Book) -> Stop | None:
         """The limit that has been reached, if any."""

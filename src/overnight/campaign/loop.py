@@ -21,6 +21,7 @@ from overnight.core.errors import MeasurementImpossible
 from overnight.core.experiment import Experiment, Measurement
 from overnight.judge.base import Judge
 from overnight.record.book import Book
+from overnight.record.log_folders import experiment_logs
 
 SECONDS = 0.5
 """Most seconds of a wait; half of it, least seconds between two looks for a stop at once."""
@@ -112,7 +113,7 @@ class Loop:
 
     def _must_have_a_baseline(self, e: Experiment) -> None:
         if e.n == 0 and not e.kept:
-            logs = self._book.arena.state / "logs" / self._book.tag / "0"
+            logs = experiment_logs(self._book.arena, self._book.tag, 0)
             raise MeasurementImpossible(
                 f"the baseline cannot be measured: {e.reason}\nIts logs are in {logs}. "
                 "Mend the arena, commit, and run again."

@@ -14,6 +14,7 @@ from overnight.core.experiment import CampaignRecord, Proposal
 from overnight.measure.job import places
 from overnight.record.ledger import Ledger
 from overnight.record.lock import DOCTOR, CampaignLock, family_of, lock_path
+from overnight.record.log_folders import file_logs, proposal_logs
 from overnight.record.notes import NAME, note_writer, take_note
 from overnight.repo.base_arena import base_arena
 from overnight.repo.workspace import Workspace
@@ -90,6 +91,9 @@ def repair(arena: Arena, workspace: Workspace, ledger: Ledger, record: CampaignR
     ledger.drop_running(tag)
     for proposal in ledger.open_proposals(tag):
         _end_lost(arena, workspace, ledger, tag, proposal)
+    for e in ledger.experiments(tag, last=1):
+        if e.proposal:
+            file_logs(arena, tag, e.proposal)
     workspace.remove(places(arena, tag))
     baseline = ledger.experiment(tag, 0)
     if baseline is not None and baseline.verdict is not None and not baseline.kept:
@@ -101,7 +105,7 @@ def _end_lost(
     arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, proposal: Proposal
 ) -> None:
     """End a proposal whose driver died while the agent was thinking; keep its notes and time."""
-    logs = arena.state / "logs" / tag / "proposals" / str(proposal.id)
+    logs = proposal_logs(arena, tag, proposal.id)
     thought = _thought(proposal, [*logs.glob("agent*.log")])  # before its logs are touched
     table = access_of_name(proposal.agent, arena)
     secrets = Secrets.of_agent(table)

@@ -61,7 +61,6 @@ class Night:
         self._stop_asked = stop_asked
         self._warn = warn
         self._strategy: Strategy = HillClimb()
-        self._at_the_end: Ahead | None = None
 
     def over(self) -> Stop | None:
         if self._stop_asked():
@@ -78,10 +77,9 @@ class Night:
 
     def ahead(self, stop: Stop | None) -> Ahead:
         left = self._stretch.measurements_left(self._book)
-        if stop is None or not stop.kind.settles:
-            return Ahead(left, confirm=stop is None)
-        self._at_the_end = self._at_the_end or Ahead.at_the_end(self._book, left)
-        return replace(self._at_the_end, measurements_left=left)
+        if stop and stop.kind is StopKind.ASKED:  # the user waits for the end
+            return Ahead(left, confirm=False)
+        return Ahead(left, ending=stop is not None)
 
     def asks(self, free: int) -> list[Ask]:
         if self._portfolio.wait:
@@ -107,6 +105,8 @@ class OneTry:
     def __init__(self, book: Book, agent: Agent) -> None:
         self._book = book
         self._agent = agent
+        self.first = max(book.next_number, 1)
+        """The number that its experiment has, if one comes of it."""
         self._asked = False
         self._answered = False
         self.experiment: int | None = None

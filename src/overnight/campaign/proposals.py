@@ -25,6 +25,7 @@ from overnight.measure.job import places
 from overnight.measure.reach import PRIVATE
 from overnight.record.book import Book
 from overnight.record.lock import family_of
+from overnight.record.log_folders import experiment_logs, file_logs, proposal_logs
 from overnight.record.notes import NAME, note_writer, take_note
 from overnight.repo.acceptance import Collected
 from overnight.repo.commit_message import candidate_message, change_in_words
@@ -102,12 +103,12 @@ class Proposers:
             self._book.note("switch", n=self._book.next_number, words=ask.switch)
         brief, error = "", None
         try:
-            brief = self._brief(ask) + (f"\n## This time\n{ask.hint}\n" if ask.hint else "")
-        except AgentError as trouble:
-            error = trouble
-        try:
+            try:
+                brief = self._brief(ask) + (f"\n## This time\n{ask.hint}\n" if ask.hint else "")
+            except AgentError as trouble:
+                error = trouble
             bench = self._bench(ask, proposal, brief)
-        except OSError:
+        except (OvernightError, OSError):
             self._book.end(replace(proposal, outcome="stopped"))
             raise
         future = self._threads.submit(self._propose, ask, proposal, bench, error)
@@ -132,24 +133,20 @@ class Proposers:
         e, n = answer.experiment, self._book.next_number
         if e.candidate and n != bench.n:
             e = replace(e, candidate=self._workspace.reword(e.candidate, self._message(e, n)))
-        logs = bench.transcript.parent
-        kept = self._book.arena.state / "logs" / self._book.tag / str(n)
-        reason = e.reason.replace(str(logs), str(kept))
-        proposal = replace(answer.proposal, n=n)
+        arena, tag, proposal = self._book.arena, self._book.tag, replace(answer.proposal, n=n)
+        kept = experiment_logs(arena, tag, n)
+        reason = e.reason.replace(str(bench.transcript.parent), str(kept))
         added = self._keeper.add(replace(e, n=n, reason=reason, proposal=proposal))
-        kept.mkdir(parents=True, exist_ok=True)
-        for file in logs.iterdir():
-            file.replace(kept / file.name)
-        logs.rmdir()
+        file_logs(arena, tag, proposal)
         return answer, added
 
     def close(self) -> None:
-        """End the agent at work, and record what it is known to have used."""
+        """End the agent at work, and record what it is known to have used. A change that it had
+        finished before the stop becomes an experiment."""
         self.stopping.set()
         for future in self.at_work:
             with suppress(Exception):  # the reason for closing matters more
-                self._book.end(replace(future.result().proposal, outcome="stopped"))
-        self._asked.clear()
+                self._enter(future)
         self._threads.shutdown(wait=True)
 
     # -- one proposal, in its thread
@@ -288,9 +285,10 @@ class Proposers:
     def _bench(self, ask: Ask, proposal: Proposal, brief: str) -> Workbench:
         """What the agent is given. Its logs move once its experiment is recorded."""
         book = self._book
-        logs = book.arena.state / "logs" / book.tag / "proposals" / str(proposal.id)
+        logs = proposal_logs(book.arena, book.tag, proposal.id)
         # Always the same folder: agents find an earlier conversation by where it was held.
         place = places(book.arena, book.tag) / "agent"
+        self._workspace.remove(place)  # there only if it could not be deleted before
         for name in PRIVATE:
             (place / name).mkdir(parents=True)
         logs.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from overnight.campaign.wanted import Wanted
 from overnight.core.errors import OvernightError
-from overnight.core.experiment import Experiment, Measurement, Purpose
+from overnight.core.experiment import Experiment, Measurement, Outcome, Purpose
 from overnight.core.under_way import UnderWay
 from overnight.executors.base import Executor
 from overnight.judge.prune import Pruning
@@ -51,7 +51,11 @@ class Slots:
     def start(self, wanted: Wanted) -> Future[Measurement | None]:
         """Begin a measurement."""
         begun = self._book.begin(wanted.measurement, wanted.round, wanted.pair)
-        future = self._executor.submit(self._job(begun, wanted.pruning))
+        try:
+            future = self._executor.submit(self._job(begun, wanted.pruning))
+        except BaseException:  # it never began
+            self._book.enter(begun.id, None)
+            raise
         self._jobs[future] = begun.id, begun.n
         return future
 
@@ -67,6 +71,8 @@ class Slots:
                 raise
             if e := self._book.enter(id, taken):
                 yield e
+            if taken and taken.outcome is Outcome.FINISHED and taken.detail:
+                self._warn(f"a measurement of experiment {n}: {taken.detail}")
             if taken and taken.purpose is Purpose.HOLDOUT and taken.score is None:
                 # Without its output, which may reveal the exam's data.
                 words = f"the final exam of experiment {n} gave no score ({taken.outcome})"

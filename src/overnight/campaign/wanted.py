@@ -40,20 +40,14 @@ class Ahead:
     """Whether keeps may be measured again."""
     exams: bool = True
     """Whether final exams may be held."""
-    max_measured: int | None = None
-    """At the end of a campaign, when no experiment follows: trials may continue until the campaign
-    has taken this many measurements."""
+    ending: bool = False
+    """Whether no experiment follows: trials may then continue for AT_THE_END × `max_repeats`
+    measurements after the newest experiment's verdict."""
 
     @property
     def allows_confirmation(self) -> bool:
         """Whether a keep may be measured again, and there is time for it."""
         return self.confirm and self.measurements_left >= 1
-
-    @classmethod
-    def at_the_end(cls, book: Book, measurements_left: float) -> Ahead:
-        """Only confirmations and final exams follow."""
-        most = AT_THE_END * book.arena.judge.max_repeats
-        return cls(measurements_left, max_measured=book.measured + most)
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,8 @@ def _next_step(book: Book, judge: Judge, e: Experiment) -> Closing | Side | Purp
         if e.checked is None:
             return Purpose.CHECK
         if e.checked.outcome is not Outcome.FINISHED:
-            return _closing(e, decision).as_(Verdict.INVALID, e.checked.detail)
+            closing = _closing(e, decision)
+            return replace(closing, verdict=Verdict.INVALID, reason=e.checked.detail)
     return _closing(e, decision)
 
 
@@ -146,15 +141,10 @@ def _closing(e: Experiment, word: Decision) -> Closing:
 def _failed_remeasurement(book: Book) -> Closing | None:
     """The verdict of a provisional tip that failed when it was measured again."""
     tip = book.tip
-    if tip.verdict is not Verdict.PROVISIONAL or not _measured_after_verdict(tip):
+    if tip.verdict is not Verdict.PROVISIONAL or not (again := tip.judged_after(tip)):
         return None
-    failure = failure_of(book.arena, _measured_after_verdict(tip)[-1])
+    failure = failure_of(book.arena, again[-1])
     return failure and replace(failure, reason=f"when measured again: {failure.reason}")
-
-
-def _measured_after_verdict(e: Experiment) -> list[Measurement]:
-    """The measurements that began after its verdict."""
-    return [m for m in e.judged if e.ended and m.started > e.ended]
 
 
 def _unmeasured_sides(book: Book) -> list[int]:
@@ -215,7 +205,7 @@ def _in_order(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
     yield from reviewed
     if ahead.exams and book.arena.holdout:
         quiet = not reviewed and not _is_being_measured(book, *book.stack)
-        for e in due(book, book.arena.holdout.every, ahead.max_measured is not None and quiet):
+        for e in due(book, book.arena.holdout.every, ahead.ending and quiet):
             if (e.n, Purpose.HOLDOUT) not in measured:
                 yield Wanted(_planned(e, Purpose.HOLDOUT, EXAM_SEED, book.measured))
 
@@ -227,7 +217,8 @@ def _reviews(book: Book, judge: Judge, ahead: Ahead) -> Iterator[Wanted]:
     if _failed_remeasurement(book) or _unmeasured_sides(book):
         return
     standing = standing_of(book)
-    ending = (ahead.max_measured or 0) - book.measured
+    most = AT_THE_END * book.arena.judge.max_repeats if ahead.ending else 0
+    ending = (book.latest.verdict_at or 0) + most - book.measured
     patience = most_for_a_trial(standing.patience, ahead.measurements_left, ending)
     word = judge.review(replace(standing, patience=patience))
     if isinstance(word, More):
@@ -256,8 +247,8 @@ def _new_pair(book: Book, first: Side) -> Iterator[Wanted]:
         round=round.number if round else book.rounds[-1].number,
         first=sides[0].n,
         second=sides[1].n,
-        seed=_fresh_seed(book),
-        at=_fresh_seed(book),
+        seed=book.place,
+        at=book.place,
     )
     yield replace(_half(book, pair, pair.first), round=round, pair=pair)
     yield _half(book, pair, pair.second)
@@ -287,16 +278,12 @@ def _with_fresh_seed(one: Wanted, book: Book, judge: Judge, before: list[Wanted]
     planned = one.measurement
     if planned.seed != _FRESH:
         return one
-    fresh = _fresh_seed(book) + sum(w.measurement.purpose is Purpose.JUDGE for w in before)
+    fresh = book.place + sum(w.measurement.purpose is Purpose.JUDGE for w in before)
     seed = fresh
     if not judge.fresh_seeds:
         e = book.find(planned.n)
         seed = len(e.judged) if e else 0
     return replace(one, measurement=replace(planned, seed=seed, at=fresh))
-
-
-def _fresh_seed(book: Book) -> int:
-    return book.measured + sum(m.purpose is Purpose.JUDGE for m in book.under_way)
 
 
 def _is_being_measured(book: Book, *experiments: Experiment) -> bool:

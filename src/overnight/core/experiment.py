@@ -106,7 +106,8 @@ class Measurement:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall seconds of each stage: prepare (the folder), run, score."""
     detail: str = ""
-    """Of a failure: what happened, in one sentence, and the last lines of output."""
+    """Of a failure: what happened, in one sentence, and the last lines of output. Also why its
+    folder cannot be deleted."""
     log: str = ""
     """Folder of the logs, relative to the state folder."""
     device: str = ""
@@ -124,6 +125,11 @@ class Measurement:
     two of a pair share one."""
     pair: int | None = None
     """Number of the pair it is one half of, within its campaign."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of its stages together."""
+        return sum(self.stage_seconds.values(), 0.0)
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,9 @@ class Experiment:
     dropped: tuple[str, ...] = ()
     """Paths that the agent changed but that are not editable: not in the candidate."""
     ended: datetime | None = None
+    verdict_at: int | None = None
+    """The place in time of its first verdict: measurements whose `at` is this or more began after
+    it. Clocks are not compared, because they can be set."""
     measurements: tuple[Measurement, ...] = ()
     """Those that decide about it. Final exams and replays are not among them, so that they reach no
     decision and no agent: views ask the ledger for the `whole` experiment."""
@@ -216,8 +225,14 @@ class Experiment:
 
     @property
     def seconds(self) -> float | None:
-        """Wall seconds from start to verdict; None while under way."""
-        return (self.ended - self.started).total_seconds() if self.ended else None
+        """Wall seconds that its proposal, its measurements before the verdict and its checks took;
+        None while under way. The time between does not count: the driver may have been dead."""
+        if self.ended is None:
+            return None
+        at = self.verdict_at
+        taken = [m for m in self.judged if at is None or m.at < at]
+        checks = (self.checked,) if self.checked else ()
+        return sum((m.seconds for m in (*taken, *checks)), self.thought or 0.0)
 
     @property
     def scores(self) -> tuple[float, ...]:
@@ -228,6 +243,11 @@ class Experiment:
     def judged(self) -> tuple[Measurement, ...]:
         """The measurements taken to decide, in order."""
         return tuple(m for m in self.measurements if m.purpose is Purpose.JUDGE)
+
+    def judged_after(self, other: Experiment) -> tuple[Measurement, ...]:
+        """The measurements in `judged` that began after the first verdict of `other`."""
+        at = other.verdict_at
+        return () if at is None else tuple(m for m in self.judged if m.at >= at)
 
     @property
     def foreseen(self) -> float | None:
@@ -301,10 +321,6 @@ class Closing:
         """The experiment with these values."""
         return replace(experiment, **{k: v for k, v in vars(self).items() if k != "candidate"})
 
-    def as_(self, verdict: Verdict, reason: str, candidate: str | None = None) -> Closing:
-        """The same numbers under another verdict."""
-        return replace(self, verdict=verdict, reason=reason, candidate=candidate)
-
 
 def confirmed_gain(keeps: Iterable[Experiment]) -> float:
     """Total gain of these keeps: the gains of the wins, minus what simplifications seem to have
@@ -347,10 +363,9 @@ def estimate(experiment: Experiment) -> float:
 def counted_scores(experiment: Experiment) -> list[float]:
     """The scores of a candidate's measurements. Once some were taken after its verdict, only those
     count, because it was chosen for its first ones."""
-    chosen = experiment.ended if experiment.n else None
-    scored = [m for m in experiment.judged if m.score is not None]
-    later = [m for m in scored if chosen and m.started > chosen] or scored
-    return [m.score for m in later if m.score is not None]
+    later = experiment.judged_after(experiment) if experiment.n else ()
+    scores = [m.score for m in later if m.score is not None]
+    return scores or list(experiment.scores)
 
 
 FIXED_SEED = "fixed-seed"

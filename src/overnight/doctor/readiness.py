@@ -101,7 +101,7 @@ def _scores(baselines: Sequence[Measurement]) -> tuple[list[float], float]:
 
 
 def _speed_trait(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement]) -> Trait:
-    total = statistics.mean(sum(m.stage_seconds.values()) for m in baselines)
+    total = statistics.mean(m.seconds for m in baselines)
     run = statistics.mean(m.stage_seconds["run"] for m in baselines)
     share = 1 - run / total if total else 0.0
     night = _measurements_a_night(baselines)
@@ -117,7 +117,7 @@ def _speed_trait(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement])
 
 def _measurements_a_night(baselines: Sequence[Measurement]) -> float:
     """Number of measurements that fit into a night."""
-    total = statistics.mean(sum(m.stage_seconds.values()) for m in baselines)
+    total = statistics.mean(m.seconds for m in baselines)
     return _NIGHT_HOURS * 3600 / max(total, 0.001)
 
 

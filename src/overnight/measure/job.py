@@ -9,6 +9,7 @@ from overnight.arena.arena import Arena
 from overnight.core.experiment import Purpose
 from overnight.judge.prune import Pruning
 from overnight.record.lock import family_of
+from overnight.record.log_folders import experiment_logs
 
 _FOLDERS = {Purpose.JUDGE: "run", Purpose.CHECK: "checks"}
 """How the names of the folders begin, where it is not by the purpose's own value."""
@@ -54,7 +55,7 @@ class Job:
 
     def logs(self, arena: Arena) -> Path:
         """Folder of its log files."""
-        return arena.state / "logs" / self.tag / str(self.n) / self.name
+        return experiment_logs(arena, self.tag, self.n) / self.name
 
     def family(self, arena: Arena) -> str:
         """What marks its processes as the campaign's, so that strays can be found and ended."""

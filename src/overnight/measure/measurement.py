@@ -16,7 +16,6 @@ import platform
 import re
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from time import monotonic
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Score
-from overnight.core.errors import MeasurementImpossible
+from overnight.core.errors import MeasurementImpossible, WorkspaceError
 from overnight.core.experiment import Measurement, Outcome, Purpose
 from overnight.core.text import tail
 from overnight.measure.artefacts import take_over
@@ -69,14 +68,26 @@ def measure(
     place = job.place(arena)
     try:
         job.logs(arena).mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            stack.callback(workspace.remove, place)
-            return _Measuring(arena, workspace, job, stopping).result()
+        taken = _Measuring(arena, workspace, job, stopping).result()
     except OSError as error:
         raise MeasurementImpossible(
             f"{error.filename or place} cannot be written: {error.strerror}. "
             "Free some space or check the folder's permissions; then run the same command again."
         ) from error
+    finally:
+        left = _remove(workspace, place)
+    if left and taken:
+        return replace(taken, detail=f"{taken.detail}\n{left}".strip())
+    return taken
+
+
+def _remove(workspace: Workspace, place: Path) -> str:
+    """Delete a measurement's folder; why that failed, or "": no result is lost for it."""
+    try:
+        workspace.remove(place)
+    except (WorkspaceError, OSError) as error:
+        return str(error)
+    return ""
 
 
 @dataclass

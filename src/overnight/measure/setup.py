@@ -12,6 +12,7 @@ from overnight.core.errors import MeasurementImpossible
 from overnight.measure.job import Job, places
 from overnight.measure.reach import overnight_home
 from overnight.measure.stages import last_words, open_place, referee_digest, stage_environment
+from overnight.record.log_folders import campaign_logs
 from overnight.repo.workspace import Workspace
 from overnight.stage.secrets import Secrets
 from overnight.stage.stage import StageEnd, StageSpec, run_stage
@@ -50,7 +51,7 @@ def run_setup(arena: Arena, workspace: Workspace, job: Job, stopping: threading.
 
 def setup_log(arena: Arena, tag: str) -> Path:
     """The log of this campaign's setup."""
-    return arena.state / "logs" / tag / "setup.log"
+    return campaign_logs(arena, tag) / "setup.log"
 
 
 def needs_setup(arena: Arena, workspace: Workspace, base: str) -> bool:

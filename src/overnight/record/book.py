@@ -81,6 +81,7 @@ class Book:
         """Number → the newest final exam."""
         self.measured = ledger.measured(self.tag)
         """Number of finished measurements that decide something."""
+        self._newest_place = ledger.newest_place(self.tag)
         self.counts = ledger.counts(self.tag)
         """Verdict → how many experiments have it; verdicts that never were are absent."""
         self._most = recent
@@ -160,6 +161,13 @@ class Book:
         return max(newest, default=-1) + 1
 
     @property
+    def place(self) -> int:
+        """The place in time of the next measurement that decides something: after that of every
+        measurement in the ledger."""
+        begun = self.measured + sum(m.purpose is Purpose.JUDGE for m in self.under_way)
+        return max(begun, self._newest_place + 1)
+
+    @property
     def spent(self) -> Sequence[Spent]:
         """What each agent's proposals have used, in the order of the agents' names."""
         return [self._spent[name] for name in sorted(self._spent)]
@@ -209,6 +217,8 @@ class Book:
 
     def add(self, e: Experiment) -> Experiment:
         """Record a new experiment, which has a candidate or was refused, and end its proposal."""
+        if e.verdict is not None:
+            e = replace(e, verdict_at=self.place)
         added = self.ledger.add_experiment(self.tag, e)
         if added.proposal:
             self._charge(added.proposal)
@@ -227,6 +237,8 @@ class Book:
         it. Returns it with its id."""
         begun = self.ledger.open_measurement(self.tag, wanted, round, pair)
         self.under_way.append(begun)
+        if begun.purpose is Purpose.JUDGE:
+            self._newest_place = max(self._newest_place, begun.at)
         self.rounds += [round] if round else []
         self.pair = pair or self.pair
         self.version += 1
@@ -239,6 +251,7 @@ class Book:
         again = None
         if taken is None:
             self.ledger.drop_measurement(id)
+            self._newest_place = self.ledger.newest_place(self.tag)
         else:
             again = self.ledger.close_measurement(id, taken, self._rescored(begun, taken))
         self.under_way.remove(begun)
@@ -254,7 +267,7 @@ class Book:
     def conclude(self, closings: Mapping[int, Closing], *notes: Note) -> list[Experiment]:
         """Record verdicts and their events, all at once. Returns the experiments, by number."""
         before = {n: self.find(n) for n in closings}
-        closed = self.ledger.conclude(self.tag, closings, *notes)
+        closed = self.ledger.conclude(self.tag, closings, self.place, *notes)
         for e in closed:
             old = before[e.n]
             if old and old.verdict:
@@ -287,7 +300,6 @@ class Book:
 
     def _finish(self, e: Experiment) -> None:
         insort(self._recent, e, key=_number)
-        self._forget()
         self._count(e.verdict, 1)
         self._hold(e)
 

@@ -152,18 +152,24 @@ class Ledger:
             ended = self._end(connection, tag, e.proposal) if e.proposal else None
             return load_experiment(found, proposal=ended)
 
-    def conclude(self, tag: str, closings: Mapping[int, Closing], *notes: Note) -> list[Experiment]:
+    def conclude(
+        self, tag: str, closings: Mapping[int, Closing], at: int, *notes: Note
+    ) -> list[Experiment]:
         """Give verdicts to experiments that have none or a provisional one, and add these events:
-        all at once or none. Returns the experiments, by number."""
+        all at once or none. `at`: the verdicts' place in time. Returns the experiments, by
+        number."""
         closed = []
         with self._database.writing() as connection:
             for n, closing in sorted(closings.items()):
                 open_ = EXPERIMENTS.c.verdict.is_(None)
                 provisional = EXPERIMENTS.c.verdict == Verdict.PROVISIONAL
                 which = sa.and_(self._of(EXPERIMENTS, tag, n), sa.or_(open_, provisional))
-                ended = sa.func.coalesce(EXPERIMENTS.c.ended, _now())
-                change = sa.update(EXPERIMENTS).where(which)
-                if not connection.execute(change.values(**closing.values, ended=ended)).rowcount:
+                first = {
+                    "ended": sa.func.coalesce(EXPERIMENTS.c.ended, _now()),
+                    "verdict_at": sa.func.coalesce(EXPERIMENTS.c.verdict_at, at),
+                }
+                change = sa.update(EXPERIMENTS).where(which).values(**closing.values, **first)
+                if not connection.execute(change).rowcount:
                     raise LedgerError(
                         f"the ledger {self._database.place} has no open experiment {n} in "
                         f"campaign {tag}"
@@ -292,6 +298,13 @@ class Ledger:
         query = sa.select(sa.func.count()).where(self._of(MEASUREMENTS, tag), *which)
         return self._number(query) or 0
 
+    def newest_place(self, tag: str) -> int:
+        """The largest place in time of a campaign's measurements that decide something; -1 if there
+        are none."""
+        which = (self._of(MEASUREMENTS, tag), MEASUREMENTS.c.purpose == Purpose.JUDGE)
+        newest = self._number(sa.select(sa.func.max(MEASUREMENTS.c.at)).where(*which))
+        return -1 if newest is None else newest
+
     def newest_seed(self, tag: str, purpose: Purpose) -> int | None:
         """The largest seed of a campaign's measurements for this purpose."""
         which = (self._of(MEASUREMENTS, tag), MEASUREMENTS.c.purpose == purpose)
@@ -396,7 +409,7 @@ class Ledger:
 
 
 _UNDER_WAY = MEASUREMENTS.c.state != State.DONE
-_PLANNED = {"candidate", "purpose", "seed", "at", "pair"}
+_PLANNED = {"candidate", "purpose", "seed", "at", "pair", "started"}
 _OUTCOME = [f.name for f in fields(Measurement) if f.name not in _PLANNED]
 """The columns that a measurement's end fills; the others are known when it begins."""
 

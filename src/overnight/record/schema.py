@@ -131,6 +131,7 @@ EXPERIMENTS = sa.Table(
     sa.Column("simplifies", sa.Boolean, nullable=False, default=False),
     sa.Column("dropped", _Json, nullable=False, default=()),
     sa.Column("ended", _Utc),
+    sa.Column("verdict_at", sa.Integer),
     _campaign(),
     sa.Index("experiments_by_verdict", "arena", "tag", "verdict", "n"),
     sa.Index("experiments_by_program", "arena", "tag", "program", "n"),

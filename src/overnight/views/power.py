@@ -166,9 +166,7 @@ def _measured(root: Path, tag: str | None) -> tuple[float, float]:
             "`overnight run --experiments 1`, or give --noise and --seconds"
         )
     known = [summary.baseline, *summary.keeps, *summary.recent]
-    spent = [
-        sum(m.stage_seconds.values()) for e in known if e for m in e.judged if m.score is not None
-    ]
+    spent = [m.seconds for e in known if e for m in e.judged if m.score is not None]
     return summary.noise.sigma, fmean(spent)
 
 

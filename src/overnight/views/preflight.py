@@ -15,7 +15,7 @@ from overnight.core.quantity import format_dollars
 from overnight.core.spending import Spent
 from overnight.core.text import one_line
 from overnight.insights.limits_left import Left
-from overnight.insights.wall_time import walls
+from overnight.insights.wall_time import TURNS, walls
 from overnight.measure.setup import needs_setup
 from overnight.record.book import Book
 from overnight.repo.workspace import Workspace
@@ -48,7 +48,7 @@ class Past:
         found = book.recent[-_LOOKED_AT:]
         left = Stretch.ahead(book, limits).left(book)
         setup = needs_setup(book.arena, workspace, book.record.base)
-        turns = book.events("start", "stop")
+        turns = book.events(*TURNS)
         return cls(found, turns, book.spent, left, setup)
 
 
@@ -97,7 +97,7 @@ def _possible(arena: Arena, limits: Limits, past: Past) -> str:
     run, why = arena.run.budget, f"if runs take their whole {_time(arena.run.budget)}"
     why += " of processor time" * (arena.run.clock == "cpu")
     if scored:
-        run = max(fmean(sum(m.stage_seconds.values()) for m in scored), MOMENT)
+        run = max(fmean(m.seconds for m in scored), MOMENT)
         why = f"because a run takes {_time(run)}"
     first = 0.0 if past.newest else run * (_BASELINES if arena.judge.rule == "confirm" else 1)
     left, goals = past.left, [*_goals(limits), *_flags(limits, "dollars", "tokens")]

@@ -26,10 +26,11 @@ from overnight.insights.limits_left import Left
 from overnight.insights.overfitting import Gap, read_gap
 from overnight.insights.pruning_savings import Savings, savings
 from overnight.insights.readings import campaign_noise
-from overnight.insights.wall_time import walls
+from overnight.insights.wall_time import TURNS, driven_times, walls
 from overnight.judge.noise import Noise, noise_of
 from overnight.record.book import Book
 from overnight.record.lock import driver_of, lock_path
+from overnight.record.log_folders import proposal_logs
 
 _TALLY = {
     Verdict.KEEP: "kept",
@@ -319,7 +320,7 @@ def summarize(book: Book) -> Summary:
     noise = campaign_noise(book) if book.begun else noise_of(())
     newest = recent[-1].ended if recent and recent[-1].ended else record.started
     driven = driver_of(lock_path(arena, book.tag)) is not None
-    turns = book.events("start", "stop")
+    turns = book.events(*TURNS)
     return Summary(
         tag=book.tag,
         branch=record.branch,
@@ -338,7 +339,7 @@ def summarize(book: Book) -> Summary:
         running=_running(book, newest) if driven else None,
         left=_left(book, turns) if driven else None,
         stop_reason=_stop_reason(turns, driven),
-        seconds=_seconds(turns, newest, record.started),
+        seconds=_seconds(turns, newest, record.started).total_seconds(),
         pace=_pace(recent, turns),
         spent=book.spent,
         pruning=savings(book),
@@ -367,7 +368,7 @@ def _running(book: Book, newest: datetime) -> Running | None:
         return Running(e.n, "measuring", e.description, e.started, done, *on)
     if book.asked:
         asked = book.asked[-1]
-        logs = book.arena.state / "logs" / book.tag / "proposals" / str(asked.id)
+        logs = proposal_logs(book.arena, book.tag, asked.id)
         words, log = f"{asked.agent} thinks", logs / "agent.log"
         return Running(book.next_number, "agent", words, asked.started, transcript=log)
     found = [event for event in book.events("setup", "trouble") if event.at > newest][-1:]
@@ -376,31 +377,23 @@ def _running(book: Book, newest: datetime) -> Running | None:
 
 
 def _left(book: Book, turns: Sequence[Event]) -> Left | None:
-    if not turns or turns[-1].kind != "start":
+    if not turns or turns[-1].kind == "stop":
         return None
-    left = Stretch.of(turns[-1]).left(book)
+    start = next(turn for turn in reversed(turns) if turn.kind == "start")
+    left = Stretch.of(start).left(book)
     return None if left == Left() else left
 
 
 def _stop_reason(turns: Sequence[Event], driven: bool) -> str | None:
-    if not turns or (driven and turns[-1].kind == "start"):
+    if not turns or (driven and turns[-1].kind != "stop"):
         return None
-    if turns[-1].kind == "start":
+    if turns[-1].kind != "stop":
         return "its process died; the same command continues it"
     return str(turns[-1].data["words"])
 
 
-def _seconds(turns: Sequence[Event], newest: datetime, started: datetime) -> float:
-    """Wall seconds between starts and stops; when `overnight try` alone was used, which records
-    none, from the first moment to the newest result."""
-    spans = timedelta()
-    began = None if turns else started
-    for turn in turns:
-        if turn.kind == "start":
-            began = turn.at
-        elif began is not None:
-            spans += turn.at - began
-            began = None
-    if began is not None:
-        spans += max(newest - began, timedelta())
-    return spans.total_seconds()
+def _seconds(turns: Sequence[Event], newest: datetime, started: datetime) -> timedelta:
+    """How long the campaign was driven; when `overnight try` alone was used, which records no
+    turns, the time from the first moment to the newest result."""
+    spans = driven_times(turns, newest) if turns else [(started, newest)]
+    return sum((end - begin for begin, end in spans), timedelta())
