@@ -24,10 +24,10 @@ def test_the_score_of_a_keep_has_no_lucky_first_draw_in_it(tmp_path: Path) -> No
     row = (toy / ".overnight" / "results.tsv").read_text().splitlines()[2].split("\t")
     assert row[1] == f"{kept.score:.6f}"
     shown = command(toy, "show", "1").stdout
-    assert f"{kept.score:.6g} (median of {len(later)} runs)" in shown
+    assert f"{kept.score:.6g} (median of {len(later)} measurements)" in shown
     assert "median of" in command(toy, "status").stdout
     command(toy, "report")
-    assert "is the median of its runs" in (toy / ".overnight" / "report.md").read_text()
+    assert "is the median of these measurements" in (toy / ".overnight" / "report.md").read_text()
     newest = command(toy, "log").stdout.splitlines()[-1].split()
     assert newest[:4] == ["1", "keep", f"{kept.score:.6g}", str(len(later))]
     message = git(toy, "log", "-1", "--format=%B", "overnight/t")

@@ -69,9 +69,9 @@ def log(
 ) -> None:
     """List the experiments of a campaign, oldest first.
 
-    Column `runs`: how many runs a score is the median of, if they differ. A candidate that was
-    measured again after its verdict is scored by those runs alone. A confirmed gain comes from
-    pairs of runs: it is not the difference of two scores.
+    Column `measured`: how many measurements a score is the median of, if they differ. Once a
+    candidate was measured after its verdict, only those measurements count. A confirmed gain comes
+    from pairs of measurements: it is not the difference of two scores.
     """
     from overnight.core.experiment import Verdict
 

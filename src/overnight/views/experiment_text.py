@@ -68,12 +68,13 @@ def results_table(
     experiments: Iterable[Experiment], metric: Metric, one_line_each: bool = False
 ) -> Table:
     """Experiments as a table, in the order given; long descriptions are wrapped, or cut with
-    `one_line_each`. The column `runs` says of how many runs a score is the median."""
+    `one_line_each`. The column `measured` says of how many measurements a score is
+    the median."""
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=one_line_each)
     shown = list(experiments)
     costs = ["cost"] if any(e.usage.dollars for e in shown) else []
-    runs = ["runs"] if any(map(median_of, shown)) else []
-    for name in ("n", "verdict", metric.name, *runs, "gain", "time", *costs):
+    measured = ["measured"] if any(map(median_of, shown)) else []
+    for name in ("n", "verdict", metric.name, *measured, "gain", "time", *costs):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
     overflow: OverflowMethod = "ellipsis" if one_line_each else "fold"
     ratio = 1 if one_line_each else None
@@ -83,7 +84,7 @@ def results_table(
             str(e.n),
             Text(e.verdict or "under way", style=_COLOURS.get(e.verdict, "red")),
             "" if e.score is None else f"{e.score:.6g}",
-            *(str(median_of(e) or "") for _ in runs),
+            *(str(median_of(e) or "") for _ in measured),
             "" if e.claim is None else f"{e.claim:+.4g}",
             "" if e.seconds is None else format_duration(e.seconds),
             *(_cost(e) for _ in costs),

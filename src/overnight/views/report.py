@@ -17,7 +17,7 @@ from overnight.insights.overfitting import OVERFITTED, Gap
 from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE
-from overnight.views.summary import Summary, counted, direction_words, runs_words, summarize
+from overnight.views.summary import Summary, counted, direction_words, median_words, summarize
 
 _MOST_DIFF_LINES = 80
 _MOST_WIDTH = 400
@@ -255,8 +255,11 @@ def _judging(summary: Summary) -> Iterator[str]:
             yield f"- Noise: {summary.noise_words}."
     else:
         yield f"- A run has {arena.budget_text}; measurement k of every candidate uses seed k."
-    if any(e and runs_words(e) for e in (summary.baseline, *summary.keeps)):
-        yield "- The score of a program that was measured several times is the median of its runs."
+    if any(e and median_words(e) for e in (summary.baseline, *summary.keeps)):
+        yield (
+            "- The score of a program that was measured several times is the median of these "
+            "measurements; once a change was measured after its verdict, of the later ones alone."
+        )
     tried = counted(summary.experiments, "experiment")
     yield f"- {tried} in {format_duration(summary.seconds)}: {summary.tally}."
     if words := summary.pruning.words:

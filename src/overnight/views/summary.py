@@ -259,20 +259,20 @@ def counted(number: int, noun: str) -> str:
 
 
 def median_of(e: Experiment) -> int | None:
-    """The number of runs that the score is the median of; None unless they differ."""
+    """The number of measurements that the score is the median of; None unless they differ."""
     scores = counted_scores(e)
     return len(scores) if len(set(scores)) > 1 else None
 
 
-def runs_words(e: Experiment) -> str:
-    """`median of 6 runs`; empty unless they differ."""
-    return f"median of {runs} runs" if (runs := median_of(e)) else ""
+def median_words(e: Experiment) -> str:
+    """`median of 6 measurements`; empty unless they differ."""
+    return f"median of {count} measurements" if (count := median_of(e)) else ""
 
 
 def score_words(e: Experiment) -> str:
-    """`2.59345 (median of 6 runs)`, or the score of a single run alone."""
-    runs = runs_words(e)
-    return f"{e.score:.6g}" + (f" ({runs})" if runs else "")
+    """`2.59345 (median of 6 measurements)`, or the score of a single measurement alone."""
+    words = median_words(e)
+    return f"{e.score:.6g}" + (f" ({words})" if words else "")
 
 
 def _change(first: Experiment, best: Experiment) -> str:
@@ -284,8 +284,8 @@ def _change(first: Experiment, best: Experiment) -> str:
     ratio = (new - old) / abs(old) if old else 0.0
     # A percentage means nothing between numbers of different sign, or of a number near 0.
     useful = 1e-4 <= abs(ratio) < 10 and old * new > 0
-    before = f" ({runs})" if (runs := runs_words(first)) else ""
-    notes = [*filter(None, [runs_words(best)]), *[f"{ratio * 100:+.3g}%"] * useful]
+    before = f" ({words})" if (words := median_words(first)) else ""
+    notes = [*filter(None, [median_words(best)]), *[f"{ratio * 100:+.3g}%"] * useful]
     after = f" ({'; '.join(notes)})" if notes else ""
     return f"went from {old:.{digits}g}{before} to {new:.{digits}g}{after}"
 
