@@ -117,6 +117,8 @@ class Campaign:
     finished: list[Program] = field(default_factory=list)
     """All of them, oldest first."""
     rounds: list[Round] = field(default_factory=list)
+    confirmed: set[int] = field(default_factory=set)
+    """Numbers of the tips that were confirmed, each with the whole stack below it."""
     claimed: float = 0.0
     false: int = 0
     """Keeps that are no better than what they replaced."""
@@ -216,6 +218,7 @@ class Campaign:
         if answer.interval:
             low, high = answer.interval
             self.covered.append(low <= tip.true - incumbent.true <= high)
+        self.confirmed.add(tip.n)
         self.kept += self.provisional
         self.provisional = []
 
@@ -248,7 +251,7 @@ class Campaign:
             repeats=tuple(map(_series, repeated[-MOST_REPEATS:])),
             experiments=max(self.experiments, 1),
             trials=trials(rounds),
-            won=len({r.tip for r in rounds} & {keep.n for keep in self.kept[1:]}),
+            won=len({r.tip for r in rounds} & self.confirmed),
             on_trial=bool(rounds)
             and (rounds[-1].tip, rounds[-1].incumbent) == (stack[-1].n, stack[0].n),
             looks=sum(reading.at >= self._ended for reading in stack[-1].readings),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from contracts.records import campaign
 from noisy import NOISY, final, noisy
-from overnight import Campaign, Idea, Limits, Verdict
+from overnight import Arena, Campaign, Experiment, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
+from overnight.campaign.judge_input import standing_of
 from overnight.core.errors import MeasurementImpossible
-from overnight.core.experiment import Purpose
-from toy import ARENA, git, make_toy, overnight
+from overnight.core.experiment import Closing, Measurement, Outcome, Purpose
+from overnight.core.under_way import Round, UnderWay
+from overnight.record.book import Book
+from overnight.record.ledger import Ledger
+from toy import ARENA, git, make_toy, overnight, write_toy
 from writer import Writer, run
 
 
@@ -341,3 +346,21 @@ def test_a_try_that_conflicts_with_a_provisional_keep_says_so_and_how_to_go_on(
     (toy / "value.py").write_text("X=30\n")
     again = overnight(toy, "try", "-m", "set 30", "--tag", "t")
     assert again.returncode in (0, 14), again.stdout
+
+
+def test_a_member_with_a_trial_of_its_own_is_no_second_won_trial(tmp_path: Path) -> None:
+    """Its trial was interrupted; that of the tip was won, for the whole stack."""
+    ledger = Ledger.at(tmp_path / "ledger.db", "toy")
+    ledger.add_campaign(campaign("t"))
+    book = Book.of(Arena.load(write_toy(tmp_path / "toy")), ledger, "t")
+    for n, verdict in enumerate([Verdict.KEEP, Verdict.PROVISIONAL, Verdict.PROVISIONAL]):
+        book.add(Experiment(n, "a", datetime.now(UTC), candidate="c"))
+        trial = Round(n, n, 0, book.measured, n - 1) if n else None
+        planned = UnderWay.planned(n, "c", Purpose.JUDGE, book.place, book.place)
+        begun = book.begin(planned, trial)
+        book.enter(begun.id, Measurement("c", begun.seed, begun.started, Outcome.FINISHED, 3.0 - n))
+        book.conclude({n: Closing(verdict, "", 3.0 - n)})
+    assert standing_of(book).won == 0
+    book.conclude({n: Closing(Verdict.KEEP, "", within=2) for n in (1, 2)})
+    assert standing_of(book).won == 1
+    ledger.close()

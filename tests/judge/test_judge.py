@@ -80,7 +80,8 @@ def test_below_the_least_first_score_a_candidate_is_given_up_at_once(
 
 def test_an_equal_score_is_no_win() -> None:
     for rule in (greedy(), threshold(0.0, 3)):
-        assert not asked(rule, [1.0] * 3, [1.0] * 3)[0].keep
+        decision, order = asked(rule, [1.0] * 3, [1.0] * 3)
+        assert not decision.keep and not order, "it is not measured again either"
 
 
 def test_a_hopeless_candidate_costs_one_measurement() -> None:

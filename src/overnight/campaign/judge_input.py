@@ -24,7 +24,7 @@ def standing_of(book: Book) -> Standing:
         repeats=repeats_of(book),
         experiments=max(latest.n, 1),
         trials=trials(rounds),
-        won=len({one.tip for one in rounds} & {keep.n for keep in book.keeps}),
+        won=len({one.tip for one in rounds} & {e.n for e in book.keeps if not e.is_member}),
         on_trial=newest is not None and (newest.tip, newest.incumbent) == (stack[-1].n, stack[0].n),
         looks=len(stack[-1].judged_after(latest)),
         patience=patience(rounds, book.measured, latest.n),

@@ -48,14 +48,14 @@ class Threshold:
         if not evidence.standing.stack:
             return BASELINE
         gain = _level(evidence.candidate) - _level(evidence.standing.tip)
-        if gain >= self.gain:
+        keep = gain > 0 and gain >= self.gain
+        if keep:
             for side, series in (
                 (Side.CANDIDATE, evidence.candidate),
                 (Side.TIP, evidence.standing.tip),
             ):
                 if len(series) < self.repeats:
                     return More(side)
-        keep = gain > 0 and gain >= self.gain
         return Decision(Verdict.KEEP if keep else Verdict.DISCARD, gain, compared(gain, self.gain))
 
 

@@ -168,7 +168,7 @@ class Portfolio:
         return Ask(agent, start.start, start.against, start.hint, start.switch, left)
 
     def proposal_ended(self, agent: Agent, error: AgentError | None) -> None:
-        """Note how a proposal ended: with an error; or None, with a candidate or a refused patch."""
+        """Note how a proposal ended; `error` is None for a candidate or a refused patch."""
         member = next(m for m in self._members if m.agent is agent)
         if error is None:
             member.failures = member.waits = 0
