@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,11 +38,13 @@ def new(
     from overnight.templates.make import make_arena
 
     committed = make_arena(template, folder)
-    out.print(f"{folder} is ready.", markup=False)
+    name = shlex.quote(str(folder))
+    out.print(f"{folder} is ready.", markup=False, soft_wrap=True)
     if not committed:
-        out.print(f'Commit it: git add {folder} && git commit -m "An arena"', markup=False)
+        line = f"git add {name} && git commit -m 'An arena'"
+        out.print(f"Commit it: {line}", markup=False, soft_wrap=True)
     _note_missing(template)
-    out.print(f"Then: cd {folder} && overnight run", markup=False)
+    out.print(f"Then: cd {name} && overnight run", markup=False, soft_wrap=True)
 
 
 def _note_missing(template: str) -> None:
@@ -52,7 +55,11 @@ def _note_missing(template: str) -> None:
         print_notes([f"packages that {template} needs are not installed: {missing}; {install}"])
 
 
-@app.command(epilog='Example: overnight init --run "python main.py" --metric loss --budget 5m')
+# \b keeps the line breaks, so that the shell takes it as it is shown.
+@app.command(
+    epilog='\b\nExample: overnight init --run "python3 main.py" --metric loss \\\n'
+    "  --direction minimize --editable main.py --budget 5m"
+)
 def init(
     run: Annotated[str | None, Option(metavar="LINE", help="Command of the program.")] = None,
     metric: Annotated[str | None, Option(metavar="NAME", help="Name of the printed score.")] = None,
@@ -69,14 +76,19 @@ def init(
     Writes arena.toml and, unless it exists, program.md. Every option but --setup is required; a
     repository like karpathy/autoresearch needs none.
     """
+    from overnight.repo.user_repository import COMMIT, is_in_repository
     from overnight.templates.make import ArenaFacts, fixed_seed_note, init_arena
 
     given = ArenaFacts(run, metric, direction, tuple(editable or ()), budget, setup)
-    written = init_arena(folder.resolve(), given)
-    names = " ".join(path.name for path in written)
-    print_notes(fixed_seed_note(folder.resolve()))
-    out.print(f"Wrote {names}. Read it, then: git add {names} && git commit", markup=False)
-    out.print("Then: overnight run", markup=False)
+    root = folder.resolve()
+    enter = "" if root == Path.cwd() else f"cd {shlex.quote(str(root))} && "
+    create = "" if is_in_repository(root) else "git init && "
+    names = " and ".join(path.name for path in init_arena(root, given))
+    print_notes(fixed_seed_note(root))
+    out.print(f"Wrote {names}. Please check the content.", markup=False)
+    out.print("Then commit everything, your program too, and start:", markup=False)
+    for line in (f"{enter}{create}{COMMIT}", "overnight run"):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: overnight run --hours 8")
