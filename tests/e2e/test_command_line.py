@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from overnight.cli import application
 from toy import ARENA, command, git, make_toy, overnight, write_patches, write_toy
 
 
@@ -111,6 +114,27 @@ def test_wrong_input_is_a_sentence_and_exit_code_2(
     finished = command(toy, *words)
     assert finished.returncode == code and said in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+def numbers() -> Iterator[tuple[str, str, type]]:
+    """Every option that takes a number: its command, its name, and whether it is an int."""
+    for one in application().registered_commands:
+        assert one.callback
+        for name, kind in get_type_hints(one.callback).items():
+            for number in {int, float} & {kind, *get_args(kind)}:
+                if name != "n":
+                    yield one.name or one.callback.__name__, f"--{name}", number
+
+
+@pytest.mark.parametrize(("name", "option", "kind"), list(numbers()))
+def test_no_number_is_infinite_undefined_or_too_large_to_be_recorded(
+    done: Path, name: str, option: str, kind: type
+) -> None:
+    for value in ["9" * 30] if kind is int else ["nan", "inf", "-inf"]:
+        needed = {"try": ["-m", "x"], "replay": ["1"]}.get(name, [])
+        finished = command(done, name, *needed, option, value)
+        assert finished.returncode == 2, f"{option} {value}: {finished.stdout}"
+        assert option in finished.stderr
 
 
 @pytest.mark.parametrize("n", ["99", str(2**63), "9" * 100])

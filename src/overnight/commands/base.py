@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from typer import Argument, Exit, Option
+from typer import Argument, BadParameter, Exit, Option
 from typer.core import TyperGroup
 
 from overnight.core import interrupts
@@ -62,6 +63,25 @@ NoSandbox = Annotated[
     bool, Option("--no-sandbox", help="Give runs all of your rights; the record will say so.")
 ]
 HERE = Path()
+
+
+_LARGEST = 2**63 - 1
+"""The largest whole number that the ledger can hold."""
+
+
+def number_option(
+    metavar: str, help: str, min: float | None = None, max: float | None = None
+) -> Any:
+    """An option that takes a finite number, from `min` to `max`."""
+    return Option(metavar=metavar, help=help, min=min, max=max, callback=_finite)
+
+
+def _finite(value: float | None) -> float | None:
+    if isinstance(value, int) and value > _LARGEST:
+        raise BadParameter(f"found {value}; expected a number up to {_LARGEST}")
+    if value is not None and not math.isfinite(value):
+        raise BadParameter(f"found {value}; expected a finite number")
+    return value
 
 
 def _print_version(wanted: bool) -> None:

@@ -18,6 +18,7 @@ from overnight.commands.base import (
     app,
     arena_folder,
     err,
+    number_option,
     open_campaign,
     out,
     print_json,
@@ -102,22 +103,27 @@ def run(
         ),
     ] = None,
     experiments: Annotated[
-        int | None, Option(metavar="N", min=1, help="Stop after N experiments.")
+        int | None, number_option("N", "Stop after N experiments.", min=1)
     ] = None,
     hours: Annotated[
-        float | None, Option(metavar="H", min=0, max=100_000, help="Stop after H hours.")
+        float | None,
+        number_option("H", "Stop after H hours.", min=0, max=100_000),
     ] = None,
     target: Annotated[
-        float | None, Option(metavar="SCORE", help="Stop when the best score is this good.")
+        float | None,
+        number_option("SCORE", "Stop when the best score is this good."),
     ] = None,
     plateau: Annotated[
-        int | None, Option(metavar="N", min=1, help="Stop after N experiments without a win.")
+        int | None,
+        number_option("N", "Stop after N experiments without a win.", min=1),
     ] = None,
     dollars: Annotated[
-        float | None, Option(metavar="USD", min=0, help="Stop when proposals have cost this much.")
+        float | None,
+        number_option("USD", "Stop when proposals have cost this much.", min=0),
     ] = None,
     tokens: Annotated[
-        int | None, Option(metavar="N", min=1, help="Stop when proposals have used N tokens.")
+        int | None,
+        number_option("N", "Stop when proposals have used N tokens.", min=1),
     ] = None,
     tag: Tag = None,
     no_sandbox: NoSandbox = False,
@@ -174,7 +180,7 @@ def try_(
     ] = "",
     expect: Annotated[
         float | None,
-        Option(metavar="GAIN", help="Expected gain in the metric's units; + is better."),
+        number_option("GAIN", "Expected gain in the metric's units; + is better."),
     ] = None,
     source: Annotated[
         Path | None, Option("--from", metavar="DIR", help="Checkout with the change (default: -C).")
@@ -233,7 +239,7 @@ def demo(
     folder: Annotated[
         Path, Argument(metavar="DIR", help="The demo's folder; an existing demo continues.")
     ] = Path("demo"),
-    experiments: Annotated[int, Option(metavar="N", min=1, help="Stop after N experiments.")] = 10,
+    experiments: Annotated[int, number_option("N", "Stop after N experiments.", min=1)] = 10,
 ) -> None:
     """Improve a small language model while you watch, in minutes."""
     from overnight.campaign.limits import Limits
