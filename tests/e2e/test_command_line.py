@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,14 @@ def test_a_diff_can_be_applied(done: Path, tmp_path: Path) -> None:
     ("words", "code", "said"),
     [
         (["status"], 2, "no campaign yet"),
-        (["run", "--agent", "nobody"], 2, "no such agent"),
+        (["run", "--agent", "nobody"], 2, "no such agent: nobody"),
+        (["agents", "--check", "nobody"], 2, "overnight: no such agent: nobody"),
+        (["run", "--agent", ","], 2, "name is empty; write names as in --agent claude,tuner"),
+        (["run", "--agent", "patches:."], 2, "holds no diff; name a folder with *.patch"),
+        (["show", "-1"], 2, "`overnight log` lists them"),
+        (["skill", "foo"], 2, "expected `install` or `show`"),
+        (["report", "-C", "value.py"], 2, "is not a folder; name the arena's folder with -C"),
+        (["new", "nanogpt", "value.py/x"], 1, "Check its path, its permissions and the free"),
         (["run", "--tag", "../x"], 2, "cannot name a branch"),
         (["run", "--experiments", "0"], 2, "--experiments"),
         (["log", "--verdict", "good"], 2, "expected one of keep"),
@@ -169,7 +177,25 @@ def test_a_detached_head_is_fine(toy: Path) -> None:
 
 def test_stop_when_nothing_runs_says_so(done: Path) -> None:
     finished = overnight(done, "stop")
-    assert finished.returncode == 2 and "not running" in finished.stderr
+    assert finished.returncode == 2 and "not running, so there is nothing" in finished.stderr
+
+
+def test_a_file_in_the_place_of_the_record_is_to_be_moved_away(toy: Path) -> None:
+    (toy / ".overnight").write_text("")
+    for words in ("run", "status", "note hi", "brief", "report", "doctor"):
+        finished = command(toy, *words.split())
+        assert finished.returncode == 2 and ".overnight is not a folder" in finished.stderr
+        assert "move the file away" in finished.stderr
+
+
+def test_without_git_it_is_to_be_installed(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("sh", "python3"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finished = command(toy, "run")
+    assert finished.returncode == 2 and "install git 2.34 or newer" in finished.stderr
 
 
 KARPATHY_TRAIN = '''"""Trains, and says how well."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -38,6 +39,13 @@ class _Commands(TyperGroup):
                 interrupts.working(False)  # may be interrupted too, hence the outer `try`
         except KeyboardInterrupt as error:
             raise Interrupted(interrupts.WORDS) from error
+        except Exception as error:  # typer's NoSuchOption, which it has in no public place
+            # `show -1`: a negative number is taken for an option.
+            if re.fullmatch(r"-\d", getattr(error, "option_name", "")):
+                raise UsageError(
+                    "an experiment's number is 0, the baseline, or more; `overnight log` lists them"
+                ) from error
+            raise
 
 
 app = typer.Typer(
@@ -104,7 +112,7 @@ def arena_folder(folder: Path) -> Path:
     from overnight.arena.arena import Arena
 
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
+        raise UsageError(f"{folder} is not a folder; name the arena's folder with -C")
     return Arena.find(folder)
 
 

@@ -30,7 +30,7 @@ def locate(root: Path) -> tuple[Path, Path, str]:
     """
     if (have := version(root)) < OLDEST:
         old, needed = (".".join(map(str, numbers)) for numbers in (have, OLDEST))
-        raise WorkspaceError(f"git {old} is too old: overnight needs {needed} or newer")
+        raise WorkspaceError(f"git {old} is too old: install git {needed} or newer")
     args = ["rev-parse", "--path-format=absolute", "--show-object-format"]
     args += ["--show-toplevel", "--git-common-dir"]
     done = git(args, root, user_environment(), accepted=(0, 128))

@@ -77,7 +77,7 @@ def require_reach(
         )
         known = name in bench.arena.agents
         raise UsageError(
-            f"--agent {name}: its command names {word}, which the agent cannot read. It works in "
+            f"{name}: its command names {word}, which the agent cannot read. It works in "
             f"its own checkout of what is committed{rest if spec.confinement else ''}. In "
             f"arena.toml, write below [agents.{name if known else 'mine'}]: "
             f"command = {_quoted(command.replace(word, shlex.quote(str(there))))} and "
