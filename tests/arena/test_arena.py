@@ -223,7 +223,7 @@ def test_an_arena_is_found_from_a_folder_below_it(folder: Path) -> None:
 
 
 def test_no_arena_at_all_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ArenaError, match="overnight new"):
+    with pytest.raises(ArenaError, match=r"overnight init.*overnight new"):
         Arena.find(tmp_path)
 
 

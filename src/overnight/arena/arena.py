@@ -82,7 +82,8 @@ class Arena(Table):
                 return folder
         raise ArenaError(
             f"no arena here: {start} and the folders above it have no {FILE}. "
-            "Make one with `overnight new nanogpt my-arena`, or name its folder with -C."
+            "Make one of the program in this folder with `overnight init`, or a ready-made one "
+            "with `overnight new nanogpt my-arena`; or name an arena's folder with -C."
         )
 
     @classmethod
