@@ -103,7 +103,7 @@ def run(
         ),
     ] = None,
     experiments: Annotated[
-        int | None, number_option("N", "Stop after N experiments.", min=1)
+        int | None, number_option("N", "Stop after N new experiments.", min=1)
     ] = None,
     hours: Annotated[
         float | None,
@@ -133,6 +133,10 @@ def run(
 
     Wins are commits on the branch overnight/TAG. The command runs until you stop it or a limit is
     reached; by default there is none. Run it again to continue; a new --tag begins a new campaign.
+
+    Limits count from the start of this run. If the last run was killed (kill -9, power failure),
+    they count from the start of that one: the same command then completes it. After Ctrl-C or
+    `overnight stop` they count anew.
     """
     from overnight.campaign.limits import Limits
 
