@@ -271,4 +271,4 @@ def test_every_command_has_an_example_in_its_help() -> None:
     from overnight.cli import application
 
     for command in application().registered_commands:
-        assert command.epilog and command.epilog.startswith("Example: overnight ")
+        assert (command.epilog or "").removeprefix("\b\n").startswith("Example: overnight ")

@@ -39,8 +39,11 @@ def run(line: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:
         # Refused by the operating system: a read-only folder, a full disk.
-        file = f"{error.filename}: " if error.filename else ""
-        message = f"overnight: {file}{error.strerror or error}; check permissions and free space"
+        file = error.filename or "a file"
+        message = (
+            f"overnight: {file} cannot be read or written: {error.strerror or error}. Check its "
+            "path, its permissions and the free space, then run the same command again"
+        )
         err.print(message, style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 

@@ -118,7 +118,16 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ("[run]", '[run]\nnetwork = "yes"', ["run.network", "'yes'"]),
         ("[run]", "[constraints]\nx = { mx = 1 }\n[run]", ["constraints.x.mx", "max"]),
         ("[run]", "[metrics]\n[run]", ["metrics", "did you mean `metric`"]),
-        ("[run]", "[run", ["not valid TOML", "line"]),
+        ("[run]", "[run", ["not valid TOML", "line", "; correct that place"]),
+        ("[score]", "[run]", ["twice (at ", "; correct that place"]),
+        ('score.py"', "score.py", ["not valid TOML", "; correct that place"]),
+        ('"python score.py"', '"""', ["end of document); correct", "what an earlier line opens"]),
+        (
+            '["train.py", "src/**/*.py"]',
+            "[3]",
+            ["toml: editable.0: found 3; expected text in"],
+        ),
+        ('["train.py", "src/**/*.py"]', '"*.py"', ["found '*.py'; expected a list, such as"]),
         ("[metric]", 'hidden = ["src/x.py"]\n[metric]', ["hidden", "src/x.py", "is editable"]),
         ("[run]", '[run]\nsandbox = "jail"', ["run.sandbox", "jail", "landlock"]),
         ("[run]", "[run]\ngpus = -1", ["run.gpus: found -1; expected a number gr"]),
@@ -190,6 +199,12 @@ def test_a_setting_that_its_rule_reads_is_none(folder: Path, table: str) -> None
     Arena.load(folder)
 
 
+def test_text_in_another_encoding_is_told_with_its_line(folder: Path) -> None:
+    (folder / "arena.toml").write_bytes(GOOD.encode() + "# Größe".encode("latin-1"))
+    with pytest.raises(ArenaError, match=r"byte 0xf6 in line 15; .* save the file as UTF-8"):
+        Arena.load(folder)
+
+
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     text = GOOD.replace('"1m30s"', '"soon"').replace('direction = "minimize"', "")
     message = mistakes(folder, text)
@@ -208,7 +223,7 @@ def test_an_arena_is_found_from_a_folder_below_it(folder: Path) -> None:
 
 
 def test_no_arena_at_all_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ArenaError, match="overnight new"):
+    with pytest.raises(ArenaError, match=r"overnight init.*overnight new"):
         Arena.find(tmp_path)
 
 

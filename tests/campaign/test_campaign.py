@@ -196,10 +196,20 @@ def test_a_stop_at_once_leaves_the_experiment_to_the_next_run(tmp_path: Path) ->
         assert left.n == 1 and left.candidate is not None and not left.measurements
 
 
-def test_a_branch_that_exists_already_is_refused(toy: Path) -> None:
-    git(toy, "branch", "overnight/t")
-    with pytest.raises(WorkspaceError, match="exists already"):
+def test_a_branch_whose_campaign_the_ledger_has_lost_is_kept_and_another_tag_is_named(
+    toy: Path,
+) -> None:
+    run(toy, Writer(["X=8\n"]))
+    won = git(toy, "rev-parse", "overnight/t")
+    for file in (toy / ".overnight").glob("ledger.db*"):
+        file.write_bytes(b"") if file.suffix == ".db" else file.unlink()
+    git(toy, "branch", "overnight/t-2")
+    with pytest.raises(WorkspaceError, match="exists already") as told:
         Campaign.open(toy, "t")
+    assert "branch -D" not in str(told.value)
+    with Campaign.open(toy, str(told.value).rpartition("--tag ")[2]) as campaign:
+        assert campaign.branch == "overnight/t-3"
+    assert git(toy, "rev-parse", "overnight/t") == won
 
 
 def test_a_branch_that_somebody_moved_is_refused_and_not_overwritten(toy: Path) -> None:

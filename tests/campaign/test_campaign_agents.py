@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from overnight import Campaign, Idea, Limits, Verdict
 from overnight.agents.base import Workbench
@@ -13,7 +17,7 @@ from overnight.agents.programs.command import CommandAgent
 from overnight.arena.settings import AgentTable
 from overnight.campaign.limits import StopKind
 from overnight.core.errors import AgentError
-from toy import git, write_patches
+from toy import ARENA, command, git, write_patches
 from writer import Writer, run, verdicts
 
 
@@ -109,6 +113,36 @@ def test_an_agent_can_read_its_data_beside_the_arena(toy: Path) -> None:
     agent = CommandAgent("reader", AgentTable(command=line, data=("../best",)))
     done = run(toy, agent, experiments=1)
     assert done[-1].verdict == "keep" and done[-1].score == 1
+
+
+@pytest.mark.parametrize("kind", ["", 'kind = "acp"\n'])
+@pytest.mark.parametrize("place", ["../agent.py", "agent.py", "{parent}/agent.py"])
+def test_a_script_that_the_agent_cannot_see_ends_the_campaign_and_is_named(
+    toy: Path, place: str, kind: str
+) -> None:
+    word = place.format(parent=shlex.quote(str(toy.parent)))
+    script = toy / place.format(parent=toy.parent)
+    script.write_text("open('value.py', 'w').write('X=5')\n")
+    table = f"\n[agents.own]\n{kind}command = {json.dumps(f'python3 {word}')}\n"
+    (toy / "arena.toml").write_text(ARENA + table)
+    name = "own" if kind else f"command:python3 {word}"
+    done = command(toy, "run", "--tag", "t", "--agent", name, "--experiments", "3")
+    assert done.returncode == 2 and "which the agent cannot read" in done.stderr
+    if not kind:
+        found = re.search(r"below (\[agents.mine\]): (command = .*) and (data = .*);", done.stderr)
+        assert found
+        (toy / "arena.toml").write_text(ARENA + "\n".join(found.groups()))
+        done = command(toy, "run", "--agent", "mine", "--experiments", "1")
+        assert done.returncode == 0 and "#1 keep" in done.stdout
+
+
+@pytest.mark.parametrize("line", ["cd /tmp; ls ~ /nowhere", "python3 /dev/null; python3 ../own"])
+def test_a_program_that_fails_of_itself_does_not_end_the_campaign(toy: Path, line: str) -> None:
+    (toy.parent / "own").write_text("raise OSError('/tmp null own')")
+    own = shlex.quote(str(toy.parent / "own"))
+    table = AgentTable(command=line.replace("../own", own), data=("../own",))
+    done = run(toy, CommandAgent("mine", table), experiments=1)
+    assert "mine ended with exit code" in done[1].reason
 
 
 def test_the_prompt_can_be_an_argument_whatever_it_contains(toy: Path) -> None:

@@ -18,12 +18,13 @@ from acprun import agent as acp_agent
 from models.change import reply
 from models.reply import Say, Usage
 from models.server import KEY, ScriptedModels, answering
+from night import Night
 from overnight import Campaign, Idea, Limits
 from overnight.agents.acp.agent import AcpAgent
 from overnight.agents.base import Workbench
 from overnight.agents.llm.agent import LlmAgent
 from overnight.arena.settings import AgentTable
-from overnight.campaign.limits import StopKind
+from overnight.campaign.limits import StopKind, Stretch
 from overnight.cli import application
 from overnight.core import experiment as records
 from overnight.core.errors import AgentError, Trouble
@@ -67,6 +68,24 @@ def experiments(toy: Path) -> list[dict[str, object]]:
 def most_out(server: ScriptedModels) -> list[int]:
     """The most tokens that each reply was allowed."""
     return [ask.body["max_tokens"] for ask in server.asks]
+
+
+def test_a_run_counts_its_own_experiments_and_those_of_a_killed_one_that_it_continues(
+    tmp_path: Path,
+) -> None:
+    night = Night(tmp_path / "arena")
+    night.add(7.0)
+
+    def left(most: int) -> int | None:
+        """What is left of this limit at the start of a run."""
+        return Stretch.begin(night.book(), Limits(experiments=most)).left(night.book()).experiments
+
+    assert left(3) == 3
+    night.add(8.0)
+    assert left(3) == 2, "as after a kill: nothing says that the run has ended"
+    assert left(9) == 8, "also under another limit"
+    night.book().note("stop", reason=StopKind.INTERRUPTED.value, words="interrupted")
+    assert left(3) == 3
 
 
 def test_an_agent_alone_ends_with_its_dollars_and_a_restart_gives_it_no_more(

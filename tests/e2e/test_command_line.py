@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from overnight.cli import application
 from toy import ARENA, command, git, make_toy, overnight, write_patches, write_toy
 
 
@@ -94,7 +98,14 @@ def test_a_diff_can_be_applied(done: Path, tmp_path: Path) -> None:
     ("words", "code", "said"),
     [
         (["status"], 2, "no campaign yet"),
-        (["run", "--agent", "nobody"], 2, "no such agent"),
+        (["run", "--agent", "nobody"], 2, "no such agent: nobody"),
+        (["agents", "--check", "nobody"], 2, "overnight: no such agent: nobody"),
+        (["run", "--agent", ","], 2, "name is empty; write names as in --agent claude,tuner"),
+        (["run", "--agent", "patches:."], 2, "holds no diff; name a folder with *.patch"),
+        (["show", "-1"], 2, "`overnight log` lists them"),
+        (["skill", "foo"], 2, "expected `install` or `show`"),
+        (["report", "-C", "value.py"], 2, "is not a folder; name the arena's folder with -C"),
+        (["new", "nanogpt", "value.py/x"], 1, "Check its path, its permissions and the free"),
         (["run", "--tag", "../x"], 2, "cannot name a branch"),
         (["run", "--experiments", "0"], 2, "--experiments"),
         (["log", "--verdict", "good"], 2, "expected one of keep"),
@@ -111,6 +122,27 @@ def test_wrong_input_is_a_sentence_and_exit_code_2(
     finished = command(toy, *words)
     assert finished.returncode == code and said in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+def numbers() -> Iterator[tuple[str, str, type]]:
+    """Every option that takes a number: its command, its name, and whether it is an int."""
+    for one in application().registered_commands:
+        assert one.callback
+        for name, kind in get_type_hints(one.callback).items():
+            for number in {int, float} & {kind, *get_args(kind)}:
+                if name != "n":
+                    yield one.name or one.callback.__name__, f"--{name}", number
+
+
+@pytest.mark.parametrize(("name", "option", "kind"), list(numbers()))
+def test_no_number_is_infinite_undefined_or_too_large_to_be_recorded(
+    done: Path, name: str, option: str, kind: type
+) -> None:
+    for value in ["9" * 30] if kind is int else ["nan", "inf", "-inf"]:
+        needed = {"try": ["-m", "x"], "replay": ["1"]}.get(name, [])
+        finished = command(done, name, *needed, option, value)
+        assert finished.returncode == 2, f"{option} {value}: {finished.stdout}"
+        assert option in finished.stderr
 
 
 @pytest.mark.parametrize("n", ["99", str(2**63), "9" * 100])
@@ -145,7 +177,25 @@ def test_a_detached_head_is_fine(toy: Path) -> None:
 
 def test_stop_when_nothing_runs_says_so(done: Path) -> None:
     finished = overnight(done, "stop")
-    assert finished.returncode == 2 and "not running" in finished.stderr
+    assert finished.returncode == 2 and "not running, so there is nothing" in finished.stderr
+
+
+def test_a_file_in_the_place_of_the_record_is_to_be_moved_away(toy: Path) -> None:
+    (toy / ".overnight").write_text("")
+    for words in ("run", "status", "note hi", "brief", "report", "doctor"):
+        finished = command(toy, *words.split())
+        assert finished.returncode == 2 and ".overnight is not a folder" in finished.stderr
+        assert "move the file away" in finished.stderr
+
+
+def test_without_git_it_is_to_be_installed(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("sh", "python3"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finished = command(toy, "run")
+    assert finished.returncode == 2 and "install git 2.34 or newer" in finished.stderr
 
 
 KARPATHY_TRAIN = '''"""Trains, and says how well."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from nanogpt import TEXT, start_seconds, use_text
 from overnight.agents.named import agent_named
 from overnight.agents.programs.preset import presets
 from overnight.arena.arena import Arena
 from overnight.arena.commandline import program_of
+from overnight.cli import application
 from overnight.templates.make import make_demo
-from toy import ARENA, git
+from toy import ARENA, command, git
 
 ROOT = Path(__file__).parent.parent.parent
 IDENTITY = {
@@ -83,6 +87,52 @@ def test_every_table_of_the_agents_page_leads_to_an_agent(
             have(program_of(table.command or "") or "one", *table.env)
             names.append(agent_named(name, arena).name)
     assert {*presets(), "claude-acp", "gemini-acp", "codex-acp", "opencode-acp"} <= set(names)
+
+
+def examples() -> list[str]:
+    """The example in the --help of every command, as a terminal of 80 columns shows it."""
+    shown = []
+    for one in application().registered_commands:
+        name = one.name or one.callback.__name__  # type: ignore[union-attr]
+        said = CliRunner().invoke(application(), [name, "--help"], terminal_width=80).stdout
+        shown.append(said.partition("Example: ")[2].strip())
+    return shown
+
+
+@pytest.mark.parametrize("example", examples())
+def test_the_example_of_every_command_is_one_that_the_command_takes(example: str) -> None:
+    (line,) = example.replace("\\\n", "").splitlines()
+    _, name, *words = shlex.split(line.partition(" | ")[0])
+    taken = get_command(application()).commands[name]  # type: ignore[attr-defined]
+    assert taken.make_context(name, words).params
+
+
+def test_the_examples_that_take_no_time_do_what_they_say(toy: Path) -> None:
+    done = command(toy, "run", "--agent", "command:echo X=5 > value.py", "--experiments", "1")
+    assert done.returncode == 0, done.stderr
+    cheap = ["status", "brief", "log", "plot", "report", "steer", "note", "power", "skill"]
+    for example in examples():
+        _, *words = shlex.split(example.replace("\\\n", ""))
+        if words[0] in cheap:
+            done = command(toy, *words)
+            assert done.returncode == 0, f"{example}: {done.stderr}"
+
+
+def test_the_example_of_init_and_what_it_prints_lead_to_a_first_run(tmp_path: Path) -> None:
+    folder = tmp_path / "ein Ordner"
+    folder.mkdir()
+    (folder / "main.py").write_text("X = 8.0  # -10..10\nprint('loss:', (X - 3) ** 2)\n")
+    (example,) = [line for line in examples() if line.startswith("overnight init")]
+    assert " ".join(example.replace("\\\n", "").split()) in command(folder, "init").stderr
+    *_, commit, start = shell(example, folder).splitlines()
+    shell(commit, folder)
+    assert "#1" in shell(f"{start} --experiments 1", folder)
+    (folder / "arena.toml").unlink()
+    *_, commit, _ = shell(f"{example} -C {shlex.quote(folder.name)}", tmp_path).splitlines()
+    assert "git init" not in commit
+    (folder / "main.py").write_text("X = 9.0  # -10..10\nprint('loss:', (X - 3) ** 2)\n")
+    shell(commit, tmp_path)
+    assert "main.py" in git(folder, "show", "--name-only", "HEAD")
 
 
 @pytest.mark.slow

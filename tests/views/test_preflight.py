@@ -156,30 +156,30 @@ def test_unknown_costs_are_never_none(arena: Arena) -> None:
     known = replace(known, newest=silent, left=Left(dollars=5, tokens=9, seconds=3600))
     alone = said(arena, known, [Priced("codex")], hours=1, dollars=5, tokens=9)
     assert alone == (
-        "about 12 experiments until --hours 1 ends it, at the rates of the last 2; what they cost "
-        "is unknown: codex reports no dollars, so --dollars 5 does not count it; codex reports no "
-        "tokens, so --tokens 9 does not count them"
+        "about 12 experiments until --hours 1 ends it, at the rates of the last 2; codex does "
+        "not report what its proposals cost, so --dollars 5 does not count them; codex does "
+        "not report the tokens of its proposals, so --tokens 9 does not count them"
     )
     both = said(arena, replace(known, left=Left()), [Priced("codex"), Priced("claude")])
     assert "$0.72 an hour" in both and "of the last 2 of each" in both
-    assert both.endswith("; what codex costs is unknown: codex reports no dollars")
+    assert both.endswith("; codex does not report what its proposals cost")
 
 
 def test_what_will_never_be_known_is_told_before_the_first_proposal(arena: Arena) -> None:
     never = CommandAgent("shell", AgentTable(command="true"))
     alone = said(arena, past(), [never], hours=1, dollars=5, tokens=9)
     assert alone.endswith(
-        "; what they cost is unknown: shell reports no dollars, so --dollars 5 does not count it; "
-        "shell reports no tokens, so --tokens 9 does not count them"
+        "; shell does not report what its proposals cost, so --dollars 5 does not count them; "
+        "shell does not report the tokens of its proposals, so --tokens 9 does not count them"
     )
     both = said(arena, past(), [never, Priced("claude")])
     assert both.endswith(
-        "; what claude takes and costs is not known yet; what shell costs is unknown: shell "
-        "reports no dollars"
+        "; what claude takes and costs is not known yet; shell does not report what its "
+        "proposals cost"
     )
     for model, known in (("no-such-model", False), ("gpt-4o", True)):
         agent = CodingAgent("codex", AgentTable(model=model), presets()["codex"])
-        assert ("reports no dollars" in said(arena, past(), [agent])) is not known
+        assert ("does not report what" in said(arena, past(), [agent])) is not known
 
 
 def test_an_agent_that_was_never_asked_is_not_known(arena: Arena) -> None:
@@ -218,31 +218,31 @@ def test_agents_count_by_their_shares_and_leave_with_their_own_caps(arena: Arena
         (
             {"hours": 8},
             Left(seconds=28800),
-            "at most about 93 experiments until --hours 8 ends it, if runs take their whole 5 min; "
-            "what proposals cost is not known yet",
+            "at most about 93 experiments until --hours 8 ends it, if each run uses its whole "
+            "budget of 5 min; what proposals cost is not known yet",
         ),
         (
             {"experiments": 30},
             Left(experiments=30),
-            "30 experiments, at least 2.8 h if runs take their whole 5 min; what proposals cost is "
-            "not known yet",
+            "30 experiments, which take 2.8 h or more if each run uses its whole budget of 5 min; "
+            "what proposals cost is not known yet",
         ),
         (
             {"dollars": 5},
             Left(dollars=5),
-            "at most about 12 experiments an hour if runs take their whole 5 min, until --dollars "
-            "5 ends it; what proposals cost is not known yet",
+            "at most about 12 experiments an hour if each run uses its whole budget of 5 min, "
+            "until --dollars 5 ends it; what proposals cost is not known yet",
         ),
         (
             {},
             Left(),
-            "at most about 12 experiments an hour if runs take their whole 5 min, until you",
+            "at most about 12 experiments an hour if each run uses its whole budget of 5 min,",
         ),
         ({"hours": 0.1}, Left(seconds=360), "hardly one experiment until --hours 0.1 ends it, if"),
         (
             {"experiments": 30, "plateau": 3},
             Left(experiments=30),
-            "at most 30 experiments, at least 2.8 h",
+            "at most 30 experiments, which take 2.8 h or more if",
         ),
     ],
 )
@@ -314,7 +314,9 @@ def test_the_command_foretells_how_many_fit_into_its_hours(tmp_path: Path) -> No
         value="X=10  # -20..20\n",
     )
     first = command(toy, "run", "--experiments", "3", "--tag", "t")
-    assert ahead(first.stdout) == "3 experiments, at least 2 min if runs take their whole 20 s"
+    assert ahead(first.stdout) == (
+        "3 experiments, which take 2 min or more if each run uses its whole budget of 20 s"
+    )
     done = command(toy, "run", "--hours", "0.003", "--tag", "t")
     words = re.match(
         r"about (\d+) experiments until --hours 0.003 ends it, at the", ahead(done.stdout)
@@ -345,8 +347,8 @@ def test_a_run_that_is_taken_up_again_has_less_ahead(tmp_path: Path) -> None:
     line = "command:echo X=8.$OVERNIGHT_EXPERIMENT > value.py"
     words = ("run", "--agent", line, "--experiments", "3", "--tag", "t")
     done = command(toy, *words)
-    assert ahead(done.stdout).startswith("2 experiments, at least "), done.stdout
+    assert ahead(done.stdout).startswith("2 experiments, which take "), done.stdout
     assert len(experiments(toy)) == 3
     again = command(toy, *words)
     assert ahead(again.stdout).startswith("3 experiments in about ")
-    assert ahead(again.stdout).endswith("what they cost is unknown: command reports no dollars")
+    assert ahead(again.stdout).endswith("; command does not report what its proposals cost")

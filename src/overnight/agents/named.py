@@ -30,6 +30,8 @@ def agent_named(name: str, arena: Arena) -> Agent:
 
     Raises UsageError for any other name, and for an agent that cannot work here.
     """
+    if not name:
+        raise UsageError("an agent's name is empty; write names as in --agent claude,tuner")
     kind, colon, rest = name.partition(":")
     if colon and kind == "patches":
         from overnight.agents.patches import PatchesAgent
@@ -37,7 +39,7 @@ def agent_named(name: str, arena: Arena) -> Agent:
         return PatchesAgent((Path.cwd() / rest).resolve())
     if colon and kind == "command":
         if not rest.strip():
-            raise UsageError("--agent command: names no program; write command:SHELL LINE")
+            raise UsageError("command: names no program; write command:SHELL LINE")
         return _of_table("command", AgentTable(command=rest))
     if table := arena.agents.get(name):
         return _of_table(name, table)
@@ -151,6 +153,6 @@ def _unknown(name: str, arena: Arena) -> UsageError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     return UsageError(
-        f"--agent {name}: no such agent. {hint}Known here: {', '.join(known)}, "
+        f"no such agent: {name}. {hint}Known here: {', '.join(known)}, "
         "patches:FOLDER, command:SHELL LINE; add your own as [agents.NAME] in arena.toml."
     )

@@ -13,6 +13,7 @@ from overnight.core.text import one_line
 from overnight.repo.git import apply_patch
 
 _KEY = "patch"
+_NAME_ONE = "name a folder with *.patch or *.diff files"
 
 
 @dataclass
@@ -26,9 +27,9 @@ class PatchesAgent:
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
-            raise UsageError(f"--agent patches:{self.folder}: there is no such folder")
+            raise UsageError(f"patches:{self.folder}: there is no such folder; {_NAME_ONE}")
         if not self._files():
-            raise UsageError(f"--agent patches:{self.folder}: it holds no *.patch or *.diff file")
+            raise UsageError(f"patches:{self.folder}: it holds no diff; {_NAME_ONE}")
 
     def propose(self, bench: Workbench) -> Idea | None:
         self._tried |= {str(e.parameters[_KEY]) for e in bench.history if _KEY in e.parameters}

@@ -82,7 +82,8 @@ class Arena(Table):
                 return folder
         raise ArenaError(
             f"no arena here: {start} and the folders above it have no {FILE}. "
-            "Make one with `overnight new nanogpt my-arena`, or name its folder with -C."
+            "Make one of the program in this folder with `overnight init`, or a ready-made one "
+            "with `overnight new nanogpt my-arena`; or name an arena's folder with -C."
         )
 
     @classmethod
@@ -91,8 +92,16 @@ class Arena(Table):
         path = root / FILE
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArenaError(f"{path} cannot be read: {error}") from error
+        except OSError as error:
+            raise ArenaError(
+                f"{path} cannot be read: {error.strerror}; check its permissions"
+            ) from error
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise ArenaError(
+                f"{path} is not UTF-8 text: found byte 0x{error.object[error.start]:02x} in line "
+                f"{line}; correct that line, or save the file as UTF-8"
+            ) from error
         arena = cls.parse(text, root)
         mistakes = [*arena._mistakes_in_settings(), *arena._mistakes_in_files()]
         if mistakes:
@@ -106,7 +115,10 @@ class Arena(Table):
         try:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise ArenaError(f"{path} is not valid TOML: {error}") from error
+            also = ", or close what an earlier line opens" if "end of doc" in str(error) else ""
+            raise ArenaError(
+                f"{path} is not valid TOML: {error}; correct that place{also}"
+            ) from error
         if "root" in content:
             raise ArenaError(_listed(path, ['unknown key "root"; remove it']))
         try:
@@ -230,6 +242,11 @@ class Arena(Table):
             yield from (f"constraints.{name}: {words}" for words in bounds.mistakes())
 
     def _mistakes_in_files(self) -> Iterator[str]:
+        if os.path.lexists(self.state) and not self.state.is_dir():
+            yield (
+                f"{STATE} is not a folder; overnight keeps its record in a folder of that name: "
+                "move the file away"
+            )
         for path in sorted({*self.secrets} & {*self.data}):
             yield f'hidden: "{path}" is in data too, so the run can read it; remove one of them'
         if not (self.root / PROGRAM).is_file():
@@ -336,8 +353,11 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 
 def _explained(error: ValidationError) -> Iterator[str]:
+    locations = [item["loc"] for item in error.errors()]
     for item in error.errors():
         location = item["loc"]
+        if item["type"] == "too_short" and any(location == loc[:-1] for loc in locations):
+            continue  # empty only for the lack of its wrong entries
         key = ".".join(str(part) for part in location)
         found = item["input"]
         if item["type"] == "extra_forbidden":
@@ -362,6 +382,8 @@ def _explained(error: ValidationError) -> Iterator[str]:
 
 
 _EXPECTED = (
+    ("^Input should be a valid string", "expected text in quotes"),
+    ("^Input should be a valid tuple", 'expected a list, such as ["one", "two"]'),
     ("^Input should be (greater|less)", r"expected a number \1"),
     ("^Input should be", "expected"),
     ("^String should match", "expected a text that matches"),

@@ -129,7 +129,7 @@ def _state(arena: Arena, book: Book) -> Iterator[str]:
     for e in book.stack[1:]:
         yield f"- Provisional, not yet confirmed: #{e.n}, {_score(e)}{_gained(e)}."
     what = "the incumbent" if tip is best else "the newest provisional keep"
-    yield f"- Your working folder is #{tip.n}, {what}; `git log` there shows its book."
+    yield f"- Your working folder is #{tip.n}, {what}; `git log` there shows its history."
     recent = [e for e in book.finished if e.n][-_RECENT:]
     if len(recent) > 1:
         counts = {v: sum(e.verdict is v for e in recent) for v in Verdict}

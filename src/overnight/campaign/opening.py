@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from overnight.agents.named import access_of_name
@@ -53,9 +54,12 @@ def _begin(
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
     branch = f"overnight/{tag}"
     if tip := workspace.refs.branch(tag):
+        free = next(t for n in count(2) if not workspace.refs.branch(t := f"{tag}-{n}"))
         raise WorkspaceError(
-            f"branch {branch} exists already (at {tip[:10]}) but the ledger of {arena.root} knows "
-            f"no campaign {tag}. Choose another --tag, or delete it with `git branch -D {branch}`."
+            f"branch {branch} exists already (at {tip[:10]}), but the ledger of {arena.root} knows "
+            f"no campaign {tag}: it was perhaps lost or replaced. The branch may hold the wins of "
+            "an earlier campaign, so it is left as it is. If you have a copy of the ledger, put it "
+            f"back; else begin another campaign with --tag {free}"
         )
     base = workspace.head()
     record = CampaignRecord(tag, arena.name, branch, base, datetime.now(UTC))

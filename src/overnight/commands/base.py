@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from typer import Argument, Exit, Option
+from typer import Argument, BadParameter, Exit, Option
 from typer.core import TyperGroup
 
 from overnight.core import interrupts
@@ -37,6 +39,13 @@ class _Commands(TyperGroup):
                 interrupts.working(False)  # may be interrupted too, hence the outer `try`
         except KeyboardInterrupt as error:
             raise Interrupted(interrupts.WORDS) from error
+        except Exception as error:  # typer's NoSuchOption, which it has in no public place
+            # `show -1`: a negative number is taken for an option.
+            if re.fullmatch(r"-\d", getattr(error, "option_name", "")):
+                raise UsageError(
+                    "an experiment's number is 0, the baseline, or more; `overnight log` lists them"
+                ) from error
+            raise
 
 
 app = typer.Typer(
@@ -64,6 +73,25 @@ NoSandbox = Annotated[
 HERE = Path()
 
 
+_LARGEST = 2**63 - 1
+"""The largest whole number that the ledger can hold."""
+
+
+def number_option(
+    metavar: str, help: str, min: float | None = None, max: float | None = None
+) -> Any:
+    """An option that takes a finite number, from `min` to `max`."""
+    return Option(metavar=metavar, help=help, min=min, max=max, callback=_finite)
+
+
+def _finite(value: float | None) -> float | None:
+    if isinstance(value, int) and value > _LARGEST:
+        raise BadParameter(f"found {value}; expected a number up to {_LARGEST}")
+    if value is not None and not math.isfinite(value):
+        raise BadParameter(f"found {value}; expected a finite number")
+    return value
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         out.print(f"overnight {__version__}")
@@ -84,7 +112,7 @@ def arena_folder(folder: Path) -> Path:
     from overnight.arena.arena import Arena
 
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
+        raise UsageError(f"{folder} is not a folder; name the arena's folder with -C")
     return Arena.find(folder)
 
 

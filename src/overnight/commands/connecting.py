@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -33,16 +32,9 @@ def mcp(tag: Tag = None, no_sandbox: NoSandbox = False, folder: Folder = HERE) -
     serve(Scope(root, tag, "none" if no_sandbox else None))
 
 
-class SkillAction(StrEnum):
-    """What to do with the skill."""
-
-    INSTALL = "install"
-    SHOW = "show"
-
-
 @app.command(epilog="Example: overnight skill install")
 def skill(
-    action: Annotated[SkillAction, Argument(metavar="ACTION", help="install, or show its text.")],
+    action: Annotated[str, Argument(metavar="ACTION", help="install, or show its text.")],
     to: Annotated[
         Path | None, Option(metavar="DIR", help="Install it in this folder of skills.")
     ] = None,
@@ -59,7 +51,9 @@ def skill(
     """
     from overnight.connect.skill import PLACES, install, skill_text
 
-    if action is SkillAction.SHOW:
+    if action not in ("install", "show"):
+        raise UsageError(f"overnight skill {action}: expected `install` or `show`")
+    if action == "show":
         out.print(skill_text(), end="", markup=False, soft_wrap=True)
         return
     if to is not None and user:

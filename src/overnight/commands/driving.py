@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from overnight.commands.base import (
     app,
     arena_folder,
     err,
+    number_option,
     open_campaign,
     out,
     print_json,
@@ -37,11 +39,13 @@ def new(
     from overnight.templates.make import make_arena
 
     committed = make_arena(template, folder)
-    out.print(f"{folder} is ready.", markup=False)
+    name = shlex.quote(str(folder))
+    out.print(f"{folder} is ready.", markup=False, soft_wrap=True)
     if not committed:
-        out.print(f'Commit it: git add {folder} && git commit -m "An arena"', markup=False)
+        line = f"git add {name} && git commit -m 'An arena'"
+        out.print(f"Commit it: {line}", markup=False, soft_wrap=True)
     _note_missing(template)
-    out.print(f"Then: cd {folder} && overnight run", markup=False)
+    out.print(f"Then: cd {name} && overnight run", markup=False, soft_wrap=True)
 
 
 def _note_missing(template: str) -> None:
@@ -52,7 +56,11 @@ def _note_missing(template: str) -> None:
         print_notes([f"packages that {template} needs are not installed: {missing}; {install}"])
 
 
-@app.command(epilog='Example: overnight init --run "python main.py" --metric loss --budget 5m')
+# \b keeps the line breaks, so that the shell takes it as it is shown.
+@app.command(
+    epilog='\b\nExample: overnight init --run "python3 main.py" --metric loss \\\n'
+    "  --direction minimize --editable main.py --budget 5m"
+)
 def init(
     run: Annotated[str | None, Option(metavar="LINE", help="Command of the program.")] = None,
     metric: Annotated[str | None, Option(metavar="NAME", help="Name of the printed score.")] = None,
@@ -69,14 +77,19 @@ def init(
     Writes arena.toml and, unless it exists, program.md. Every option but --setup is required; a
     repository like karpathy/autoresearch needs none.
     """
+    from overnight.repo.user_repository import COMMIT, is_in_repository
     from overnight.templates.make import ArenaFacts, fixed_seed_note, init_arena
 
     given = ArenaFacts(run, metric, direction, tuple(editable or ()), budget, setup)
-    written = init_arena(folder.resolve(), given)
-    names = " ".join(path.name for path in written)
-    print_notes(fixed_seed_note(folder.resolve()))
-    out.print(f"Wrote {names}. Read it, then: git add {names} && git commit", markup=False)
-    out.print("Then: overnight run", markup=False)
+    root = folder.resolve()
+    enter = "" if root == Path.cwd() else f"cd {shlex.quote(str(root))} && "
+    create = "" if is_in_repository(root) else "git init && "
+    names = " and ".join(path.name for path in init_arena(root, given))
+    print_notes(fixed_seed_note(root))
+    out.print(f"Wrote {names}. Please check the content.", markup=False)
+    out.print("Then commit everything, your program too, and start:", markup=False)
+    for line in (f"{enter}{create}{COMMIT}", "overnight run"):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: overnight run --hours 8")
@@ -90,22 +103,27 @@ def run(
         ),
     ] = None,
     experiments: Annotated[
-        int | None, Option(metavar="N", min=1, help="Stop after N experiments.")
+        int | None, number_option("N", "Stop after N new experiments.", min=1)
     ] = None,
     hours: Annotated[
-        float | None, Option(metavar="H", min=0, max=100_000, help="Stop after H hours.")
+        float | None,
+        number_option("H", "Stop after H hours.", min=0, max=100_000),
     ] = None,
     target: Annotated[
-        float | None, Option(metavar="SCORE", help="Stop when the best score is this good.")
+        float | None,
+        number_option("SCORE", "Stop when the best score is this good."),
     ] = None,
     plateau: Annotated[
-        int | None, Option(metavar="N", min=1, help="Stop after N experiments without a win.")
+        int | None,
+        number_option("N", "Stop after N experiments without a win.", min=1),
     ] = None,
     dollars: Annotated[
-        float | None, Option(metavar="USD", min=0, help="Stop when proposals have cost this much.")
+        float | None,
+        number_option("USD", "Stop when proposals have cost this much.", min=0),
     ] = None,
     tokens: Annotated[
-        int | None, Option(metavar="N", min=1, help="Stop when proposals have used N tokens.")
+        int | None,
+        number_option("N", "Stop when proposals have used N tokens.", min=1),
     ] = None,
     tag: Tag = None,
     no_sandbox: NoSandbox = False,
@@ -115,6 +133,10 @@ def run(
 
     Wins are commits on the branch overnight/TAG. The command runs until you stop it or a limit is
     reached; by default there is none. Run it again to continue; a new --tag begins a new campaign.
+
+    Limits count from the start of this run. If the last run was killed (kill -9, power failure),
+    they count from the start of that one: the same command then completes it. After Ctrl-C or
+    `overnight stop` they count anew.
     """
     from overnight.campaign.limits import Limits
 
@@ -162,7 +184,7 @@ def try_(
     ] = "",
     expect: Annotated[
         float | None,
-        Option(metavar="GAIN", help="Expected gain in the metric's units; + is better."),
+        number_option("GAIN", "Expected gain in the metric's units; + is better."),
     ] = None,
     source: Annotated[
         Path | None, Option("--from", metavar="DIR", help="Checkout with the change (default: -C).")
@@ -221,7 +243,7 @@ def demo(
     folder: Annotated[
         Path, Argument(metavar="DIR", help="The demo's folder; an existing demo continues.")
     ] = Path("demo"),
-    experiments: Annotated[int, Option(metavar="N", min=1, help="Stop after N experiments.")] = 10,
+    experiments: Annotated[int, number_option("N", "Stop after N experiments.", min=1)] = 10,
 ) -> None:
     """Improve a small language model while you watch, in minutes."""
     from overnight.campaign.limits import Limits

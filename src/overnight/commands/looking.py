@@ -15,6 +15,7 @@ from overnight.commands.base import (
     Tag,
     app,
     arena_folder,
+    number_option,
     out,
     print_json,
     record_of,
@@ -58,7 +59,7 @@ def brief(tag: Tag = None, folder: Folder = HERE) -> None:
 def log(
     last: Annotated[
         int | None,
-        Option(metavar="N", min=1, help="Show only the newest N experiments (default: all)."),
+        number_option("N", "Show only the newest N experiments (default: all).", min=1),
     ] = None,
     verdict: Annotated[
         str | None, Option(metavar="WORD", help="Show only this verdict: keep, discard, crash, …")

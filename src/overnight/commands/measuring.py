@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Exit, Option
+from typer import Exit
 
 from overnight.commands.base import (
     HERE,
@@ -15,6 +15,7 @@ from overnight.commands.base import (
     Tag,
     app,
     arena_folder,
+    number_option,
     open_campaign,
     out,
     print_json,
@@ -26,7 +27,7 @@ from overnight.commands.base import (
 @app.command(epilog="Example: overnight replay 12 --times 3")
 def replay(
     n: Number,
-    times: Annotated[int, Option(metavar="K", min=1, max=1000, help="Measure K times.")] = 1,
+    times: Annotated[int, number_option("K", "Measure K times.", min=1, max=1000)] = 1,
     tag: Tag = None,
     no_sandbox: NoSandbox = False,
     folder: Folder = HERE,
@@ -80,23 +81,22 @@ def ablate(
 
 @app.command(epilog="Example: overnight power --hours 8")
 def power(
-    hours: Annotated[
-        float, Option(metavar="H", min=0.01, help="The night's length in hours.")
-    ] = 8.0,
+    hours: Annotated[float, number_option("H", "The night's length in hours.", min=0.01)] = 8.0,
     noise: Annotated[
         float | None,
-        Option(metavar="SD", min=0, help="Standard deviation of one score (default: measured)."),
+        number_option("SD", "Standard deviation of one score (default: measured).", min=0),
     ] = None,
     seconds: Annotated[
         float | None,
-        Option(metavar="S", min=0.001, help="Seconds per measurement (default: measured)."),
+        number_option("S", "Seconds per measurement (default: measured).", min=0.001),
     ] = None,
     rate: Annotated[
         float | None,
-        Option(metavar="SHARE", help="Success rate of counts, such as clicks per view."),
+        number_option("SHARE", "Success rate of counts, such as clicks per view."),
     ] = None,
     each: Annotated[
-        int, Option(metavar="N", min=1, help="With --rate: trials per measurement, such as views.")
+        int,
+        number_option("N", "With --rate: trials per measurement, such as views.", min=1),
     ] = 1000,
     tag: Tag = None,
     folder: Folder = HERE,

@@ -23,7 +23,10 @@ def stop(
 
     with record_of(folder, tag) as record:
         if driver_of(lock_path(record.arena, record.tag)) is None:
-            raise UsageError(f"campaign {record.tag} is not running")
+            raise UsageError(
+                f"campaign {record.tag} is not running, so there is nothing to stop; name another "
+                "one with --tag"
+            )
         record.ledger.add_event(record.tag, "stop-request", now=now)
         when = "at once" if now else "after the experiment under way"
         out.print(f"Campaign {record.tag} will stop {when}.")

@@ -63,7 +63,8 @@ def git(
     except FileNotFoundError as error:
         if not folder.exists():
             raise WorkspaceError(f"the folder {folder} does not exist") from error
-        raise WorkspaceError("git is not on PATH: overnight needs git ≥ 2.34") from error
+        oldest = ".".join(map(str, OLDEST))
+        raise WorkspaceError(f"git is not on PATH: install git {oldest} or newer") from error
     if done.returncode not in accepted:
         raise WorkspaceError(failure_message(args, folder, done.stderr))
     return done

@@ -33,8 +33,8 @@ class PrivateGit:
             self._link_shallow(common / "shallow")
         except OSError as error:
             raise WorkspaceError(
-                f"{error.filename or path} cannot be written: {error.strerror}. overnight keeps "
-                "its state next to arena.toml: check the folder's permissions and free space."
+                f"the folder {state} cannot be written: {error.strerror}. overnight keeps its "
+                "record there: check its permissions and the free space, then run again"
             ) from error
 
     def run(

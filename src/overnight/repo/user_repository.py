@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from overnight.core.errors import WorkspaceError
 from overnight.repo.git import OLDEST, failure_message, git, records, user_environment, version
+
+COMMIT = "git add --all && git commit -m 'An arena'"
+"""The shell line that commits an arena with its program."""
 
 
 def is_in_repository(folder: Path) -> bool:
@@ -26,7 +30,7 @@ def locate(root: Path) -> tuple[Path, Path, str]:
     """
     if (have := version(root)) < OLDEST:
         old, needed = (".".join(map(str, numbers)) for numbers in (have, OLDEST))
-        raise WorkspaceError(f"git {old} is too old: overnight needs {needed} or newer")
+        raise WorkspaceError(f"git {old} is too old: install git {needed} or newer")
     args = ["rev-parse", "--path-format=absolute", "--show-object-format"]
     args += ["--show-toplevel", "--git-common-dir"]
     done = git(args, root, user_environment(), accepted=(0, 128))
@@ -44,8 +48,7 @@ def head(root: Path) -> str:
     done = git(args, root, user_environment(), accepted=(0, 1, 128))
     if done.returncode:
         raise WorkspaceError(
-            f"the repository around {root} has no commit yet. A campaign starts from one: "
-            "git add --all && git commit -m 'An arena'"
+            f"the repository around {root} has no commit yet. A campaign starts from one: {COMMIT}"
         )
     return done.stdout.decode().strip()
 
@@ -89,12 +92,12 @@ def _no_working_tree(args: list[str], root: Path, stderr: bytes) -> str:
     """Why there is no working tree, and what to do."""
     if b"not a git repository" in stderr:
         return (
-            f"{root} is not in a git repository. Create one: cd '{root}' && git init && "
-            "git add --all && git commit -m 'An arena'"
+            f"{root} is not in a git repository. Create one: cd {shlex.quote(str(root))} && "
+            f"git init && {COMMIT}"
         )
     if b"must be run in a work tree" in stderr:
         return (
             f"{root} is in a bare repository, which has no files to work with. "
-            f"Clone it (git clone '{root}' FOLDER) and run overnight in the clone"
+            f"Clone it (git clone {shlex.quote(str(root))} FOLDER) and run overnight in the clone"
         )
     return failure_message(args, root, stderr)

@@ -133,7 +133,7 @@ def init_arena(folder: Path, given: ArenaFacts) -> list[Path]:
     if missing := facts.missing():
         raise UsageError(
             f"overnight cannot guess everything about {folder}; also give {', '.join(missing)}. "
-            'For example: overnight init --run "python main.py" --metric loss '
+            'For example: overnight init --run "python3 main.py" --metric loss '
             "--direction minimize --editable main.py --budget 5m"
         )
     text = _arena_text(folder, facts)

@@ -94,7 +94,7 @@ def _expected(found: Forecast, limits: Limits, rates: Mapping[str, Rates]) -> st
 def _possible(arena: Arena, limits: Limits, past: Past) -> str:
     """A bound from the time that runs take, or may take; proposals, pairs and exams are extra."""
     scored = [m for e in past.newest for m in e.judged if m.score is not None]
-    run, why = arena.run.budget, f"if runs take their whole {_time(arena.run.budget)}"
+    run, why = arena.run.budget, f"if each run uses its whole budget of {_time(arena.run.budget)}"
     why += " of processor time" * (arena.run.clock == "cpu")
     if scored:
         run = max(fmean(m.seconds for m in scored), MOMENT)
@@ -104,7 +104,8 @@ def _possible(arena: Arena, limits: Limits, past: Past) -> str:
     fit = math.inf if left.seconds is None else (left.seconds - first) / run
     if left.experiments is not None and left.experiments <= fit:
         time = _time(first + left.experiments * run)
-        return f"{'at most ' * bool(goals)}{_experiments(left.experiments)}, at least {time} {why}"
+        words = f"{'at most ' * bool(goals)}{_experiments(left.experiments)}"
+        return f"{words}, which take{'s' * (left.experiments == 1)} {time} or more {why}"
     if math.isinf(fit):
         return f"at most {_about(3600 / run)} an hour {why}, until {_ends(goals)}"
     number = f"at most {_about(round(fit))}" if fit >= 1 else "hardly one experiment"
@@ -127,12 +128,11 @@ def _unknown(agents: Sequence[Agent], rates: Mapping[str, Rates], limits: Limits
         named = f"{_who(new, 'take')} and {_verb(new, 'cost')}"
         yield f"what {named if rates or silent else 'proposals cost'} is not known yet"
     if silent:
-        what = "they cost" if len(silent) == len(paid) else _who(silent, "cost")
-        so = "".join(f", so {flag} does not count it" for flag in _flags(limits, "dollars"))
-        yield f"what {what} is unknown: {_who(silent, 'report')} no dollars{so}"
+        so = "".join(f", so {flag} does not count them" for flag in _flags(limits, "dollars"))
+        yield f"{_silence(silent, 'what {} proposals cost')}{so}"
     uncounted = [agent.name for agent in paid if _is_silent(agent, rates, "tokens")]
     for flag in _flags(limits, "tokens") if uncounted else ():
-        yield f"{_who(uncounted, 'report')} no tokens, so {flag} does not count them"
+        yield f"{_silence(uncounted, 'the tokens of {} proposals')}, so {flag} does not count them"
 
 
 def _is_silent(agent: Agent, rates: Mapping[str, Rates], what: str) -> bool:
@@ -191,6 +191,13 @@ def _time(seconds: float) -> str:
 def _who(names: Sequence[str], verb: str) -> str:
     """`codex reports`, `codex and aider report`."""
     return f"{_listed([one_line(name) for name in names])} {_verb(names, verb)}"
+
+
+def _silence(names: Sequence[str], what: str) -> str:
+    """`codex does not report what its proposals cost`."""
+    do, its = ("does", "its") if len(names) == 1 else ("do", "their")
+    who = _listed([one_line(name) for name in names])
+    return f"{who} {do} not report {what.format(its)}"
 
 
 def _verb(names: Sequence[str], verb: str) -> str:

@@ -24,7 +24,7 @@ from overnight.agents.acp.wire import Sockets
 from overnight.agents.base import TableAgent, Workbench
 from overnight.agents.programs.conversation import ConversationStore
 from overnight.agents.programs.idea_file import take_idea
-from overnight.agents.programs.stage import program_stage
+from overnight.agents.programs.stage import program_stage, require_reach
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
 from overnight.core.experiment import Idea
@@ -109,6 +109,7 @@ class AcpAgent(TableAgent):
                 wait_for([stage], LAST_SECONDS)
             finally:
                 done.set()
+            require_reach(self.name, self.table, bench, spec, stage.result())
             return ending, stage.result()
 
     def _failure(self, ending: Ending, result: StageResult, transcript: Path) -> AgentError | None:

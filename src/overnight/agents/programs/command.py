@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from overnight.agents.base import TableAgent, Workbench
 from overnight.agents.programs.idea_file import take_idea
-from overnight.agents.programs.stage import brief_path, program_stage
+from overnight.agents.programs.stage import brief_path, program_stage, require_reach
 from overnight.core.errors import AgentError, Trouble
 from overnight.core.experiment import Idea
 from overnight.core.text import exception_line, one_line, tail
@@ -39,6 +39,7 @@ class CommandAgent(TableAgent):
                 Trouble.HUNG,
             )
         if result.exit_code != 0 and not bench.stopping.is_set():
+            require_reach(self.name, self.table, bench, spec, result)
             last = tail(bench.transcript, 10)
             raised = exception_line(last)
             how = f"exit code {result.exit_code}" + (f", {one_line(raised)}" if raised else "")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
 from pathlib import Path
 
 from overnight.agents.base import Workbench
+from overnight.arena.commandline import words_of
 from overnight.arena.settings import AgentTable
+from overnight.core.errors import UsageError
+from overnight.core.text import tail
 from overnight.measure.reach import agent_confinement, expanded, make_home
 from overnight.measure.stages import stage_environment
 from overnight.record.notes import NAME
 from overnight.sandbox.named import sandbox_named
 from overnight.stage.secrets import Secrets
-from overnight.stage.stage import StageSpec
+from overnight.stage.stage import StageEnd, StageResult, StageSpec
 
 _MOST_PROCESSES = 4000
+_REPLACED = (Path("/tmp"), Path("/var/tmp"), Path.home())
+"""Folders in whose place a confined program has private ones."""
 
 
 def brief_path(bench: Workbench) -> Path:
@@ -49,6 +57,56 @@ def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpe
         redactions=Secrets.of_agent(table).redactions,
         family=bench.family,
     )
+
+
+def require_reach(
+    name: str, table: AgentTable, bench: Workbench, spec: StageSpec, result: StageResult
+) -> None:
+    """Raises UsageError, which ends the campaign, if the program failed because its command names a
+    file that is on this machine but not where the agent works: it would fail at every proposal."""
+    if result.end is not StageEnd.EXITED or not result.exit_code:
+        return
+    command, printed = table.command or "", tail(spec.stderr, 10)
+    for word in _words(command):
+        there = Path(os.path.normpath(bench.arena.root / os.path.expanduser(word)))
+        if there.name not in printed or _sees(spec, bench, word, there):
+            continue
+        rest = (
+            "; its sandbox hides the rest of this machine, apart from installed programs and the "
+            "paths in its `data`"
+        )
+        known = name in bench.arena.agents
+        raise UsageError(
+            f"{name}: its command names {word}, which the agent cannot read. It works in "
+            f"its own checkout of what is committed{rest if spec.confinement else ''}. In "
+            f"arena.toml, write below [agents.{name if known else 'mine'}]: "
+            f"command = {_quoted(command.replace(word, shlex.quote(str(there))))} and "
+            f"data = [{_quoted(str(there))}]" + ("" if known else "; then run with --agent mine")
+        )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a JSON string is a TOML string
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return [word for word in words_of(command) if Path(word).name]
+    except ValueError:  # a quote is not closed: only the shell can say more
+        return []
+
+
+def _sees(spec: StageSpec, bench: Workbench, word: str, there: Path) -> bool:
+    """Whether the program sees what a word of its command names, or there is no such file."""
+    if not (os.path.isfile(there) or os.path.isdir(there)):
+        return True
+    if not word.startswith(("/", "~")):
+        return os.path.exists(bench.folder / word)
+    if spec.confinement is None or there in _REPLACED:
+        return True
+    policy = spec.confinement.policy
+    shown = [*policy.readable, *policy.own, *policy.writable, Path("/dev"), Path("/proc")]
+    return any(there.is_relative_to(path) for path in shown)
 
 
 def _environment(table: AgentTable, bench: Workbench) -> dict[str, str]:
