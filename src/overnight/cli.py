@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from io import TextIOWrapper
 
 from overnight.core import interrupts
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 def main() -> None:
     """Entry point of the console script `overnight`."""
     interrupts.listen()
+    for stream in (sys.stdout, sys.stderr):  # a character that it cannot show ends no campaign
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # Modules make 100,000 objects and no garbage: to look for it takes 6 % of a short command. A
     # campaign of 200 experiments holds 4 MB more for it.
     gc.set_threshold(200_000)

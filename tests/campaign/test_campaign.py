@@ -187,7 +187,12 @@ def test_a_stop_at_once_leaves_the_experiment_to_the_next_run(tmp_path: Path) ->
     run_text = 'cp value.py "$OVERNIGHT_OUT/value"; grep -q X=8 value.py && sleep 30 || true\n'
     toy = make_toy(tmp_path / "arena", run=run_text)
     with Campaign.open(toy, "t") as campaign:
-        threading.Timer(2.0, campaign.stopping.set).start()
+
+        def stop_while_it_runs(book: Book) -> None:
+            if any(m.n == 1 for m in book.under_way):
+                campaign.stopping.set()
+
+        campaign.loop.changed = stop_while_it_runs
         began = time.monotonic()
         stop = campaign.run(Writer(["X=8\n"]), Limits())
         assert stop.kind is StopKind.ASKED and time.monotonic() - began < 20
@@ -240,16 +245,24 @@ def test_a_branch_that_is_checked_out_is_left_alone_and_caught_up_later(toy: Pat
 
 
 def test_a_change_that_was_finished_before_a_stop_at_once_is_not_lost(toy: Path) -> None:
+    class Slow(Writer):
+        def propose(self, bench: Workbench) -> Idea | None:
+            time.sleep(1)  # the loop looks meanwhile
+            return super().propose(bench)
+
     with Campaign.open(toy, "t") as campaign:
         campaign.try_(Writer([""]))
 
         def stop_late(book: Book) -> None:
             if book.asked:
-                time.sleep(1)  # the agent is done by now, but its change is not recorded
+                place = toy / ".overnight" / "worktrees" / "t" / "agent"
+                while place.exists():  # it is deleted last
+                    time.sleep(0.05)
+                time.sleep(0.5)  # the agent is done now, but its change is not recorded
                 campaign.stopping.set()
 
         campaign.loop.changed = stop_late
-        agent = Writer(["", "X=8\n"])
+        agent = Slow(["", "X=8\n"])
         assert campaign.run(agent, Limits()).kind is StopKind.ASKED
         with pytest.raises(UsageError, match="stopped at once; open it again"):
             campaign.run(agent, Limits())

@@ -174,7 +174,7 @@ def test_a_long_measurement_tells_what_is_on_the_clock_and_others_may_look_on(to
                 await anyio.sleep(0.05)
             for client in (two, one):
                 busy = await client.call_tool("try_change", {"what": "the second"})
-                assert "already being driven by process" in refused(busy)
+                assert "already running, in process" in refused(busy)
             status = document(await two.call_tool("status", {}))
             assert isinstance(status["running"], dict) and status["running"]["n"] == 1
             assert "Find the best X." in words(await two.call_tool("brief", {}))

@@ -214,7 +214,7 @@ class TryContract:
             for n, how in enumerate(driver.endings, 1):
                 driver.begin("five")
                 assert eventually(lambda: alive(SLEEP), 60), f"{how}: its run never began"
-                assert "already being driven by process" in driver.refused(Change("six"))
+                assert "already running, in process" in driver.refused(Change("six"))
                 driver.end(how)
                 assert alive(SLEEP) == [], how
                 (last,) = json.loads(command(toy, "log", "--json", "--last", "1").stdout)

@@ -96,7 +96,7 @@ def test_recent_experiments_have_no_gap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
-        ([], "nothing has been measured yet"),
+        ([], "the baseline has no score yet"),
         ([7.0], "the baseline has loss 7; nothing else has been measured yet"),
         ([7.0, 8.0], "the baseline has loss 7; 1 experiment did not beat it"),
         ([7.0, 8.0, 9.0], "the baseline has loss 7; 2 experiments did not beat it"),
@@ -133,7 +133,7 @@ def test_what_the_limits_leave_is_told_only_while_somebody_drives(tmp_path: Path
         night.add(score)
     summary = night.summary()
     assert summary.left is None
-    assert summary.stop_reason == "its process died; the same command continues it"
+    assert summary.stop_reason == "its process died; the next `overnight run` continues it"
     with CampaignLock(lock_path(night.arena, "t")):
         summary = night.summary()
         assert summary.left and summary.left.experiments == 3

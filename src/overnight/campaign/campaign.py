@@ -158,7 +158,8 @@ class Campaign:
         book = self.book
         wanted = [keep for keep in book.keeps if not keep.simpler]
         if not wanted:
-            raise UsageError(f"campaign {self.tag} has no win to take back")
+            words = f"campaign {self.tag} has no win to take back; `overnight run` looks for wins"
+            raise UsageError(words)
         final, place = book.incumbent, places(self.arena, self.tag) / "ablation"
         kept = [book.baseline, *book.keeps]
         before = {keep.n: parent.candidate or "" for parent, keep in pairwise(kept)}
@@ -282,10 +283,13 @@ class Campaign:
         self.book.note("stop", reason=stop.kind.value, words=stop.words)
 
 
+_CONTINUES = "the next `overnight run` continues, with new limits"
+
+
 def _stopped(reason: BaseException) -> Stop:
     if isinstance(reason, KeyboardInterrupt):
-        return Stop(StopKind.INTERRUPTED, "interrupted; the same command continues from here")
-    return Stop(StopKind.ASKED, "you asked for a stop at once; the same command continues")
+        return Stop(StopKind.INTERRUPTED, f"interrupted; {_CONTINUES}")
+    return Stop(StopKind.ASKED, f"you asked for a stop at once; {_CONTINUES}")
 
 
 def _interrupted() -> Interrupted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from overnight.agents.named import access_of_name
@@ -30,8 +30,22 @@ def begin_or_find(
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
     """The campaign's record, its lock, and warnings for the user."""
     known = ledger.campaigns()
-    if tag is None:
-        tag = known[-1].tag if known else datetime.now().strftime("%b%d").lower()
+    with workspace.alone():
+        if tag is None:
+            today = datetime.now().strftime("%b%d").lower()
+            tag = known[-1].tag if known else _free_tag(workspace, today)
+        return _begin_or_find(arena, workspace, ledger, tag)
+
+
+def _free_tag(workspace: Workspace, tag: str) -> str:
+    """The tag, or with -2, -3, … the first whose branch no other arena of the repository has."""
+    tags = chain([tag], (f"{tag}-{n}" for n in count(2)))
+    return next(free for free in tags if not workspace.refs.branch(free))
+
+
+def _begin_or_find(
+    arena: Arena, workspace: Workspace, ledger: Ledger, tag: str
+) -> tuple[CampaignRecord, CampaignLock, list[str]]:
     if not _TAG.fullmatch(tag) or tag.endswith((".", ".lock")) or ".." in tag:
         raise UsageError(f"--tag {tag!r} cannot name a branch: use letters, digits, - and _")
     if tag == DOCTOR:
@@ -54,17 +68,17 @@ def _begin(
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
     branch = f"overnight/{tag}"
     if tip := workspace.refs.branch(tag):
-        free = next(t for n in count(2) if not workspace.refs.branch(t := f"{tag}-{n}"))
         raise WorkspaceError(
             f"branch {branch} exists already (at {tip[:10]}), but the ledger of {arena.root} knows "
-            f"no campaign {tag}: it was perhaps lost or replaced. The branch may hold the wins of "
-            "an earlier campaign, so it is left as it is. If you have a copy of the ledger, put it "
-            f"back; else begin another campaign with --tag {free}"
+            f"no campaign {tag}: it was perhaps lost, or the branch is another arena's. It may "
+            "hold wins, so it is left as it is. If you have a copy of the ledger, put it back; "
+            f"else begin another campaign with --tag {_free_tag(workspace, tag)}"
         )
     base = workspace.head()
     record = CampaignRecord(tag, arena.name, branch, base, datetime.now(UTC))
     base_arena(arena, workspace, record.base)
     ledger.add_campaign(record)
+    workspace.refs.move_branch(tag, base, None)  # now, so that no other arena takes it
     return record, lock, [*workspace.warnings, *workspace.left_out(base)]
 
 

@@ -270,6 +270,8 @@ class Proposers:
         if ask.against.verdict is Verdict.PROVISIONAL:
             which = f"#{ask.against.n}, which is provisional"
             words += f" beyond {which}: further experiments confirm it"
+        elif ask.against.n:
+            words += f" beyond #{ask.against.n}, which is kept"
         return words
 
     def _seed_refusal(self, diff: str) -> str | None:

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from overnight.arena.settings import Metric
 from overnight.campaign.slots import Measure
 from overnight.core.errors import UsageError
-from overnight.core.experiment import Experiment, Measurement, Purpose
+from overnight.core.experiment import Experiment, Measurement, Purpose, counted_scores
 from overnight.record.book import Book
 
 FIRST_SEED = 2_000_000
@@ -31,6 +31,11 @@ class Replay:
         return tuple(m.score for m in self.taken if m.score is not None)
 
     @property
+    def before(self) -> Sequence[float]:
+        """The scores that count for it: not those that it was chosen for, if there are others."""
+        return counted_scores(self.experiment)
+
+    @property
     def mean(self) -> float | None:
         return fmean(self.scores) if self.scores else None
 
@@ -41,17 +46,17 @@ class Replay:
 
     @property
     def difference(self) -> float | None:
-        """Mean of the new scores minus mean of those that judged it; positive is better."""
-        if self.mean is None or not self.experiment.scores:
+        """Mean of the new scores minus mean of those before; positive is better."""
+        if self.mean is None or not self.before:
             return None
-        return self.metric.orient(self.mean) - self.metric.orient(fmean(self.experiment.scores))
+        return self.metric.orient(self.mean) - self.metric.orient(fmean(self.before))
 
     def document(self) -> dict[str, object]:
         """What `overnight replay --json` prints. Absent is null."""
         return {
             "n": self.experiment.n,
             "verdict": self.experiment.verdict,
-            "before": list(self.experiment.scores),
+            "before": list(self.before),
             "scores": list(self.scores),
             "mean": self.mean,
             "spread": self.spread,

@@ -1,15 +1,17 @@
-"""Ctrl-C and SIGTERM: always one sentence and exit code 130, never a traceback.
+"""Ctrl-C, SIGTERM, a closed terminal: one sentence and exit code 130, never a traceback.
 
 While a command works, KeyboardInterrupt unwinds it. Before, after and during imports the process
 exits at once: the next start resumes everything, and a library that is being imported may swallow
-the exception. cli.py imports this file first, so it imports only what loads fast (`_signal`,
-because `signal` loads `enum`).
+the exception. So does a second signal, which would interrupt the unwinding, unless it comes with
+the first: programs that pass signals on send two. cli.py imports this file first, so it imports
+only what loads fast (`_signal`, because `signal` loads `enum`).
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +22,15 @@ else:
 
 EXIT_CODE = 130
 WORDS = "interrupted; run the same command again"
+_TOGETHER_SECONDS = 0.5
 _working = False
+_interrupted = 0.0
+"""When a command at work was interrupted, by time.monotonic(); 0: it was not."""
 
 
 def listen() -> None:
-    """Handle both signals from now on, unless the parent process has them ignored."""
-    for number in (_signal.SIGINT, _signal.SIGTERM):
+    """Handle these signals from now on, unless the parent process has them ignored."""
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
         if _signal.getsignal(number) is not _signal.SIG_IGN:
             _signal.signal(number, _heard)
             # Registered first, so called last: while Python shuts down, the default action would
@@ -40,7 +45,11 @@ def working(now: bool) -> None:
 
 
 def _heard(number: int, frame: FrameType | None) -> None:
-    if _working and not _loading(frame):
+    global _interrupted
+    if _interrupted and time.monotonic() - _interrupted < _TOGETHER_SECONDS:
+        return
+    if _working and not _interrupted and not _loading(frame):
+        _interrupted = time.monotonic()
         raise KeyboardInterrupt
     leave()
 

@@ -30,12 +30,14 @@ _DEVELOPMENT = "overnight_schema"
 """A table of ledgers that were written before release 0.1.0."""
 _URLS = "expected sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 _NO_CAMPAIGN = "{} holds no campaign yet; start one with `overnight run`"
+_DAMAGED = "is damaged: move it away, or restore it from a copy"
 _FULL = "has no room left on its disk: free some and run again; no record is lost"
 _CONTRADICTION = "refuses a row that contradicts another: is a second driver at work?"
 _FAULTS = {
     # SQLite's names
-    "SQLITE_NOTADB": "is not an SQLite database: move the file away, or name another ledger",
-    "SQLITE_CORRUPT": "is damaged: move it away, or restore it from a copy",
+    "SQLITE_NOTADB": "is not an SQLite database: move the file away, or set another `ledger` at "
+    "the top of arena.toml",
+    "SQLITE_CORRUPT": _DAMAGED,
     "SQLITE_FULL": _FULL,
     "SQLITE_IOERR": "cannot be read or written: its disk fails or is full",
     "SQLITE_CANTOPEN": "cannot be opened: it must be a file in a folder that you may write to",
@@ -45,7 +47,7 @@ _FAULTS = {
     # PostgreSQL's classes of SQLSTATE
     "23": _CONTRADICTION,
     "53100": _FULL,
-    "": "failed",
+    "": f"failed. If that happens again, it {_DAMAGED}",
 }
 _UNREACHABLE = "cannot be reached: check its URL and server, then run again; no record is lost"
 
@@ -110,6 +112,12 @@ class Database:
     def _check_version(self, create: bool) -> None:
         with self.reading() as connection:
             version = _version(connection)
+            if version is None and (found := _tables(connection)):
+                raise LedgerError(
+                    f"the ledger {self.place} has no version, but tables named {', '.join(found)}: "
+                    "it is damaged, or another program's. Restore it from a copy, or move it away "
+                    "or set another `ledger` at the top of arena.toml and begin anew"
+                )
         if version is None:
             if not create:
                 raise LedgerError(_NO_CAMPAIGN.format(self.place))
@@ -168,8 +176,8 @@ def _sqlite(file: Path, create: bool) -> sa.Engine:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise LedgerError(
             f"this Python has SQLite {sqlite3.sqlite_version}, and a ledger needs "
-            f"{'.'.join(map(str, _OLDEST_SQLITE))} or newer: install a newer SQLite, or name a "
-            "ledger in PostgreSQL"
+            f"{'.'.join(map(str, _OLDEST_SQLITE))} or newer: install a newer SQLite, or set "
+            '`ledger = "postgresql://…"` at the top of arena.toml'
         )
     if create:
         try:
@@ -234,6 +242,11 @@ def _version(connection: sa.Connection) -> int | None:
     if not tables.has_table(SCHEMA.name):
         return None
     return connection.scalar(sa.select(SCHEMA.c.version))
+
+
+def _tables(connection: sa.Connection) -> list[str]:
+    """Names of tables that a ledger would have."""
+    return sorted(set(sa.inspect(connection).get_table_names()) & set(METADATA.tables))
 
 
 def _words(error: Exception, cause: BaseException) -> str:

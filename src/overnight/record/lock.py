@@ -11,8 +11,8 @@ from overnight.arena.arena import Arena
 from overnight.core.errors import CampaignBusy
 
 _BUSY = (
-    "campaign {tag} is already being driven by process {owner}. Watch it with `overnight status`, "
-    "end it with `overnight stop`, or start another one with --tag."
+    "campaign {tag} is already running, in process {owner}. Look at it with `overnight status`, "
+    "stop it with `overnight stop`, or begin another with --tag NAME."
 )
 
 

@@ -9,12 +9,14 @@ not obeyed. What an agent does outside its checkout is the sandbox's concern.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -131,6 +133,13 @@ class Workspace:
         """Whether `old` is `new` or one of its ancestors."""
         args = ["merge-base", "--is-ancestor", old, new]
         return self._git.run(*args, accepted=(0, 1)).returncode == 0
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until no other process is in here for any arena of this repository."""
+        with (self._common / "overnight.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     # -- checkouts and candidates
 

@@ -220,11 +220,11 @@ def _known(total: str, unknown: int) -> str:
 
 
 def replay_text(replay: Replay) -> Text:
-    """The scores that judged a candidate, beside those of its replay."""
+    """The scores that count for a candidate, beside those of its replay."""
     e, text = replay.experiment, Text()
     text.append(f"#{e.n} {one_line(e.description)}\n", style="bold")
     text.append(f"verdict     {e.verdict or 'under way'}, which stands\n")
-    for label, scores in (("before", e.scores), ("now", replay.scores)):
+    for label, scores in (("before", replay.before), ("now", replay.scores)):
         words = ", ".join(f"{score:.6g}" for score in scores)
         text.append(f"{label:<11} {words or 'no score'}\n")
     for m in replay.taken:

@@ -213,12 +213,14 @@ class Summary:
         """The gain over the baseline, in a sentence without its full stop."""
         first, best = self.baseline, self.incumbent
         if first is None or best is None or first.score is None or best.score is None:
-            return "nothing has been measured yet"
+            return "the baseline has no score yet"
         name, tried = self.metric.name, counted(self.experiments, "experiment")
         if best.n == 0:
             result = f"the baseline has {name} {score_words(first)}"
             if not self.experiments:
                 return f"{result}; nothing else has been measured yet"
+            if self.provisional:
+                return f"{result}; after {tried}, no gain is confirmed yet"
             return f"{result}; {tried} did not beat it"
         wins, gain = self.kept_words, self.gain or 0.0
         measured = self.metric.orient(best.score) - self.metric.orient(first.score)
@@ -388,7 +390,7 @@ def _stop_reason(turns: Sequence[Event], driven: bool) -> str | None:
     if not turns or (driven and turns[-1].kind != "stop"):
         return None
     if turns[-1].kind != "stop":
-        return "its process died; the same command continues it"
+        return "its process died; the next `overnight run` continues it"
     return str(turns[-1].data["words"])
 
 
