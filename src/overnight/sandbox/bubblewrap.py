@@ -15,8 +15,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from overnight.sandbox.base import Policy, devices
-from overnight.sandbox.filter import known_machine, seccomp_program
+from overnight.sandbox.base import Policy, devices, set_limits
+from overnight.sandbox.filter import machine_problem, seccomp_program
 
 _PROGRAM = "bwrap"
 _PREFIX = "overnight-sandbox-"
@@ -26,11 +26,7 @@ _SETTINGS = "/etc"
 _SHARED_MEMORY_BYTES = 2 << 30
 _FILTER_FD = 9
 # The shell sets the limits, opens the filter on its descriptor, and then becomes bubblewrap.
-_START = (
-    'ulimit -c 0; ulimit -n "$2"; ulimit -f "$3"; filter=$1; shift 3; '
-    f'exec "$@" {_FILTER_FD}<"$filter"'
-)
-_BLOCK = 512
+_START = f'filter=$1; shift; exec "$@" {_FILTER_FD}<"$filter"'
 
 
 class BubblewrapSandbox:
@@ -45,8 +41,8 @@ class BubblewrapSandbox:
         return _problem(os.environ.get("PATH", ""))
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
-        limits = [str(policy.open_files), str(-(-policy.file_bytes // _BLOCK))]
-        args = ["/bin/sh", "-c", _START, "sandbox", _filter_file(bool(policy.gpus)), *limits]
+        start = set_limits(policy) + _START
+        args = ["/bin/sh", "-c", start, "sandbox", _filter_file(bool(policy.gpus))]
         args += [_PROGRAM, *_NAMESPACES, "--seccomp", str(_FILTER_FD)]
         if policy.network:
             args.append("--share-net")
@@ -189,8 +185,8 @@ def _sweep(parent: Path) -> None:
 def _problem(search: str) -> str | None:
     if shutil.which(_PROGRAM, path=search) is None:
         return "the program bwrap is not on PATH"
-    if not known_machine():
-        return f"overnight has no table of system calls for {os.uname().machine}"
+    if problem := machine_problem():
+        return problem
     args = [_PROGRAM, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
     done = subprocess.run(args, capture_output=True, text=True, check=False)
     if done.returncode:
