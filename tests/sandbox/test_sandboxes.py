@@ -63,7 +63,7 @@ for server in ("one", "two"):
 """
 
 
-MORE = "; echo; cat /etc/ssl/certs/own.pem; readlink -f /etc/localtime"
+MORE = "; echo; cat /etc/ssl/certs/own.pem; readlink /etc/localtime"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,8 @@ def test_a_setting_that_is_a_link_out_of_the_settings_is_read_and_the_resolver_a
     (tmp_path / "own.pem").write_text("a certificate\n")
     for link, target in (
         ("resolv.conf", tmp_path / "resolver"),
-        ("ssl/certs/own.pem", tmp_path / "own.pem"),
+        ("static", tmp_path),
+        ("ssl/certs/own.pem", Path("/etc/static/own.pem")),
         ("localtime", Path("/usr/share/zoneinfo/UTC")),
     ):
         (settings / link).unlink(missing_ok=True)
@@ -89,8 +90,7 @@ def test_a_setting_that_is_a_link_out_of_the_settings_is_read_and_the_resolver_a
     done = subprocess.run(
         argv, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
     )
-    zone = os.path.realpath("/usr/share/zoneinfo/UTC")
-    rest = ["a certificate", zone] if more else []
+    rest = ["a certificate", "/usr/share/zoneinfo/UTC"] if more else []
     said = [line for line in done.stdout.splitlines() if line]
     assert said == ["one", *rest, "two", *rest], done.stdout + done.stderr
 

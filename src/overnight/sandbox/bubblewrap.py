@@ -141,7 +141,7 @@ def _settings_folder(settings: Collection[Path], others: Collection[Path]) -> st
     folder = Path(_folder(), hashlib.sha256(key.encode()).hexdigest()[:16])
     if not folder.exists():
         fresh = Path(tempfile.mkdtemp(dir=_folder()))
-        mounted = [Path(os.path.realpath(path)) for path in others]
+        mounted = tuple(f"{path}/" for path in (*settings, *map(os.path.realpath, others)))
         for path in _outer_first(settings):
             target = fresh / path.relative_to(_SETTINGS)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,25 +156,28 @@ def _settings_folder(settings: Collection[Path], others: Collection[Path]) -> st
     return str(folder)
 
 
-def _copy_folder(path: Path, target: Path, mounted: Sequence[Path]) -> None:
+def _copy_folder(path: Path, target: Path, mounted: tuple[str, ...]) -> None:
     target.mkdir(exist_ok=True)
-    for inner in path.iterdir():
-        if inner.is_dir() and not inner.is_symlink():
-            _copy_folder(inner, target / inner.name, mounted)
-        else:
-            _copy(inner, target / inner.name, mounted)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            copy = _copy_folder if entry.is_dir(follow_symlinks=False) else _copy
+            copy(path / entry.name, target / entry.name, mounted)
 
 
-def _copy(path: Path, target: Path, mounted: Sequence[Path]) -> None:
-    """Copy a file, or a link. A link leads to its final target if that is mounted; of any other
-    file that it leads to, such as one below /run, the content is copied."""
-    real = Path(os.path.realpath(path))
+def _copy(path: Path, target: Path, mounted: tuple[str, ...]) -> None:
+    """Copy a file, or a link to something mounted. Of any other file that a link leads to, such as
+    one below /run, the content is copied."""
     if os.path.lexists(target):
         return  # granted twice
-    if path.is_symlink() and any(real.is_relative_to(folder) for folder in mounted):
-        target.symlink_to(real)
-    elif os.path.isfile(real):
-        shutil.copy(real, target)
+    if path.is_symlink():
+        goal = os.path.normpath(path.parent / path.readlink())
+        if not f"{goal}/".startswith(mounted):
+            goal = os.path.realpath(path)
+        if f"{goal}/".startswith(mounted):
+            target.symlink_to(goal)
+            return
+    if os.path.isfile(path):
+        shutil.copy(path, target)
 
 
 def _filter_file(memory_files: bool) -> str:
