@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,30 @@ def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+_HOLD = """
+import ctypes, sys, time
+ptrace = ctypes.CDLL(None).ptrace
+ptrace.argtypes = [ctypes.c_long] * 4
+assert ptrace(0x4206, int(sys.argv[1]), 0, 0x40) == 0  # PTRACE_SEIZE, PTRACE_O_TRACEEXIT
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def unkillable(pid_file: Path) -> Iterator[None]:
+    """Once the process writes its id to `pid_file`, SIGKILL cannot end it: a debugger holds it at
+    its exit, as a device driver would."""
+    assert eventually(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"))
+    argv = [sys.executable, "-c", _HOLD, pid_file.read_text()]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as debugger:
+        assert debugger.stdout and debugger.stdout.readline() == b"held\n"
+        try:
+            yield
+        finally:
+            debugger.kill()
 
 
 class Stages:

@@ -196,6 +196,7 @@ ACCOUNT = json.dumps(
         (KEY * 3, base64.encodebytes((KEY * 3).encode()).decode().splitlines()[0]),
         (KEY, base64.b64encode(f"user:{KEY}".encode()).decode()),
         ("correct-horse!", "correct-horse!"),
+        ("/" + "a1" * 150, "/" + "a1" * 150),
         ("\udcff\udcfe-not-UTF-8-7", "\udcff\udcfe-not-UTF-8-7"),
     ],
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from overnight.sandbox.base import Confinement, Policy, Sandbox
+from overnight.sandbox.base import OPEN_FILES, Confinement, Policy, Sandbox
 from overnight.sandbox.runtime import runtime_paths
 from overnight.stage.stage import StageEnd, StageResult, StageSpec, run_stage
 
@@ -55,6 +55,29 @@ class Cell:
         return dataclasses.replace(self, policy=dataclasses.replace(self.policy, **changes))
 
 
+def make_cell(sandbox: Sandbox, folder: Path, network: bool = False) -> Cell:
+    """A cell whose folders lie below `folder`."""
+    assert sandbox.problem() is None, "this machine must have both back ends for the tests"
+    place = folder / "state" / "place"
+    for name in ("tree/inner", "out", "tmp", "home", "data"):
+        (place / name).mkdir(parents=True)
+    (place / "tree" / "program.py").write_text("print('the program')\n")
+    (place / "data" / "train.txt").write_text("to learn from\n")
+    (place / "data" / "secret.txt").write_text("the answer\n")
+    (folder / "state" / "ledger.db").write_text("every number\n")
+    policy = Policy(
+        cwd=place / "tree",
+        own=[place / "tree"],
+        temporary=place / "tmp",
+        home=place / "home",
+        readable=[*runtime_paths(ENV, network, gpus=False), place / "data"],
+        writable=[place / "out"],
+        hidden=[place / "data" / "secret.txt"],
+        network=network,
+    )
+    return Cell(sandbox, policy, place)
+
+
 class SandboxContract:
     """Subclass it with `make`."""
 
@@ -63,25 +86,7 @@ class SandboxContract:
 
     @pytest.fixture
     def cell(self, hostile_folder: Path) -> Cell:
-        sandbox = self.make()
-        assert sandbox.problem() is None, "this machine must have both back ends for the tests"
-        place = hostile_folder / "state" / "place"
-        for name in ("tree/inner", "out", "tmp", "home", "data"):
-            (place / name).mkdir(parents=True)
-        (place / "tree" / "program.py").write_text("print('the program')\n")
-        (place / "data" / "train.txt").write_text("to learn from\n")
-        (place / "data" / "secret.txt").write_text("the answer\n")
-        (hostile_folder / "state" / "ledger.db").write_text("every number\n")
-        policy = Policy(
-            cwd=place / "tree",
-            own=[place / "tree"],
-            temporary=place / "tmp",
-            home=place / "home",
-            readable=[*runtime_paths(ENV, network=False, gpus=False), place / "data"],
-            writable=[place / "out"],
-            hidden=[place / "data" / "secret.txt"],
-        )
-        return Cell(sandbox, policy, place)
+        return make_cell(self.make(), hostile_folder)
 
     def test_the_command_runs_in_its_folders_with_its_environment_and_exit_code(
         self, cell: Cell
@@ -255,12 +260,12 @@ class SandboxContract:
         assert not Path("/dev/shm/left-behind").exists()
 
     def test_limits_of_files_hold(self, cell: Cell) -> None:
-        small = cell.with_(file_bytes=100_000, open_files=64)
+        small = cell.with_(file_bytes=100_000)
         small.python(
             "import os, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "try:\n    open(os.environ['OUT'] + '/big', 'wb').write(bytes(10**6))\n"
             "except OSError as error: print(error.strerror)\n"
-            "try:\n    held = [os.open('/dev/null', 0) for _ in range(200)]\n"
+            f"try:\n    held = [os.open('/dev/null', 0) for _ in range({OPEN_FILES})]\n"
             "except OSError as error: print(error.strerror)\n"
         )
         assert "Too many open files" in cell.said

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from overnight.measure.job import Job
 from overnight.measure.measurement import measure
 from overnight.measure.setup import run_setup
 from overnight.repo.workspace import Workspace
+from overnight.stage import stage
+from stages import unkillable
 from toy import RUN, git, make_toy
 
 TEXT = """
@@ -102,6 +106,43 @@ def test_a_referee_is_held_to_its_limits(
 ) -> None:
     found = measured(arena(tmp_path, line=line, **limit), purpose)
     assert found.outcome is Outcome.NO_METRIC and words in found.detail, found.detail
+
+
+SHOUT = "head -c 300000 /dev/zero >&2"
+
+
+@pytest.mark.parametrize(
+    ("purpose", "parts", "named"),
+    [
+        (Purpose.JUDGE, {"script": f"{SHOUT}; {RUN}"}, "run"),
+        (Purpose.JUDGE, {"line": f"import os; os.system({SHOUT!r})"}, "score"),
+        (Purpose.CHECK, {"more": f'[checks]\nloud = "{SHOUT}"'}, "check loud"),
+    ],
+    ids=["run", "score", "check"],
+)
+def test_a_full_disk_is_not_the_candidates_fault(
+    tmp_path: Path, small_disk: Path, purpose: Purpose, parts: dict[str, str], named: str
+) -> None:
+    toy = arena(tmp_path, **parts)
+    toy.state.mkdir(exist_ok=True)
+    (toy.state / "logs").symlink_to(small_disk)
+    words = f"output of the {named} could not be written.*logs.*No space left.*Free some space"
+    with pytest.raises(MeasurementImpossible, match=words):
+        measured(toy, purpose)
+
+
+def test_nothing_is_measured_beside_a_process_that_cannot_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "KILL_SECONDS", 1.0)
+    pid = tmp_path / "pid"
+    toy = arena(tmp_path, f"sh -c 'echo $$ > {pid}; exec sleep 60' &\nsleep 1; {RUN}")
+    workspace, asked = job(toy)
+    alone = replace(asked, sandbox="none")
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(measure, toy, workspace, alone, threading.Event())
+        with unkillable(pid), pytest.raises(MeasurementImpossible, match="1 of the processes of"):
+            found.result(30)
 
 
 def test_the_score_is_the_referees_the_exams_or_the_runs_own(tmp_path: Path) -> None:

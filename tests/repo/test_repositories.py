@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -190,8 +191,24 @@ def test_a_branch_that_is_checked_out_or_elsewhere_is_not_moved(bench: Bench) ->
         refs.move_branch("t", commit, commit)
     assert refs.branch("t") == bench.head
     git(bench.root, "checkout", "--quiet", "overnight/t")
-    with pytest.raises(WorkspaceError, match="is checked out"):
+    with pytest.raises(WorkspaceError, match=f"is checked out in {bench.root};.*another branch"):
         refs.move_branch("t", commit, bench.head)
     git(bench.root, "checkout", "--quiet", "main")
+    look = bench.root.parent / "look"
+    git(bench.root, "worktree", "add", "--quiet", str(look), "overnight/t")
+    shutil.rmtree(look)
+    with pytest.raises(WorkspaceError, match=f"in {look};.*gone, so run `git worktree prune`"):
+        refs.move_branch("t", commit, bench.head)
+    git(bench.root, "worktree", "prune")
     refs.move_branch("t", commit, bench.head)
     assert refs.branch("t") == commit
+
+
+def test_a_branch_of_the_user_in_the_way_is_named_with_what_to_do(bench: Bench) -> None:
+    git(bench.root, "branch", "overnight")
+    step = "git branch -m overnight another-name"
+    with pytest.raises(WorkspaceError, match=f"a branch named overnight.*{step}"):
+        bench.workspace.refs.move_branch("t", bench.head, None)
+    git(bench.root, *step.split()[1:])
+    bench.workspace.refs.move_branch("t", bench.head, None)
+    assert bench.workspace.refs.branch("t") == bench.head

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bench import Bench, editable, fingerprint, repository, write
+from overnight.core.errors import WorkspaceError
 from overnight.repo.acceptance import MOST_FILE_BYTES
 from overnight.repo.workspace import Stale
 from toy import git
@@ -211,6 +214,34 @@ def test_a_dirty_checkout_is_adopted_onto_the_incumbent_or_is_stale(bench: Bench
     _, folder = bench.checkout(incumbent)
     with pytest.raises(Stale, match=f"conflicts with commit {incumbent[:10]}"):
         bench.workspace.adopt(bench.root, folder, incumbent, editable)
+
+
+def test_a_full_disk_is_no_conflict(tmp_path: Path, small_disk: Path) -> None:
+    text = "".join(f"line {n}\n" for n in range(40))
+    repo = repository(tmp_path / "repo", {"train.py": text, "Permission denied": text})
+    shutil.copytree(repo / ".git" / "objects", small_disk / "objects")
+    shutil.rmtree(repo / ".git" / "objects")
+    (repo / ".git" / "objects").symlink_to(small_disk / "objects")
+    commits = [git(repo, "rev-parse", "HEAD").strip()]
+    for line in (2, 38, 2):
+        for name in ("train.py", "Permission denied"):
+            changed = (repo / name).read_text().replace(f"line {line}", f"later line {line}")
+            (repo / name).write_text(changed)
+        git(repo, "commit", "--quiet", "-am", "another")
+        commits.append(git(repo, "rev-parse", "HEAD").strip())
+    before, change, later, conflicting = commits
+    bench = Bench(repo)
+    with pytest.raises(Stale):
+        bench.workspace.without(conflicting, change, before, tmp_path / "scratch")
+    with suppress(OSError), open(small_disk / "filler", "wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(512))
+    with pytest.raises(WorkspaceError, match="The disk is full: free some space") as raised:
+        bench.workspace.without(later, change, before, tmp_path / "scratch")
+    assert not isinstance(raised.value, Stale)
+    (small_disk / "filler").unlink()
+    merged = bench.workspace.without(later, change, before, tmp_path / "scratch")
+    assert "later line 38\n" in git(repo, "show", f"{merged}:train.py")
 
 
 def test_rewording_keeps_tree_and_parent_and_is_the_same_every_time(bench: Bench) -> None:

@@ -39,11 +39,22 @@ def test_two_paths_make_two_logs(stages: Stages) -> None:
     assert (stages.folder / "err.log").read_text() == "err\n"
 
 
-def test_a_command_that_cannot_be_started_is_an_error_that_names_the_folder(
-    stages: Stages,
+@pytest.mark.parametrize(
+    ("command", "folder", "found", "step"),
+    [
+        ("true", "gone", "No such file or directory.*gone", "Restore this folder"),
+        ("true " + "x" * 200_000, "", "Argument list too long", "put what is longer into a file"),
+        ("true\0", "", "embedded null byte", "Remove the null byte"),
+    ],
+    ids=["folder", "length", "null byte"],
+)
+def test_a_command_that_cannot_be_started_is_an_error_that_says_why_and_what_to_do(
+    stages: Stages, command: str, folder: str, found: str, step: str
 ) -> None:
-    with pytest.raises(MeasurementImpossible, match="gone"):
-        stages.run("true", cwd=stages.folder / "gone")
+    words = rf"'true.*could not be started in {stages.folder / folder}: .*{found}.*\. .*{step}"
+    with pytest.raises(MeasurementImpossible, match=words) as raised:
+        stages.run(command, cwd=stages.folder / folder)
+    assert len(str(raised.value)) < 1000
 
 
 def test_deadline_ends_an_infinite_loop(stages: Stages) -> None:

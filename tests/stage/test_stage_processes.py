@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from overnight.stage import stage
 from overnight.stage.stage import StageEnd, end_strays
-from stages import Stages, alive, eventually, linux
+from stages import Stages, alive, eventually, linux, unkillable
 
 SOURCES = Path(__file__).parents[2] / "src"
 DAEMON = """
@@ -123,6 +125,38 @@ def test_a_command_that_stops_its_supervisor_gains_no_time(stages: Stages) -> No
     result = stages.run("kill -STOP $PPID; sleep 60", 0.5, grace_seconds=0.1)
     assert result.end is StageEnd.DEADLINE
     assert result.wall_seconds < 10
+
+
+@linux
+def test_a_supervisor_that_the_kernel_cannot_end_is_lost_and_counted(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "KILL_SECONDS", 1.0)
+    monkeypatch.setattr(stage, "_REPORT_SECONDS", 1.0)
+    pid = stages.folder / "pid"
+    command = "echo $PPID > pid; sleep 1; kill -KILL $PPID; sleep 60"
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(stages.run, command, 2.0, grace_seconds=0.0)
+        with unkillable(pid):
+            lost = result.result(30)
+    assert (lost.end, lost.exit_code, lost.survivors) == (StageEnd.LOST, None, 1)
+
+
+@linux
+def test_a_stage_runs_where_proc_is_read_only(stages: Stages) -> None:
+    code = (
+        "import sys, threading\n"
+        f"sys.path.insert(0, {str(SOURCES)!r})\n"
+        "from pathlib import Path\n"
+        "from overnight.stage.stage import StageSpec, run_stage\n"
+        f"log = Path({str(stages.log)!r})\n"
+        "print(run_stage(StageSpec('exit 3', log.parent, {}, log, log, 30), threading.Event()))\n"
+    )
+    mounted = 'mount -o remount,bind,ro /proc && exec "$@"'
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mounted, "sh"]
+    argv += [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert "exit_code=3" in done.stdout, done.stderr
 
 
 def test_a_supervisor_told_to_end_takes_its_tree_along(stages: Stages) -> None:

@@ -208,6 +208,19 @@ class _Measuring:
     def _timed(self, stage: str, spec: StageSpec) -> StageResult:
         result = run_stage(spec, self.stopping)
         self.seconds[stage] = result.wall_seconds
+        if result.survivors:
+            raise MeasurementImpossible(
+                f"{result.survivors} of the processes of the {stage} cannot be ended, not even by "
+                "SIGKILL, and would disturb every measurement. They may hang in a device driver: "
+                "end them or restart the machine, then run the same command again"
+            )
+        # A stage that was stopped is not judged; one that broke its disk limit has a verdict.
+        if result.log_error and result.end not in (StageEnd.STOPPED, StageEnd.DISK):
+            raise MeasurementImpossible(
+                f"the output of the {stage} could not be written to {self.logs}: "
+                f"{result.log_error}. Free some space or check the folder's permissions; then run "
+                "the same command again"
+            )
         return result
 
     def _meter(self, run: StageResult) -> None:

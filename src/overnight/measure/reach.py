@@ -11,7 +11,7 @@ from overnight.arena.settings import AgentTable
 from overnight.measure.gpus import Gpu
 from overnight.record.notes import ARCHIVE, NAME
 from overnight.sandbox.base import Confinement, Policy, Sandbox
-from overnight.sandbox.runtime import runtime_paths
+from overnight.sandbox.runtime import home_folder, runtime_paths
 
 PRIVATE = ("out", "tmp", "home")
 """Folders beside a checkout: for the files that a run leaves, its temporary files, its home."""
@@ -25,8 +25,9 @@ def overnight_home(environment: Mapping[str, str] = os.environ) -> Path:
     """Folder of machine-wide state and caches: `OVERNIGHT_HOME`, or in the user's cache folder."""
     if home := environment.get("OVERNIGHT_HOME"):
         return Path(home).expanduser().resolve()
-    cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "overnight"
+    if cache := environment.get("XDG_CACHE_HOME"):
+        return Path(cache).expanduser() / "overnight"
+    return home_folder() / ".cache" / "overnight"
 
 
 def expanded(paths: Sequence[str], folder: Path) -> list[Path]:
@@ -47,7 +48,7 @@ def expanded(paths: Sequence[str], folder: Path) -> list[Path]:
 def make_home(sandbox: Sandbox | None, home: Path, data: Sequence[Path]) -> Path:
     """Prepare a private home in an empty folder and return the value of HOME. It links to the
     declared data that lies in the user's own home, so that programs find it."""
-    own = Path.home()
+    own = home_folder()
     if sandbox and sandbox.replaces_home:
         return own
     for path in data:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from pathlib import Path
 
 from overnight.core.errors import WorkspaceError
-from overnight.repo.git import git, quiet_environment
+from overnight.repo.git import git, printable, quiet_environment
 
 
 class Refs:
@@ -35,9 +36,7 @@ class Refs:
 
     def branch(self, tag: str) -> str | None:
         """The tip of overnight/<tag>; None if there is no such branch."""
-        args = ["rev-parse", "--verify", "--quiet", f"refs/heads/overnight/{tag}"]
-        done = git(args, self._top, _environment(), accepted=(0, 1))
-        return done.stdout.decode().strip() or None
+        return self._commit(f"refs/heads/overnight/{tag}")
 
     def move_branch(self, tag: str, to: str, expected: str | None) -> None:
         """Move overnight/<tag> from `expected` (None: create it) to `to`.
@@ -45,13 +44,38 @@ class Refs:
         Raises WorkspaceError, without moving it, if it is elsewhere or checked out.
         """
         name = f"refs/heads/overnight/{tag}"
-        listing = self._in_repository("worktree", "list", "--porcelain").stdout.decode()
-        if f"branch {name}\n" in listing:
+        if checkout := self._checkout_of(name):
+            step = "switch to another branch there"
+            if not os.path.exists(checkout):
+                step = "that folder is gone, so run `git worktree prune`"
             raise WorkspaceError(
-                f"branch overnight/{tag} is checked out; moving it would disturb that checkout. It "
-                f"should be at {to[:10]}: switch to another branch, and the next run moves it."
+                f"branch overnight/{tag} is checked out in {checkout}; moving it would disturb "
+                f"that checkout. It should be at {to[:10]}: {step}, and the next run moves it."
             )
-        self._update_ref(name, to, expected or self._null_id)
+        try:
+            self._update_ref(name, to, expected or self._null_id)
+        except WorkspaceError as error:
+            if self._commit("refs/heads/overnight") is None:
+                raise
+            raise WorkspaceError(
+                f"branch overnight/{tag} cannot be made, because {self._top} has a branch named "
+                "overnight and git cannot have both. Rename yours with `git branch -m overnight "
+                "another-name`, then run the same command again."
+            ) from error
+
+    def _checkout_of(self, name: str) -> str | None:
+        """The folder of the worktree, perhaps gone, in which this branch is checked out."""
+        listing = self._in_repository("worktree", "list", "--porcelain").stdout
+        for record in os.fsdecode(listing).split("\n\n"):
+            folder, *about = record.split("\n")
+            if f"branch {name}" in about:
+                return printable(folder.removeprefix("worktree "))
+        return None
+
+    def _commit(self, name: str) -> str | None:
+        args = ["rev-parse", "--verify", "--quiet", name]
+        done = git(args, self._top, _environment(), accepted=(0, 1))
+        return done.stdout.decode().strip() or None
 
     def _in_repository(self, *args: str) -> subprocess.CompletedProcess[bytes]:
         return git(args, self._top, _environment())

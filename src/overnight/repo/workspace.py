@@ -293,10 +293,7 @@ class Workspace:
         args = ["update-index", "--add", "--remove", "-z", "--stdin"]
         done = self._git.run(*args, at=folder, data=names, accepted=(0, 128))
         if done.returncode:
-            problem = failure_message(args, folder, done.stderr)
-            if _OF_THE_MACHINE.search(problem):
-                raise WorkspaceError(problem)
-            raise _Untakable(problem)
+            raise _Untakable(_fault_of_change(args, folder, done.stderr))
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
     def _tree(self, commit: str) -> str:
@@ -318,12 +315,13 @@ class Workspace:
 
     def _carried_over(self, base: str, tree: str, onto: str, folder: Path) -> str:
         """The tree of `onto` with the change from `base` to `tree` applied; overwrites the index
-        of `folder`. Raises Stale if the change conflicts."""
+        of `folder`. Raises Stale if the change conflicts, WorkspaceError if git fails otherwise."""
         change = self._git.run("diff", "--binary", "--full-index", "--no-renames", base, tree)
         self._git.run("read-tree", onto, at=folder)
         args = ["apply", "--cached", "--3way", "-"]
         done = self._git.run(*args, at=folder, data=change.stdout, accepted=(0, 1, 128))
         if done.returncode and change.stdout:  # git refuses an empty patch
+            _fault_of_change(args, folder, done.stderr)
             raise Stale(onto, printable(done.stderr.strip()))
         return self._git.run("write-tree", at=folder).stdout.decode().strip()
 
@@ -384,7 +382,21 @@ class Workspace:
                     )
 
 
-_OF_THE_MACHINE = re.compile(r"No space left|[Rr]ead-only file|[Pp]ermission|Input/output|lock'")
+# At the end of a line, where no name of a file that a change chose can stand.
+_OF_THE_MACHINE = re.compile(
+    r"(: (No space left on device|Disk quota exceeded|Read-only file system|Permission denied"
+    r"|Input/output error)|\.lock': File exists\.|[Uu]nable to write new.index file)$"
+    r"|^error: insufficient permission ",
+    re.MULTILINE,
+)
+
+
+def _fault_of_change(args: Sequence[str], folder: Path, stderr: bytes) -> str:
+    """Why git refused a change. Raises WorkspaceError if the machine is at fault instead."""
+    problem = failure_message(args, folder, stderr)
+    if _OF_THE_MACHINE.search(printable(stderr.strip())):
+        raise WorkspaceError(problem)
+    return problem
 
 
 class _Untakable(WorkspaceError):

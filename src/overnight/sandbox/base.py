@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+OPEN_FILES = 4096
+"""Most files that a confined process may have open."""
+_BLOCK = 512
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -34,7 +38,6 @@ class Policy:
     """Paths that cannot be read although they lie below `readable` or `own`."""
     network: bool = False
     gpus: Sequence[int] = ()
-    open_files: int = 4096
     file_bytes: int = 1 << 40
     """Largest size of a single file."""
 
@@ -73,6 +76,11 @@ def devices(gpus: Sequence[int]) -> list[str]:
         names += [f"nvidia{number}" for number in gpus]
     found = [f"/dev/{name}" for name in names]
     return [path for path in found if Path(path).exists()]
+
+
+def set_limits(policy: Policy) -> str:
+    """The commands of /bin/sh that set the limits of files."""
+    return f"ulimit -c 0; ulimit -n {OPEN_FILES}; ulimit -f {-(-policy.file_bytes // _BLOCK)}; "
 
 
 @dataclass(frozen=True)

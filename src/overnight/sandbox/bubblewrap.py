@@ -10,34 +10,33 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from overnight.sandbox.base import Policy, devices
-from overnight.sandbox.filter import known_machine, seccomp_program
+from overnight.sandbox.base import Policy, devices, set_limits
+from overnight.sandbox.filter import machine_problem, seccomp_program
+from overnight.sandbox.runtime import home_folder
 
 _PROGRAM = "bwrap"
 _PREFIX = "overnight-sandbox-"
 _YOUNG_SECONDS = 60.0
 """Grace period: a folder exists for a moment before its owner has locked it."""
-_SETTINGS = "/etc"
+_SETTINGS = Path("/etc")
+_RESOLVER = _SETTINGS / "resolv.conf"
+"""The only setting that changes while the machine runs, with every network it joins."""
 _SHARED_MEMORY_BYTES = 2 << 30
 _FILTER_FD = 9
 # The shell sets the limits, opens the filter on its descriptor, and then becomes bubblewrap.
-_START = (
-    'ulimit -c 0; ulimit -n "$2"; ulimit -f "$3"; filter=$1; shift 3; '
-    f'exec "$@" {_FILTER_FD}<"$filter"'
-)
-_BLOCK = 512
+_START = f'filter=$1; shift; exec "$@" {_FILTER_FD}<"$filter"'
 
 
 class BubblewrapSandbox:
     """The process sees a file system, a process table and a network made for it alone."""
 
     name = "bubblewrap"
-    replaces_home = Path.home() != Path("/")
+    replaces_home = os.path.expanduser("~") != "/"
     layers = 2
     install = "apt install bubblewrap (or your system's equivalent)"
 
@@ -45,8 +44,8 @@ class BubblewrapSandbox:
         return _problem(os.environ.get("PATH", ""))
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
-        limits = [str(policy.open_files), str(-(-policy.file_bytes // _BLOCK))]
-        args = ["/bin/sh", "-c", _START, "sandbox", _filter_file(bool(policy.gpus)), *limits]
+        start = set_limits(policy) + _START
+        args = ["/bin/sh", "-c", start, "sandbox", _filter_file(bool(policy.gpus))]
         args += [_PROGRAM, *_NAMESPACES, "--seccomp", str(_FILTER_FD)]
         if policy.network:
             args.append("--share-net")
@@ -71,11 +70,14 @@ def _view(policy: Policy) -> list[str]:
     for folder in ("/tmp", "/var/tmp"):
         args += ["--bind", str(policy.temporary), folder]
     if BubblewrapSandbox.replaces_home:
-        args += ["--bind", str(policy.home), str(Path.home())]
-    settings = [path for path in policy.readable if path.is_relative_to(_SETTINGS)]
-    args += ["--ro-bind", _settings_folder(settings), _SETTINGS]
+        args += ["--bind", str(policy.home), str(home_folder())]
+    settings = {path for path in policy.readable if path.is_relative_to(_SETTINGS)}
+    others = [path for path in policy.readable if path not in settings]
+    args += ["--ro-bind", _settings_folder(settings, others), str(_SETTINGS)]
+    if _RESOLVER in settings:
+        args += ["--ro-bind-try", os.path.realpath(_RESOLVER), str(_RESOLVER)]
     mounts = _Mounts(args)
-    for path in _outer_first([path for path in policy.readable if path not in settings]):
+    for path in _outer_first(others):
         mounts.add("--ro-bind", path)
     hidden = _outer_first(policy.hidden)
     masks = [path for path in hidden if mounts.mask(path)]
@@ -94,7 +96,7 @@ def _view(policy: Policy) -> list[str]:
     return args
 
 
-def _outer_first(paths: Sequence[Path]) -> list[Path]:
+def _outer_first(paths: Collection[Path]) -> list[Path]:
     return sorted(dict.fromkeys(paths), key=lambda path: len(path.parts))
 
 
@@ -132,30 +134,60 @@ class _Mounts:
         return any(folder in self._seen for folder in (path, *path.parents))
 
 
-def _settings_folder(paths: Sequence[Path]) -> str:
+def _settings_folder(settings: Collection[Path], others: Collection[Path]) -> str:
     """A folder with copies of the granted paths below /etc. One mount instead of twenty saves
-    2 ms per start."""
-    name = hashlib.sha256(repr(sorted(paths)).encode()).hexdigest()[:16]
-    folder = Path(_folder(), name)
+    2 ms per start. `others`: what else is mounted."""
+    key = repr((sorted(map(str, settings)), sorted(map(str, others))))
+    folder = Path(_folder(), hashlib.sha256(key.encode()).hexdigest()[:16])
     if not folder.exists():
         fresh = Path(tempfile.mkdtemp(dir=_folder()))
-        for path in paths:
+        mounted = tuple(f"{path}/" for path in (*settings, *map(os.path.realpath, others)))
+        for path in _outer_first(settings):
             target = fresh / path.relative_to(_SETTINGS)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, target, symlinks=True, dirs_exist_ok=True)
+            if path == _RESOLVER:
+                target.touch()  # the real file is mounted here
+            elif path.is_dir():
+                _copy_folder(path, target, mounted)
             else:
-                shutil.copy(path, target, follow_symlinks=False)
+                _copy(path, target, mounted)
         with suppress(OSError):  # another thread made the same folder first
             fresh.rename(folder)
     return str(folder)
+
+
+def _copy_folder(path: Path, target: Path, mounted: tuple[str, ...]) -> None:
+    target.mkdir(exist_ok=True)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            copy = _copy_folder if entry.is_dir(follow_symlinks=False) else _copy
+            copy(path / entry.name, target / entry.name, mounted)
+
+
+def _copy(path: Path, target: Path, mounted: tuple[str, ...]) -> None:
+    """Copy a file, or a link to something mounted. Of any other file that a link leads to, such as
+    one below /run, the content is copied."""
+    if os.path.lexists(target):
+        return  # granted twice
+    if path.is_symlink():
+        goal = os.path.normpath(path.parent / path.readlink())
+        if not f"{goal}/".startswith(mounted):
+            goal = os.path.realpath(path)
+        if f"{goal}/".startswith(mounted):
+            target.symlink_to(goal)
+            return
+    if os.path.isfile(path):
+        shutil.copy(path, target)
 
 
 def _filter_file(memory_files: bool) -> str:
     """Path of the seccomp filter; bubblewrap reads it from a file descriptor."""
     path = Path(_folder(), f"filter-{int(memory_files)}")
     if not path.exists():
-        path.write_bytes(seccomp_program("any", memory_files))
+        descriptor, fresh = tempfile.mkstemp(dir=_folder())
+        with open(descriptor, "wb") as file:
+            file.write(seccomp_program("any", memory_files))
+        os.replace(fresh, path)  # whole at once: other threads may start a sandbox now
     return str(path)
 
 
@@ -189,8 +221,8 @@ def _sweep(parent: Path) -> None:
 def _problem(search: str) -> str | None:
     if shutil.which(_PROGRAM, path=search) is None:
         return "the program bwrap is not on PATH"
-    if not known_machine():
-        return f"overnight has no table of system calls for {os.uname().machine}"
+    if problem := machine_problem():
+        return problem
     args = [_PROGRAM, *_NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/true"]
     done = subprocess.run(args, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -68,7 +68,7 @@ _TABLES = {
 }  # fmt: skip
 # Answered with ENOSYS, as if the kernel lacked them, so that programs fall back to older calls.
 _ABSENT = {"clone3", "memfd_create", "io_uring_setup", "io_uring_enter", "io_uring_register"}
-_OF_ANOTHER = (
+_SELF_ONLY = (
     "prlimit64", "ioprio_set", "setpriority", "sched_setaffinity", "sched_setattr",
     "sched_setscheduler", "sched_setparam",
 )  # fmt: skip
@@ -77,9 +77,10 @@ _PID_ARGUMENT = {"ioprio_set": 1, "setpriority": 1}
 """Position of that argument, where it is not the first."""
 
 
-def known_machine() -> bool:
-    """Whether there is a table of system calls for this machine's architecture."""
-    return os.uname().machine in _TABLES
+def machine_problem() -> str | None:
+    """Why there can be no filter on this machine; None when there can."""
+    machine = os.uname().machine
+    return None if machine in _TABLES else f"overnight has no table of system calls for {machine}"
 
 
 def seccomp_program(sockets: str, memory_files: bool = False) -> bytes:
@@ -90,26 +91,30 @@ def seccomp_program(sockets: str, memory_files: bool = False) -> bytes:
     memory_files: allow memfd_create.
     """
     audit, numbers = _TABLES[os.uname().machine]
-    code = [_load(_ARCHITECTURE), *_unless_equal(audit, _EPERM), _load(_NUMBER)]
+    code = [_load(_ARCHITECTURE), *_refuse_unless_equal(audit, _EPERM), _load(_NUMBER)]
     if audit == 0xC000003E:
         code += [_jump(_JUMP_GREATER_EQUAL, _X32, 0, 1), _refuse(_EPERM)]
-    special = {"socket", "socketpair", "clone", *_OF_ANOTHER}
+    special = {"socket", "socketpair", "clone", *_SELF_ONLY}
     if memory_files:
         special.add("memfd_create")
     for name, number in numbers.items():
         if name not in special:
             reason = _ENOSYS if name in _ABSENT else _EPERM
             code += [_jump(_JUMP_EQUAL, number, 0, 1), _refuse(reason)]
-    flags = [_load(_argument(0)), _statement(_AND, _NEW_NAMESPACES), *_unless_equal(0, _EPERM)]
+    flags = [
+        _load(_argument(0)),
+        _statement(_AND, _NEW_NAMESPACES),
+        *_refuse_unless_equal(0, _EPERM),
+    ]
     code += _on(numbers["clone"], flags)
-    for name in _OF_ANOTHER:
-        on_itself = [_load(_argument(_PID_ARGUMENT.get(name, 0))), *_unless_equal(0, _EPERM)]
+    for name in _SELF_ONLY:
+        on_itself = [_load(_argument(_PID_ARGUMENT.get(name, 0))), *_refuse_unless_equal(0, _EPERM)]
         code += _on(numbers[name], on_itself)
-    code += _on(numbers["socket"], _one_of(_argument(0), _FAMILIES[sockets]))
+    code += _on(numbers["socket"], _refuse_unless_one_of(_argument(0), _FAMILIES[sockets]))
     if sockets != "any":
         # A datagram socket can send to any path, even as one of a pair.
-        kind = [_load(_argument(1)), _statement(_AND, _TYPE), *_unless_not(_DATAGRAM)]
-        code += _on(numbers["socketpair"], [*_one_of(_argument(0), (_UNIX,)), *kind])
+        kind = [_load(_argument(1)), _statement(_AND, _TYPE), *_refuse_if_equal(_DATAGRAM)]
+        code += _on(numbers["socketpair"], [*_refuse_unless_one_of(_argument(0), (_UNIX,)), *kind])
     return b"".join([*code, _statement(_RETURN, _ALLOW)])
 
 
@@ -137,16 +142,15 @@ def _argument(place: int) -> int:
     return _ARGUMENTS + 8 * place
 
 
-def _unless_equal(value: int, reason: int) -> list[bytes]:
+def _refuse_unless_equal(value: int, reason: int) -> list[bytes]:
     return [_jump(_JUMP_EQUAL, value, 1, 0), _refuse(reason)]
 
 
-def _unless_not(value: int) -> list[bytes]:
+def _refuse_if_equal(value: int) -> list[bytes]:
     return [_jump(_JUMP_EQUAL, value, 0, 1), _refuse(_EACCES)]
 
 
-def _one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
-    """Refuse unless the argument at `offset` is one of `values`."""
+def _refuse_unless_one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
     tests = [
         _jump(_JUMP_EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)
     ]

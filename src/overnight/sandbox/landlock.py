@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from overnight.sandbox.base import Policy, devices
-from overnight.sandbox.filter import known_machine, seccomp_program
+from overnight.sandbox.base import OPEN_FILES, Policy, devices
+from overnight.sandbox.filter import machine_problem, seccomp_program
 
 _CREATE_RULESET, _VERSION = 444, 1
 _LEAST_VERSION = 6
@@ -43,8 +43,8 @@ class LandlockSandbox:
     def problem(self) -> str | None:
         if sys.platform != "linux":
             return "Landlock is part of the Linux kernel"
-        if not known_machine():
-            return f"overnight has no table of system calls for {os.uname().machine}"
+        if problem := machine_problem():
+            return problem
         found = _version()
         if found < _LEAST_VERSION:
             return f"the kernel has version {found} of Landlock; version {_LEAST_VERSION} is needed"
@@ -64,7 +64,7 @@ class LandlockSandbox:
             "writable": _resolved([policy.temporary, policy.home, *policy.writable]),
             "devices": devices(policy.gpus),
             "seccomp": seccomp_program(sockets, memory_files=bool(policy.gpus)),
-            "limits": {"NOFILE": policy.open_files, "FSIZE": policy.file_bytes, "CORE": 0},
+            "limits": {"NOFILE": OPEN_FILES, "FSIZE": policy.file_bytes, "CORE": 0},
             "cwd": str(policy.cwd),
         }
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from overnight.core.errors import UsageError
+
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store")
 SETTINGS = (
     "alternatives", "fonts", "gai.conf", "group", "host.conf", "java-11-openjdk",
@@ -30,6 +32,17 @@ _MOST_LINKS = 40
 """Most links in one path: the kernel follows no more."""
 
 
+def home_folder() -> Path:
+    """The user's home folder. Raises UsageError if there is none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError(
+            f"the variable HOME is not set, and user {os.getuid()} has no home folder in "
+            "/etc/passwd. Set HOME to a folder, then run the same command again"
+        ) from None
+
+
 def runtime_paths(env: Mapping[str, str], network: bool, gpus: bool) -> list[Path]:
     """Existing paths that a run with this environment may read; links are not resolved."""
     names = [*_SYSTEM, *_KERNEL, *(f"/etc/{name}" for name in SETTINGS)]
@@ -37,7 +50,7 @@ def runtime_paths(env: Mapping[str, str], network: bool, gpus: bool) -> list[Pat
         names += [f"/etc/{name}" for name in _NETWORK]
     if gpus:
         names += _GPU
-    return [*_existing(tuple(names)), *_installations(env.get("PATH", ""), str(Path.home()))]
+    return [*_existing(tuple(names)), *_installations(env.get("PATH", ""), str(home_folder()))]
 
 
 @lru_cache(maxsize=8)
@@ -104,7 +117,7 @@ def _installation_of(program: Path) -> Path:
     if packages:
         return packages[-1]
     folder = program.parents[1] if program.parent.name == "bin" else program.parent
-    homes = (Path.home(), Path.home().resolve())
+    homes = (home_folder(), home_folder().resolve())
     if any(folder == home / ".local" or home.is_relative_to(folder) for home in homes):
         return program
     return folder

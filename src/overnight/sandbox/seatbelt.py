@@ -9,11 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from overnight.sandbox.base import Policy, devices
+from overnight.sandbox.base import Policy, devices, set_limits
 
 _PROGRAM = "sandbox-exec"
-_START = 'ulimit -c 0; ulimit -n "$1"; ulimit -f "$2"; cd "$3" && shift 3 && exec "$@"'
-_BLOCK = 512
+_START = 'cd "$1" && shift && exec "$@"'
 _RULES = (
     "(version 1)",
     "(deny default)",
@@ -39,8 +38,7 @@ class SeatbeltSandbox:
         return None if shutil.which(_PROGRAM) else "the program sandbox-exec is not on PATH"
 
     def argv(self, policy: Policy, command: Sequence[str]) -> list[str]:
-        limits = [str(policy.open_files), str(-(-policy.file_bytes // _BLOCK)), str(policy.cwd)]
-        start = ["/bin/sh", "-c", _START, "sandbox", *limits]
+        start = ["/bin/sh", "-c", set_limits(policy) + _START, "sandbox", str(policy.cwd)]
         return [*start, _PROGRAM, "-p", _profile(policy), *command]
 
     def restrictions(self, policy: Policy) -> dict[str, object]:

@@ -9,16 +9,17 @@ import time
 SHARE = 0.02
 """Share of one processor core that the meter may use."""
 _SHORTEST_PAUSE = 0.2
+MOST_FILES = 100_000
+"""Most files and folders that a stage may have below its folders."""
 
 
 class DiskMeter:
-    """Counts the content of folders from time to time; `over` is true once it exceeds a limit."""
+    """Counts the content of folders from time to time; `over` is true once there is too much."""
 
-    def __init__(self, folders: "list[str]", most_bytes: int, most_files: int) -> None:
+    def __init__(self, folders: "list[str]", most_bytes: int) -> None:
         self.over = False
         self._folders = folders
         self._most_bytes = most_bytes
-        self._most_files = most_files
         self._next = 0.0
 
     def look(self, now: "float | None" = None) -> None:
@@ -39,7 +40,7 @@ class DiskMeter:
                     for entry in entries:
                         held += _blocks(entry)
                         files += 1
-                        if held > self._most_bytes or files > self._most_files:
+                        if held > self._most_bytes or files > MOST_FILES:
                             return True
                         if entry.is_dir(follow_symlinks=False):
                             queue.append(entry.path)

@@ -13,7 +13,8 @@ TAIL_BYTES = 256 * 1024
 
 
 class Log:
-    """Keeps the beginning and the end of output of any length, with secrets redacted."""
+    """Keeps the beginning and the end of output of any length, with secrets redacted. The
+    beginning is written at once; the last TAIL_BYTES of a full log when it is closed."""
 
     def __init__(
         self, path: str, limit: int, redactions: "list[tuple[bytes, bytes]] | tuple[()]" = ()
@@ -23,7 +24,7 @@ class Log:
         self._redactions = redactions
         self._held = b""
         self._keep = min(TAIL_BYTES, limit // 2)
-        self._head = limit - limit // 2
+        self._head = limit - self._keep
         self._ring = bytearray()
         self._left_out = 0
         self._fd = -1

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -107,7 +108,7 @@ def _secret_parts(value: str) -> Iterator[str]:
     else: all of it, and each token in its words or JSON strings."""
     if (at := value.find("://")) >= 0 and value[:at].isalnum():
         pieces: Iterable[str] = _PASSWORD.findall(value)
-    elif value.startswith(("/", "~/")) and Path(*Path(value).expanduser().parts[:2]).exists():
+    elif _is_path(value):
         pieces = ()
     else:
         tokens = (piece for text in _strings(_parsed(value)) for piece in text.split())
@@ -118,11 +119,19 @@ def _secret_parts(value: str) -> Iterator[str]:
             yield piece
 
 
+def _is_path(value: str) -> bool:
+    """Whether the first folder of an absolute path exists."""
+    if value.startswith(("/", "~/")):
+        with suppress(OSError):  # a key that begins with / may be longer than a file's name
+            return Path(*Path(os.path.expanduser(value)).parts[:2]).exists()
+    return False
+
+
 def _sign_in_tokens(paths: Sequence[str]) -> dict[str, str]:
     """Token → the sign-in file that contains it. Sign-in files are JSON."""
     found: dict[str, str] = {}
     for name in paths:
-        path = Path(os.path.expandvars(name)).expanduser()
+        path = Path(os.path.expanduser(os.path.expandvars(name)))
         if path.suffix == ".json" and path.is_file() and path.stat().st_size <= _MOST_FILE_BYTES:
             text = path.read_text(errors="replace")
             found |= {token: name for token in _strings(_parsed(text)) if _TOKEN.fullmatch(token)}

@@ -37,8 +37,11 @@ CPU_CLOCK_WALL_SECONDS = 30.0
 """With clock = "cpu", a stage also ends after factor * budget + seconds of wall time."""
 KILL_SECONDS = 30.0
 """Longest wait for SIGKILL to work; only processes hung in the kernel take longer."""
+_REPORT_SECONDS = 10.0
+"""Longest wait for a supervisor's last report; one that takes longer hangs."""
 _MARK = "OVERNIGHT_STAGE"
 _LOOK_SECONDS = 0.1
+_LONGEST_SHOWN = 200
 _SUPERVISE = (
     f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import supervisor; "
     "supervisor.main()"
@@ -57,7 +60,7 @@ class StageEnd(StrEnum):
     PROCESSES = "processes"
     """There were more than `processes` processes."""
     DISK = "disk"
-    """`disk_folders` exceeded `disk_bytes` or `disk_files`."""
+    """`disk_folders` exceeded `disk_bytes`, or held too many files."""
     CUT = "cut"
     """`watch` returned True."""
     STOPPED = "stopped"
@@ -77,7 +80,8 @@ class StageSpec:
     """The whole environment. Two variables are added: OVERNIGHT_STAGE, and OVERNIGHT_STARTED
     (time.monotonic() at the fork)."""
     stdout: Path
-    """Log file; overwritten. Its folder must exist."""
+    """Log file; overwritten. Its folder must exist. Of output beyond 10 MB (OUTPUT_BYTES in
+    supervisor.py) the middle is left out."""
     stderr: Path
     """May be the same path as `stdout`: one interleaved log."""
     budget_seconds: float
@@ -88,15 +92,12 @@ class StageSpec:
     processes: int | None = None
     """Limit of processes at the same time."""
     disk_folders: Sequence[Path] = ()
-    """Folders limited to `disk_bytes` in `disk_files` entries, all together."""
+    """Folders limited to `disk_bytes` in 100,000 entries (MOST_FILES in disk.py), all together."""
     disk_bytes: int = 10_000_000_000
-    disk_files: int = 100_000
     confinement: Confinement | None = None
     pipes: tuple[int, int] | None = None
     """Descriptors for the command's standard input and output; close them once it has started.
     None: /dev/null and the log."""
-    output_bytes: int = 10_000_000
-    """Limit of each log file, plus one line that says how many bytes were left out."""
     redactions: Sequence[tuple[bytes, bytes]] = ()
     """Pairs of a secret and its replacement in the logs."""
     grace_seconds: float = 2.0
@@ -156,13 +157,28 @@ def run_stage(
         if reports.cut and report["end"] == StageEnd.STOPPED:
             report["end"] = StageEnd.CUT
         return _result(report)
-    if "error" not in report and (process.returncode < 0 or reports.count):
-        _, left = _end_marked(mark)
-        return StageResult(StageEnd.LOST, None, time.monotonic() - begun, survivors=len(left))
-    problem = report.get("error", f"its supervisor ended with {process.returncode}")
-    raise MeasurementImpossible(
-        f"the command {spec.command!r} could not be started in {spec.cwd}: {problem}. "
-        "Check that this folder exists and that /bin/sh can run in it"
+    hangs = process.returncode is None
+    if "error" not in report and (hangs or process.returncode < 0 or reports.count):
+        survivors = len(_end_marked(mark)[1]) + hangs
+        return StageResult(StageEnd.LOST, None, time.monotonic() - begun, survivors=survivors)
+    raise _not_started(spec, report.get("error", f"its supervisor ended with {process.returncode}"))
+
+
+def _not_started(spec: StageSpec, problem: str) -> MeasurementImpossible:
+    if not spec.cwd.is_dir():
+        step = "Restore this folder"
+    elif "Argument list too long" in problem:
+        step = "Linux allows 128 KB for a command or a variable: put what is longer into a file"
+    elif "null byte" in problem:
+        step = "Remove the null byte from the command or its environment"
+    else:
+        step = "Check that /bin/sh can run there, and the limits that `ulimit -a` prints"
+    command = (
+        spec.command if len(spec.command) <= _LONGEST_SHOWN else spec.command[:_LONGEST_SHOWN] + "…"
+    )
+    return MeasurementImpossible(
+        f"the command {command!r} could not be started in {spec.cwd}: {problem}. {step}, then run "
+        "the same command again"
     )
 
 
@@ -224,7 +240,8 @@ def _dismiss_spare() -> None:
 
 @contextmanager
 def _supervisor(spec: StageSpec, mark: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A supervisor that has its order. On exit it has ended all its processes and itself."""
+    """A supervisor that has its order. On exit it has ended all its processes and itself, unless
+    the kernel cannot end it."""
     process = _start_supervisor(spec.pipes) if spec.pipes else _waiting_supervisor()
     assert process.stdin and process.stdout
     try:
@@ -237,15 +254,18 @@ def _supervisor(spec: StageSpec, mark: str) -> Iterator[subprocess.Popen[bytes]]
         process.stdin.close()
         process.stdout.close()
         try:
-            process.wait(KILL_SECONDS + 10)
+            process.wait(KILL_SECONDS + _REPORT_SECONDS)
         except subprocess.TimeoutExpired:
             _end_hung(process)
 
 
-def _end_hung(process: subprocess.Popen[bytes]) -> None:
-    """Kill a supervisor that the command has stopped or that hangs in the kernel."""
+def _end_hung(process: subprocess.Popen[bytes]) -> bool:
+    """Kill a supervisor that the command has stopped or that hangs. False if the kernel could not
+    end it in time."""
     send([*below(process.pid), process.pid], signal.SIGKILL)
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(KILL_SECONDS)
+    return process.returncode is not None
 
 
 def _order(spec: StageSpec, mark: str) -> dict[str, object]:
@@ -266,8 +286,6 @@ def _order(spec: StageSpec, mark: str) -> dict[str, object]:
         "processes": spec.processes,
         "disk_folders": [str(folder) for folder in spec.disk_folders],
         "disk_bytes": spec.disk_bytes,
-        "disk_files": spec.disk_files,
-        "output_bytes": spec.output_bytes,
         "redactions": [*spec.redactions],
         "grace_seconds": spec.grace_seconds,
         "kill_seconds": KILL_SECONDS,
@@ -325,14 +343,15 @@ class _Reports:
         self._process = process
         self._lifeline = process.stdin
         self._fd = process.stdout.fileno()
-        self._limit = limit + KILL_SECONDS + 10
+        self._limit = limit + KILL_SECONDS + _REPORT_SECONDS
         self._stopping = stopping
         self._buffer = b""
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
 
     def next(self) -> _Report:
-        """The next report other than `used`; empty if the supervisor has ended or was killed."""
+        """The next report other than `used`; empty if the supervisor has ended, was killed, or
+        hangs."""
         while "used" in (report := self._next_line()):
             self._used = report["used"]
         self.count += 1 if report else 0
@@ -341,8 +360,8 @@ class _Reports:
     def _next_line(self) -> _Report:
         while b"\n" not in self._buffer:
             self._end_if_asked()
-            if time.monotonic() > self._limit:
-                _end_hung(self._process)
+            if time.monotonic() > self._limit and not _end_hung(self._process):
+                return {}
             # The command may have stopped the supervisor in order to stop the clock.
             self._process.send_signal(signal.SIGCONT)
             if self._poll.poll(_LOOK_SECONDS * 1000):
@@ -363,7 +382,7 @@ class _Reports:
         )
         if stop or self.cut:
             self._lifeline.close()
-            self._limit = min(self._limit, time.monotonic() + KILL_SECONDS + 10)
+            self._limit = min(self._limit, time.monotonic() + KILL_SECONDS + _REPORT_SECONDS)
 
 
 def _end_marked(prefix: str) -> tuple[set[int], set[int]]:

@@ -34,6 +34,8 @@ LIFELINE = 0
 REPORT = 1
 SIGNALS = [n for n in range(1, 32) if n not in (_signal.SIGKILL, _signal.SIGSTOP)]
 PIPE_BYTES = 1024 * 1024
+OUTPUT_BYTES = 10_000_000
+"""Limit of each log file, plus one line that says how many bytes were left out."""
 # Allocated before the order arrives: a megabyte of fresh pages takes 0.5 ms.
 _BUFFER = memoryview(bytearray(PIPE_BYTES))
 _PR_SET_CHILD_SUBREAPER = 36
@@ -60,8 +62,6 @@ class Order:
     processes: int | None
     disk_folders: list[str]
     disk_bytes: int
-    disk_files: int
-    output_bytes: int
     redactions: list[tuple[bytes, bytes]]
     """Pairs of a secret and its replacement in the logs."""
     grace_seconds: float
@@ -80,7 +80,7 @@ class Supervisor:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.meter = Meter(order.memory_bytes)
-        self.disk = DiskMeter(order.disk_folders, order.disk_bytes, order.disk_files)
+        self.disk = DiskMeter(order.disk_folders, order.disk_bytes)
         self.exit_code: int | None = None
         self.started = 0.0
         self.main = 0
@@ -172,7 +172,7 @@ class Supervisor:
         if LINUX:
             _enlarge(writer)
         os.set_blocking(reader, False)
-        self._logs[reader] = Log(path, self.order.output_bytes, self.order.redactions)
+        self._logs[reader] = Log(path, OUTPUT_BYTES, self.order.redactions)
         self._poll.register(reader, select.POLLIN)
         return writer
 
@@ -320,9 +320,13 @@ def _prefer_to_oom_killer() -> bytes:
 
 
 def _set_oom_score(score: bytes) -> None:
-    if score:
+    if not score:
+        return
+    try:
         with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
             file.write(score)
+    except OSError:
+        return  # /proc is mounted read-only, as in some containers
 
 
 def _oom_kills() -> int:
