@@ -317,3 +317,29 @@ def test_a_template_says_what_it_needs_and_is_not_there(tmp_path: Path) -> None:
     done = overnight(tmp_path, "new", "nanogpt", "here", env=env)
     assert done.returncode == 0 and "not installed: nonesuch; pip install" in done.stderr
     assert overnight(tmp_path, "new", "nanogpt", "there").stderr == ""
+
+
+def test_two_arenas_of_a_repository_that_start_at_once_have_a_branch_each(tmp_path: Path) -> None:
+    top = make_toy(tmp_path / "arena")
+    write_toy(top / "sub")
+    git(top, "add", "--all")
+    git(top, "commit", "--quiet", "--message", "another arena")
+    folder = write_patches(tmp_path / "patches", ["X=5"])
+    words = ["overnight", "run", "--experiments", "1", "--agent", f"patches:{folder}"]
+    both = [
+        subprocess.Popen([*words, "-C", where], cwd=top, stdout=subprocess.PIPE, text=True)
+        for where in (".", "sub")
+    ]
+    for process in both:
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 0 and "note:" not in said, said
+    branches = git(top, "branch", "--format=%(refname:short)", "--list", "overnight/*").split()
+    assert len(branches) == 2 and branches[1] == f"{branches[0]}-2"
+    changed = {git(top, "diff", "--name-only", "main", branch).strip() for branch in branches}
+    assert changed == {"value.py", "sub/value.py"}
+
+
+def test_a_terminal_without_a_character_shows_another(done: Path) -> None:
+    for words in (["status"], ["log"], ["show", "3"], ["report"]):
+        shown = overnight(done, *words, env={"PYTHONIOENCODING": "ascii"})
+        assert "Traceback" not in shown.stderr and shown.returncode == 0, shown.stderr

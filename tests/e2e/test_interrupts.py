@@ -1,7 +1,8 @@
-"""Ctrl-C and SIGTERM at any instant of a command: a sentence and exit code 130, no traceback."""
+"""Ctrl-C, SIGTERM, a closed terminal at any instant: a sentence and exit code 130, no traceback."""
 
 from __future__ import annotations
 
+import glob
 import signal
 import subprocess
 import time
@@ -26,7 +27,7 @@ def started(folder: Path, *words: str, ignored: bool = False) -> subprocess.Pope
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("after", [0.0, 0.05, 0.2, 0.5, 2.0])
 def test_whenever_it_comes_a_command_says_that_it_was_interrupted(
     toy: Path, number: int, after: float
@@ -39,6 +40,20 @@ def test_whenever_it_comes_a_command_says_that_it_was_interrupted(
     assert process.returncode == 130 and not said
     assert errors.splitlines()[-1] == "overnight: interrupted; run the same command again"
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.01, 0.7])
+def test_two_signals_are_one_interrupt(tmp_path: Path, apart: float) -> None:
+    """As `timeout` and supervisors send them, or an impatient user."""
+    toy = make_toy(tmp_path / "arena", run="sleep 20\n")
+    process = started(toy, "run", "--agent", "tuner")
+    while not glob.glob(f"{toy}/.overnight/worktrees/*/run-*"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    time.sleep(apart)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
 
 
 def test_when_all_is_said_an_interrupt_changes_nothing_or_is_told(tmp_path: Path) -> None:
