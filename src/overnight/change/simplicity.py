@@ -12,6 +12,7 @@ from io import BytesIO
 from tokenize import COMMENT, tokenize
 
 from overnight.arena.arena import Arena
+from overnight.change.source import parsed
 from overnight.core.experiment import Experiment
 from overnight.repo.workspace import Workspace
 
@@ -23,7 +24,7 @@ _WORD = 20
 compressed, so it counts by its length."""
 _COMMENT = re.compile(r"(?m)(?:^|\s)(?:#|//)(?:\s.*|$)")
 _BLOCK_COMMENT = re.compile(r"(?s)/\*.*?\*/")
-TOKEN = re.compile(r"\w+|[^\w\s]")
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 """A word or a sign; the rest is layout."""
 _DISGUISE = re.compile(
     r"\b(exec|eval|compile|__doc__|__file__|getsource\w*|getdoc|inspect|runpy|import_module|"
@@ -93,12 +94,12 @@ def code_size(path: str, data: bytes) -> Size:
     comments, docstrings and the length of names do not count."""
     text = data.decode(errors="replace")
     plain = _BLOCK_COMMENT.sub(" ", _COMMENT.sub("", text))
-    words = TOKEN.findall(plain)
+    words = _TOKEN.findall(plain)
     tokens = sum(1 + _beyond_a_word(len(word)) for word in words)
     disguises = len(_DISGUISE.findall(text))
     if path.endswith(".py"):
         with suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # not this Python's
-            nodes, docstrings = _nodes(ast.parse(data))
+            nodes, docstrings = _nodes(parsed(data))
             read = tokenize(BytesIO(data).readline)
             remarks = docstrings + sum(len(t.string) for t in read if t.type == COMMENT)
             return Size(nodes, tokens, remarks, disguises)
@@ -107,13 +108,13 @@ def code_size(path: str, data: bytes) -> Size:
 
 def _nodes(tree: ast.Module) -> tuple[int, int]:
     """Weighted number of nodes, and characters of the docstrings."""
-    found = [node for node in ast.walk(tree) if is_comment(node)]
+    found = [node for node in ast.walk(tree) if _is_comment(node)]
     aside = {id(inner) for remark in found for inner in ast.walk(remark)}
     weight = sum(_weight(node) for node in ast.walk(tree) if id(node) not in aside)
     return weight, sum(len(ast.unparse(remark)) for remark in found)
 
 
-def is_comment(node: ast.AST) -> bool:
+def _is_comment(node: ast.AST) -> bool:
     """Whether a node is a string that stands alone, such as a docstring."""
     return (
         isinstance(node, ast.Expr)
