@@ -62,6 +62,10 @@ def test_a_good_arena_is_read_with_its_units_and_defaults(folder: Path) -> None:
         "X=$((1 + 2)) python train.py",
         "my-trainer || python train.py",
         "./train.py --fast",
+        "cd src && python bowl.py",
+        "python train.py > out.py",
+        "python train.py --dump result.py",
+        "python train.py gen.py && python gen.py",
     ],
 )
 def test_what_the_shell_alone_can_tell_is_left_to_it(
@@ -237,3 +241,36 @@ def test_a_module_run_by_the_scorer_is_protected_too(folder: Path) -> None:
         '"src/**/*.py"', '"referee/**"'
     )
     assert "referee/__main__.py, which score.command runs" in mistakes(folder, text)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("python '{folder}/train.py'", "train.py"),
+        ("python src/../train.py", "train.py"),
+        ("cd src && python ../train.py", "train.py"),
+        ("cd src; python a.py", "src/a.py"),
+        ("(cd src && python -m a)", "src/a.py"),
+        ("python linked.py", "train.py"),
+        ("python 'src/a b.py'", "src/a b.py"),
+        ("true && python train.py", "train.py"),
+        ("cd data && python train.py", None),
+        ("python score.py --dump new.py", None),
+    ],
+)
+def test_an_editable_file_prepares_and_scores_nothing_however_it_is_named(
+    folder: Path, command: str, told: str | None
+) -> None:
+    for name in ("src", "data"):
+        (folder / name).mkdir()
+    for path in ("src/a.py", "src/a b.py", "data/train.py"):
+        (folder / path).write_text("")
+    (folder / "linked.py").symlink_to("train.py")
+    text = GOOD.replace("src/**/*.py", "src/**", 1)
+    text = text.replace("python score.py", command.format(folder=folder))
+    if told:
+        message = mistakes(folder, text)
+        assert f"match {told}, which score.command runs; it must stay protected" in message
+    else:
+        (folder / "arena.toml").write_text(text)
+        Arena.load(folder)

@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import get_args
@@ -23,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from overnight.arena.commandline import is_unknown, program_of, words_of
+from overnight.arena.commandline import files_named, is_unknown, program_of, script_of, words_of
 from overnight.arena.settings import (
     AgentTable,
     Constraint,
@@ -205,6 +206,15 @@ class Arena(Table):
         kind = "processor time" if self.run.clock == "cpu" else "wall time"
         return f"{self.run.budget:g} s of {kind}"
 
+    @cached_property
+    def scoring_programs(self) -> frozenset[str]:
+        """The arena's files that setup, referee or exam run, and neither the run nor a check."""
+        run, others = set[str](), set[str]()
+        for _, command, protected in self._commands():
+            with suppress(ValueError):  # not a command line
+                (others if protected else run).update(files_named(words_of(command), self.root))
+        return frozenset(others - run)
+
     def linked_data(self) -> dict[str, Path]:
         """The relative paths of `data` → their place in the arena's folder."""
         return {
@@ -277,11 +287,12 @@ class Arena(Table):
         program = program_of(command)
         if program and is_unknown(program, self.root):
             yield f"{key}: `{command}` runs `{program}`, which is not on this machine's PATH"
-        for word in _named_files(words, self.root):
-            if not (self.root / word).is_file():
-                yield f"{key}: {word} is missing in the arena"
-            elif protected and self.is_editable(os.path.normpath(word)):
-                yield f"editable: the globs match {word}, which {key} runs; it must stay protected"
+        script = script_of(words)
+        if script and not (self.root / script).is_file():
+            yield f"{key}: {script} is missing in the arena; correct its name, or add it"
+        for path in files_named(words, self.root) if protected else ():
+            if self.is_editable(path):
+                yield f"editable: the globs match {path}, which {key} runs; it must stay protected"
 
 
 def _regex(glob: str) -> str:
@@ -307,18 +318,6 @@ def _files(root: Path) -> Iterator[str]:
         folders[:] = [name for name in folders if name not in (STATE, ".git")]
         base = Path(folder).relative_to(root)
         yield from ((base / name).as_posix() for name in files)
-
-
-def _named_files(words: list[str], root: Path) -> Iterator[str]:
-    """Files that a command names: scripts, by their suffix, and the arena's modules after `-m`."""
-    for before, word in zip(["", *words], words, strict=False):
-        if re.fullmatch(r"[\w./-]+\.(py|sh|js|ts|rb|pl|lua|jl|R)", word):
-            yield word
-        elif before == "-m" and re.fullmatch(r"[\w.]+", word):
-            module = word.replace(".", "/")
-            yield from (
-                f for f in (f"{module}.py", f"{module}/__main__.py") if (root / f).is_file()
-            )
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
