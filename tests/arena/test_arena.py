@@ -84,6 +84,12 @@ def test_a_program_that_path_finds_from_the_folder_is_left_to_the_shell(
     assert Arena.load(folder).run.command == "my-trainer"
 
 
+def test_a_file_may_have_a_bracket_in_its_name(folder: Path) -> None:
+    (folder / "[id].py").write_text("")
+    (folder / "arena.toml").write_text(GOOD.replace('"train.py"', '"[id].py"'))
+    assert list(Arena.load(folder).editable_files()) == ["[id].py"]
+
+
 def test_an_arena_is_frozen(folder: Path) -> None:
     with pytest.raises(Exception, match="frozen"):
         Arena.load(folder).name = "other"  # type: ignore[misc]
@@ -105,6 +111,11 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ('["train.py", "src/**/*.py"]', '["../train.py"]', ["editable", "leaves the arena"]),
         ('["train.py", "src/**/*.py"]', '["/etc/*"]', ["editable", "leaves the arena"]),
         ('["train.py", "src/**/*.py"]', '["a/../../b"]', ["editable", "leaves the arena"]),
+        ('["train.py", "src/**/*.py"]', '["."]', ['"." names no file', "such as"]),
+        ('["train.py", "src/**/*.py"]', '["./"]', ['"./" names no file', "such as"]),
+        ('["train.py", "src/**/*.py"]', '[""]', ['"" names no file', "such as"]),
+        ('["train.py", "src/**/*.py"]', '["train.{py,c}"]', ['"train.{py,c}" matches no', "know"]),
+        ('["train.py", "src/**/*.py"]', '["*.py", "[ab].py"]', ['"[ab].py" matches no', "know"]),
         ('["train.py", "src/**/*.py"]', '["**"]', ["arena.toml", "protected"]),
         ('["train.py", "src/**/*.py"]', '["*.md", "train.py"]', ["program.md", "protected"]),
         ('["train.py", "src/**/*.py"]', '["*.py"]', ["score.py", "score.command", "protected"]),
@@ -113,7 +124,7 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ('["train.py", "src/**/*.py"]', '["nothing.py"]', ["no file of the arena matches"]),
         ('"python train.py"', '"pythn0 train.py"', ["run.command", "pythn0", "PATH"]),
         ('"python train.py"', '"X=1 pythn0 train.py"', ["run.command", "`pythn0`", "PATH"]),
-        ('"python train.py"', '"./train"', ["run.command", "`./train`", "PATH"]),
+        ('"python train.py"', '"./train"', ["run.command", "`./train`, which is not a file"]),
         ('"python train.py"', '"X=1"', ["run.command", "names no program"]),
         ('"python train.py"', '"python tarin.py"', ["run.command", "tarin.py", "missing"]),
         ('"python score.py"', '"python score.py \'"', ["score.command", "not a command line"]),
@@ -136,6 +147,8 @@ def test_an_arena_is_frozen(folder: Path) -> None:
             ["judge: found 3", "a table: [judge]", "some of: rule"],
         ),
         ("editable", "checks = 3\neditable", ["checks: found 3", "a table: [checks]", "a name on"]),
+        ("[run]", '[checks]\n"unit/fast" = "true"\n[run]', ['checks: "unit/fast"', "letters"]),
+        ("[run]", '[checks]\n"../../x" = "true"\n[run]', ['checks: "../../x" cannot', "letters"]),
         ("[run]", "[agents]\nx = 3\n[run]", ["agents.x: found 3", "[agents.x]", "command"]),
     ],
 )

@@ -45,6 +45,7 @@ PROGRAM = "program.md"
 STATE = ".overnight"
 PORTFOLIO = "portfolio"
 """The name by which `--agent` takes the agents of [portfolio]."""
+_PLAIN_NAME = r"[\w.-]+"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -120,7 +121,12 @@ class Arena(Table):
     def _inside(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
         for glob in globs:
             parts = PurePosixPath(glob).parts
-            if glob.startswith(("/", "~")) or ".." in parts or "\\" in glob or not parts:
+            if not parts:
+                raise ValueError(
+                    f'"{glob}" names no file; expected a glob relative to the arena, such as '
+                    '"train.py" or "src/**"'
+                )
+            if glob.startswith(("/", "~")) or ".." in parts or "\\" in glob:
                 raise ValueError(
                     f'"{glob}" leaves the arena; expected a glob relative to its folder'
                 )
@@ -225,12 +231,18 @@ class Arena(Table):
         yield from (f"judge.{words}" for words in self.judge.mistakes())
         yield from (f"portfolio.{words}" for words in self.portfolio.mistakes())
         for name, agent in self.agents.items():
-            if name == PORTFOLIO or not re.fullmatch(r"[\w.-]+", name):
+            if name == PORTFOLIO or not re.fullmatch(_PLAIN_NAME, name):
                 yield (
                     f'agents: "{name}" cannot be a name; expected letters, digits, `.`, `_` and '
                     f"`-`, and not `{PORTFOLIO}`, which stands for all agents of [portfolio]"
                 )
             yield from (f"agents.{name}.{words}" for words in agent.mistakes())
+        for name in self.checks:
+            if not re.fullmatch(_PLAIN_NAME, name):
+                yield (
+                    f'checks: "{name}" cannot be a name; expected letters, digits, `.`, `_` and '
+                    "`-`, since its log file is named after it"
+                )
         if 0 < self.judge.gain < self.metric.min_gain:
             yield (
                 f"judge.gain: {self.judge.gain:g} has no effect below metric.min_gain = "
@@ -244,11 +256,25 @@ class Arena(Table):
             yield f'hidden: "{path}" is in data too, so the run can read it; remove one of them'
         if not (self.root / PROGRAM).is_file():
             yield f"{PROGRAM} is missing; write the strategy into it, if only one line"
-        if not any(self.editable_files()):
-            yield f"editable: no file of the arena matches {list(self.editable)}; name one"
+        yield from self._mistakes_in_editable()
         yield from self._mistakes_in_holdout()
         for key, command, protected in self._commands():
             yield from self._mistakes_in_command(key, command, protected)
+
+    def _mistakes_in_editable(self) -> Iterator[str]:
+        useless = [
+            glob
+            for glob in self.editable
+            if re.search(r"[\[{]", glob)
+            and not any(re.fullmatch(_regex(glob), path) for path in _files(self.root))
+        ]
+        for glob in useless:
+            yield (
+                f'editable: "{glob}" matches no file; globs know `*`, `**` and `?`, but neither '
+                "`[…]` nor `{…}`: write one glob for each name"
+            )
+        if not useless and not any(self.editable_files()):
+            yield f"editable: no file of the arena matches {list(self.editable)}; name one"
 
     def _mistakes_in_holdout(self) -> Iterator[str]:
         if self.holdout is None:
@@ -286,7 +312,12 @@ class Arena(Table):
             return
         program = program_of(command)
         if program and is_unknown(program, self.root):
-            yield f"{key}: `{command}` runs `{program}`, which is not on this machine's PATH"
+            where = (
+                "is not a file; correct its path, or add it"
+                if "/" in program
+                else "is not on this machine's PATH; install it, or write its path"
+            )
+            yield f"{key}: `{command}` runs `{program}`, which {where}"
         script = script_of(words)
         if script and not (self.root / script).is_file():
             yield f"{key}: {script} is missing in the arena; correct its name, or add it"
