@@ -209,6 +209,12 @@ def test_a_secret_is_found_whatever_it_looks_like(
     assert secrets.found_in(os.fsencode(f"x = {told}")) == "ACME_SECRET"
 
 
+@pytest.mark.parametrize("name", ["PGPASSWORD", "DB_PASSWORD", "OPENAI_API_KEY", "APIKEY"])
+def test_a_variable_named_as_a_key_is_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, LOGIN)
+    assert Secrets.of().redacted(f"it is {LOGIN}.") == f"it is [{name}]."
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -62,6 +62,10 @@ def test_a_good_arena_is_read_with_its_units_and_defaults(folder: Path) -> None:
         "X=$((1 + 2)) python train.py",
         "my-trainer || python train.py",
         "./train.py --fast",
+        "cd src && python bowl.py",
+        "python train.py > out.py",
+        "python train.py --dump result.py",
+        "python train.py gen.py && python gen.py",
     ],
 )
 def test_what_the_shell_alone_can_tell_is_left_to_it(
@@ -78,6 +82,12 @@ def test_a_program_that_path_finds_from_the_folder_is_left_to_the_shell(
     monkeypatch.setenv("PATH", f"node_modules/.bin:{os.environ['PATH']}")
     (folder / "arena.toml").write_text(GOOD.replace("python train.py", "my-trainer"))
     assert Arena.load(folder).run.command == "my-trainer"
+
+
+def test_a_file_may_have_a_bracket_in_its_name(folder: Path) -> None:
+    (folder / "[id].py").write_text("")
+    (folder / "arena.toml").write_text(GOOD.replace('"train.py"', '"[id].py"'))
+    assert list(Arena.load(folder).editable_files()) == ["[id].py"]
 
 
 def test_an_arena_is_frozen(folder: Path) -> None:
@@ -101,6 +111,11 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ('["train.py", "src/**/*.py"]', '["../train.py"]', ["editable", "leaves the arena"]),
         ('["train.py", "src/**/*.py"]', '["/etc/*"]', ["editable", "leaves the arena"]),
         ('["train.py", "src/**/*.py"]', '["a/../../b"]', ["editable", "leaves the arena"]),
+        ('["train.py", "src/**/*.py"]', '["."]', ['"." names no file', "such as"]),
+        ('["train.py", "src/**/*.py"]', '["./"]', ['"./" names no file', "such as"]),
+        ('["train.py", "src/**/*.py"]', '[""]', ['"" names no file', "such as"]),
+        ('["train.py", "src/**/*.py"]', '["train.{py,c}"]', ['"train.{py,c}" matches no', "know"]),
+        ('["train.py", "src/**/*.py"]', '["*.py", "[ab].py"]', ['"[ab].py" matches no', "know"]),
         ('["train.py", "src/**/*.py"]', '["**"]', ["arena.toml", "protected"]),
         ('["train.py", "src/**/*.py"]', '["*.md", "train.py"]', ["program.md", "protected"]),
         ('["train.py", "src/**/*.py"]', '["*.py"]', ["score.py", "score.command", "protected"]),
@@ -109,7 +124,7 @@ def test_an_arena_is_frozen(folder: Path) -> None:
         ('["train.py", "src/**/*.py"]', '["nothing.py"]', ["no file of the arena matches"]),
         ('"python train.py"', '"pythn0 train.py"', ["run.command", "pythn0", "PATH"]),
         ('"python train.py"', '"X=1 pythn0 train.py"', ["run.command", "`pythn0`", "PATH"]),
-        ('"python train.py"', '"./train"', ["run.command", "`./train`", "PATH"]),
+        ('"python train.py"', '"./train"', ["run.command", "`./train`, which is not a file"]),
         ('"python train.py"', '"X=1"', ["run.command", "names no program"]),
         ('"python train.py"', '"python tarin.py"', ["run.command", "tarin.py", "missing"]),
         ('"python score.py"', '"python score.py \'"', ["score.command", "not a command line"]),
@@ -141,6 +156,8 @@ def test_an_arena_is_frozen(folder: Path) -> None:
             ["judge: found 3", "a table: [judge]", "some of: rule"],
         ),
         ("editable", "checks = 3\neditable", ["checks: found 3", "a table: [checks]", "a name on"]),
+        ("[run]", '[checks]\n"unit/fast" = "true"\n[run]', ['checks: "unit/fast"', "letters"]),
+        ("[run]", '[checks]\n"../../x" = "true"\n[run]', ['checks: "../../x" cannot', "letters"]),
         ("[run]", "[agents]\nx = 3\n[run]", ["agents.x: found 3", "[agents.x]", "command"]),
     ],
 )
@@ -252,3 +269,36 @@ def test_a_module_run_by_the_scorer_is_protected_too(folder: Path) -> None:
         '"src/**/*.py"', '"referee/**"'
     )
     assert "referee/__main__.py, which score.command runs" in mistakes(folder, text)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("python '{folder}/train.py'", "train.py"),
+        ("python src/../train.py", "train.py"),
+        ("cd src && python ../train.py", "train.py"),
+        ("cd src; python a.py", "src/a.py"),
+        ("(cd src && python -m a)", "src/a.py"),
+        ("python linked.py", "train.py"),
+        ("python 'src/a b.py'", "src/a b.py"),
+        ("true && python train.py", "train.py"),
+        ("cd data && python train.py", None),
+        ("python score.py --dump new.py", None),
+    ],
+)
+def test_an_editable_file_prepares_and_scores_nothing_however_it_is_named(
+    folder: Path, command: str, told: str | None
+) -> None:
+    for name in ("src", "data"):
+        (folder / name).mkdir()
+    for path in ("src/a.py", "src/a b.py", "data/train.py"):
+        (folder / path).write_text("")
+    (folder / "linked.py").symlink_to("train.py")
+    text = GOOD.replace("src/**/*.py", "src/**", 1)
+    text = text.replace("python score.py", command.format(folder=folder))
+    if told:
+        message = mistakes(folder, text)
+        assert f"match {told}, which score.command runs; it must stay protected" in message
+    else:
+        (folder / "arena.toml").write_text(text)
+        Arena.load(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from overnight.agents.patches import PatchesAgent
 from overnight.agents.tuner.agent import Tuner
 from overnight.campaign.limits import StopKind
 from overnight.change.digest import file_digest, program_digest
+from overnight.change.simplicity import code_size
 from overnight.core.experiment import Closing, Verdict
 from toy import ARENA, command, git, make_toy, write_patches
 from writer import Writer, run, verdicts
@@ -26,23 +28,33 @@ SAME: dict[str, Case] = {
     "comments": ("a.py", "x = 1  # one\n", "# two\nx = 1\n"),
     "layout": ("a.py", "f(a, b)\n\n\ny = [1, 2]\n", "f(\n    a,\n  b,\n)\ny = [\n1,2]"),
     "numbers": ("a.py", "x = 1000\ny = 0.5\n", "x = 1_000\ny = .5\n"),
-    "docstrings": ("a.py", 'def f():\n    "old"\n    return 1\n', "def f(): return 1\n"),
-    "only a docstring": ("a.py", 'def f():\n    "old"\n', "def f(): pass\n"),
-    "shell": ("a.sh", "#!/bin/sh\nrun  a # b\n\n", "#!/bin/sh\nrun a\n# c\n"),
-    "C": ("a.cu", "f(a);  // b\n\ng();\n", "f( a );\ng();\n"),
-    "not Python": ("a.py", "X=$((1 + 1)) # a\n", "X=$((1 + 1))\n"),
-    "spacing": ("a.yaml", "a:  1\n\nb: 2\n", "a: 1 \nb: 2\n"),
+    "shell": ("a.sh", "#!/bin/sh\n\nrun a # b\n", "#!/bin/sh\n  # don't\nrun a # b\n#\n"),
+    "C": ("a.cu", "f<<<1, 2>>>(a);\n\n\tg();\n", "f<<<1, 2>>>(a);\n  // `b`\n\tg();\n"),
+    "not Python": ("a.py", "X=$((1 + 1))\n# a\n", "X=$((1 + 1))\n"),
     "bytes": ("a.bin", b"\xff\x00\x01", b"\xff\x00\x01"),
 }
 OTHER: dict[str, Case] = {
     "a number": ("a.py", "x = 1\n", "x = 2\n"),
     "an order": ("a.py", "x = 1\ny = 2\n", "y = 2\nx = 1\n"),
     "a string": ("a.py", 'x = "# a"\n', 'x = "# b"\n'),
-    "a docstring that is read": ("a.py", '"a"\nprint(__doc__)\n', '"b"\nprint(__doc__)\n'),
+    "a docstring": ("a.py", 'class Q(S):\n    "Be brief."\n', 'class Q(S):\n    "Be exact."\n'),
     "nesting": ("a.yaml", "a:\n  b: 1\n  c: 2\n", "a:\n  b: 1\nc: 2\n"),
     "a heading of a prompt": ("prompt.md", "# Be brief\ngo\n", "# Be exact\ngo\n"),
+    "a paragraph of a prompt": ("prompt.md", "one\ntwo\n", "one\n\ntwo\n"),
+    "a space": ("a.html", "<b>a</b> b\n", "<b>a</b>b\n"),
+    "a space in a string": ("a.c", 'f("a  b");\n', 'f("a b");\n'),
     "a heading in a string": ("a.yaml", "p: |\n  # Be brief\n", "p: |\n  # Be exact\n"),
+    "a string with #": ("a.sh", 'grep "x # a" f\n', 'grep "x # b" f\n'),
+    "a string with //": ("a.js", 'f("a // b")\n', 'f("a // c")\n'),
+    "a here-document": ("a.sh", "f <<E\n# Be brief\nE\n", "f <<E\n# Be exact\nE\n"),
+    "a long string": ("a.sh", "f 'a\n# Be brief\n'\n", "f 'a\n# Be exact\n'\n"),
+    "a template": ("a.js", "f(`\n// a\n`)\n", "f(`\n// b\n`)\n"),
+    "templates": ("a.js", "f(`${g(`\n// a\n`)}`)\n", "f(`${g(`\n// b\n`)}`)\n"),
+    "a text block": ("a.kt", 'f("""\n// a\n""")\n', 'f("""\n// b\n""")\n'),
+    "a comment that goes on": ("a.c", "// a \\\nf();\n", "f();\n"),
+    "a line that goes on": ("a.sh", "f \\\n# a\ng\n", "f \\\ng\n"),
     "an include": ("a.c", "#include <a.h>\n", "#include <b.h>\n"),
+    "a build tag": ("a.go", "//go:build linux\n", "//go:build darwin\n"),
     "an address": ("a.js", 'f("http://a")\n', 'f("http://b")\n'),
     "bytes": ("a.bin", b"\xff\x00\x01", b"\xff\x00\x02"),
     "where it is": ("a.py", "if a:\n    b()\n    c()\n", "if a:\n    b()\nc()\n"),
@@ -75,6 +87,14 @@ def test_comments_and_layout_make_no_other_program_and_whatever_may_act_does(
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=list(HOSTILE))
 def test_no_text_of_a_candidate_is_too_much(text: str) -> None:
     assert file_digest("a.py", text.encode()) != file_digest("a.py", text.encode() + b"y = 2\n")
+
+
+def test_the_source_of_a_candidate_warns_nobody() -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for look in (file_digest, code_size):
+            look("a.py", b'x = "\\d"\n')
+    assert not heard
 
 
 def test_a_program_of_before_is_refused_unrun_with_its_number(tmp_path: Path) -> None:
@@ -189,7 +209,7 @@ def test_the_digest_of_a_candidate_is_of_all_its_editable_files(tmp_path: Path) 
     text = ARENA.replace('["value.py"]', '["value.py", "more/**"]')
     toy = make_toy(tmp_path / "arena", text)
     (toy / "more").mkdir()
-    (toy / "more" / "a.md").write_text("one\n")
+    (toy / "more" / "a.sh").write_text("one\n")
     git(toy, "add", "--all")
     git(toy, "commit", "--quiet", "--message", "more")
 
@@ -200,11 +220,11 @@ def test_the_digest_of_a_candidate_is_of_all_its_editable_files(tmp_path: Path) 
         def propose(self, bench: Workbench) -> Idea | None:
             match bench.n:
                 case 1:
-                    (bench.folder / "more" / "a.md").write_text("two\n")
+                    (bench.folder / "more" / "a.sh").write_text("two\n")
                 case 2:
-                    (bench.folder / "more" / "a.md").rename(bench.folder / "more" / "b.md")
+                    (bench.folder / "more" / "a.sh").rename(bench.folder / "more" / "b.sh")
                 case 3:
-                    (bench.folder / "more" / "a.md").write_text("two  \n\n")
+                    (bench.folder / "more" / "a.sh").write_text("# 2\ntwo\n\n")
                 case _:
                     return None
             return Idea("a move")

@@ -19,6 +19,13 @@ def suspected(toy: Path) -> str | None:
     return fixed_seed(arena, workspace, workspace.head())
 
 
+def patch(path: str, before: list[str], after: list[str]) -> str:
+    """The patch that replaces the one lines of a file by the others."""
+    head = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n"
+    lines = [f"-{line}\n" for line in before] + [f"+{line}\n" for line in after]
+    return f"{head}@@ -1,{len(before)} +1,{len(after)} @@\n{''.join(lines)}"
+
+
 @pytest.mark.parametrize(
     ("line", "suspect"),
     [
@@ -53,15 +60,72 @@ def test_a_line_that_fixes_a_seed_is_quoted(tmp_path: Path, line: str, suspect: 
     ],
 )
 def test_a_change_that_chooses_a_seed_is_found(line: str) -> None:
-    assert chosen_seed(f"+++ b/a.py\n-x = 1\n+# {line}\n+{line}\n+x = 2\n") == line
-    assert chosen_seed(f"-x = 1\n+# {line}\n") is None, "a comment chooses nothing"
-    assert chosen_seed(f"-{line}\n {line}\n+{line}\n") is None, "it was there before"
+    assert chosen_seed(patch("a.py", ["x = 1"], [f"# {line}", line, "x = 2"])) == line
+    assert chosen_seed(patch("a.py", ["x = 1"], [f"# {line}"])) is None, "a comment chooses nothing"
+    assert chosen_seed(patch("a.py", [line, ""], ["", f"  {line}"])) is None, "it was there before"
+    assert chosen_seed(patch("a.py", [line], [line, line])) == line, "it was there once"
 
 
-def test_a_change_that_stops_reading_the_given_seed_is_found() -> None:
-    given = "seed = os.environ['OVERNIGHT_SEED']"
-    assert chosen_seed(f"-{given}\n+seed = chosen()\n") == given
-    assert chosen_seed(f"-{given}\n+s = int(os.environ['OVERNIGHT_SEED'])\n") is None
+@pytest.mark.parametrize(
+    ("before", "after", "chooses"),
+    [
+        ("fit(depth=3, seed=0)", "fit(depth=7, seed=0)", False),
+        ("fit(depth=3, seed=0)", "fit(depth=7, seed = 0)", False),
+        ("fit(depth=3, seed=0)", "fit(depth=3, seed=1)", True),
+        ("fit(depth=3, seed=0)", "fit(depth=3, seed=01)", True),
+        ("fit(seed=0)", "fit(seed=0 + 7)", True),
+        ("fit(seed=0)", "fit(seed=0, more=fit(seed=0))", True),
+        ("Forest(10, random_state=0)", "Forest(20, random_state=0)", False),
+        ("default_rng(0).normal(1)", "default_rng(0).normal(2)", False),
+        ("default_rng(0).normal(1)", "default_rng(3).normal(1)", True),
+        ("python x.py --seed 5 --depth 3", "python x.py --seed 5 --depth 4", False),
+        ("x % 4", "x % 4, np.random.seed(7)", True),
+        ("half = n // 2", "half = n // 2; seed = 7", True),
+    ],
+)
+def test_a_line_with_a_seed_may_change_but_for_the_seed(
+    before: str, after: str, chooses: bool
+) -> None:
+    assert chosen_seed(patch("a.py", [before], [after])) == (after if chooses else None)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("a.c", "x = 1; // seed = 7"),
+        ("a.lua", "x = 1 -- seed = 7"),
+        ("a.m", "x = 1 % seed = 7"),
+        ("a.ini", "; seed = 7"),
+        ("a.yaml", "x: 1 # seed = 7"),
+    ],
+)
+def test_a_comment_is_none_of_its_kind_of_file(path: str, line: str) -> None:
+    assert chosen_seed(patch(path, ["x"], [line])) is None
+    assert chosen_seed(patch(path, ["x"], ["seed = 7"])) == "seed = 7"
+
+
+@pytest.mark.parametrize(
+    "given", ["seed = os.environ['OVERNIGHT_SEED']", "--seed $OVERNIGHT_SEED \\"]
+)
+def test_a_change_that_stops_reading_the_given_seed_is_found(given: str) -> None:
+    assert chosen_seed(patch("a.py", [given], ["seed = chosen()"])) == given
+    assert chosen_seed(patch("a.py", [given], [])) == given
+    assert chosen_seed(patch("a.py", [given], ["x", "# OVERNIGHT_SEED"])) == given
+    assert chosen_seed(patch("a.py", [given], ["s = int(os.environ['OVERNIGHT_SEED'])"])) is None
+    assert chosen_seed(patch("a.py", [f"# {given}"], [])) is None, "a comment reads nothing"
+
+
+def test_a_referee_that_reads_the_given_seed_says_nothing_about_the_program(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", value="X=10\nSEED=7\n")
+    score = toy / "score.py"
+    score.write_text("seed = os.environ['OVERNIGHT_SEED']\n" + score.read_text())
+    text = (toy / "arena.toml").read_text()
+    (toy / "arena.toml").write_text(text.replace("score.py", "score.py $OVERNIGHT_SEED"))
+    git(toy, "commit", "-qam", "a referee that reads the given seed")
+    assert suspected(toy) == "value.py has `SEED=7`"
+    (toy / "arena.toml").write_text(text.replace("sh run.sh", "sh run.sh $OVERNIGHT_SEED"))
+    git(toy, "commit", "-qam", "a run that gets the given seed")
+    assert suspected(toy) is None
 
 
 def test_status_warns_of_a_fixed_seed_beside_a_noise_of_zero(tmp_path: Path) -> None:

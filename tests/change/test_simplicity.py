@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from overnight.arena.arena import Arena
-from overnight.change.simplicity import Simplicity
+from overnight.change.simplicity import Simplicity, code_size
 from overnight.core.experiment import Experiment
 from overnight.repo.workspace import Workspace
 from toy import ARENA, git, make_toy
@@ -99,3 +100,25 @@ def test_code_on_one_line_and_without_comments_is_as_simple_as_before(tmp_path: 
     spoken = '"""What it is."""\n\nX = 1  # one\nY = 2\n\n\ndef f():\n    "f"\n    return X\n'
     mute = "X = 1\nY = 2\ndef f(): return X\n"
     assert not simpler(tmp_path / "b", {"value.py": spoken}, {"value.py": mute})
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("a.txt", b"src/*\n" * 30_000),
+        ("a.c", b"/* one */" + b"/*" * 60_000),
+        ("a.csv", b"12.5,33.1,abc\n" * 1_500_000),
+        ("a.py", b"x = 1\n" * 2_000_000),
+    ],
+    ids=["open comments", "one is closed", "large", "large Python"],
+)
+def test_no_file_takes_long_to_measure(path: str, data: bytes) -> None:
+    begun = time.process_time()
+    size = code_size(path, data)
+    assert time.process_time() - begun < 4, "it takes a tenth of a second to a second"
+    assert code_size(path, data + b"y = 2\n").tokens > size.tokens
+
+
+def test_a_block_comment_is_not_counted_and_one_that_never_ends_is() -> None:
+    closed, text = (code_size("a.c", data) for data in (b"/* b\nc */ a; /* d", b"a; / * d"))
+    assert closed.tokens == text.tokens == 5

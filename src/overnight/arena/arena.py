@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import get_args
@@ -23,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from overnight.arena.commandline import is_unknown, program_of, words_of
+from overnight.arena.commandline import files_named, is_unknown, program_of, script_of, words_of
 from overnight.arena.settings import (
     AgentTable,
     Constraint,
@@ -44,6 +45,7 @@ PROGRAM = "program.md"
 STATE = ".overnight"
 PORTFOLIO = "portfolio"
 """The name by which `--agent` takes the agents of [portfolio]."""
+_PLAIN_NAME = r"[\w.-]+"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -131,7 +133,12 @@ class Arena(Table):
     def _inside(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
         for glob in globs:
             parts = PurePosixPath(glob).parts
-            if glob.startswith(("/", "~")) or ".." in parts or "\\" in glob or not parts:
+            if not parts:
+                raise ValueError(
+                    f'"{glob}" names no file; expected a glob relative to the arena, such as '
+                    '"train.py" or "src/**"'
+                )
+            if glob.startswith(("/", "~")) or ".." in parts or "\\" in glob:
                 raise ValueError(
                     f'"{glob}" leaves the arena; expected a glob relative to its folder'
                 )
@@ -217,6 +224,15 @@ class Arena(Table):
         kind = "processor time" if self.run.clock == "cpu" else "wall time"
         return f"{self.run.budget:g} s of {kind}"
 
+    @cached_property
+    def scoring_programs(self) -> frozenset[str]:
+        """The arena's files that setup, referee or exam run, and neither the run nor a check."""
+        run, others = set[str](), set[str]()
+        for _, command, protected in self._commands():
+            with suppress(ValueError):  # not a command line
+                (others if protected else run).update(files_named(words_of(command), self.root))
+        return frozenset(others - run)
+
     def linked_data(self) -> dict[str, Path]:
         """The relative paths of `data` → their place in the arena's folder."""
         return {
@@ -227,12 +243,18 @@ class Arena(Table):
         yield from (f"judge.{words}" for words in self.judge.mistakes())
         yield from (f"portfolio.{words}" for words in self.portfolio.mistakes())
         for name, agent in self.agents.items():
-            if name == PORTFOLIO or not re.fullmatch(r"[\w.-]+", name):
+            if name == PORTFOLIO or not re.fullmatch(_PLAIN_NAME, name):
                 yield (
                     f'agents: "{name}" cannot be a name; expected letters, digits, `.`, `_` and '
                     f"`-`, and not `{PORTFOLIO}`, which stands for all agents of [portfolio]"
                 )
             yield from (f"agents.{name}.{words}" for words in agent.mistakes())
+        for name in self.checks:
+            if not re.fullmatch(_PLAIN_NAME, name):
+                yield (
+                    f'checks: "{name}" cannot be a name; expected letters, digits, `.`, `_` and '
+                    "`-`, since its log file is named after it"
+                )
         if 0 < self.judge.gain < self.metric.min_gain:
             yield (
                 f"judge.gain: {self.judge.gain:g} has no effect below metric.min_gain = "
@@ -251,11 +273,25 @@ class Arena(Table):
             yield f'hidden: "{path}" is in data too, so the run can read it; remove one of them'
         if not (self.root / PROGRAM).is_file():
             yield f"{PROGRAM} is missing; write the strategy into it, if only one line"
-        if not any(self.editable_files()):
-            yield f"editable: no file of the arena matches {list(self.editable)}; name one"
+        yield from self._mistakes_in_editable()
         yield from self._mistakes_in_holdout()
         for key, command, protected in self._commands():
             yield from self._mistakes_in_command(key, command, protected)
+
+    def _mistakes_in_editable(self) -> Iterator[str]:
+        useless = [
+            glob
+            for glob in self.editable
+            if re.search(r"[\[{]", glob)
+            and not any(re.fullmatch(_regex(glob), path) for path in _files(self.root))
+        ]
+        for glob in useless:
+            yield (
+                f'editable: "{glob}" matches no file; globs know `*`, `**` and `?`, but neither '
+                "`[…]` nor `{…}`: write one glob for each name"
+            )
+        if not useless and not any(self.editable_files()):
+            yield f"editable: no file of the arena matches {list(self.editable)}; name one"
 
     def _mistakes_in_holdout(self) -> Iterator[str]:
         if self.holdout is None:
@@ -293,12 +329,18 @@ class Arena(Table):
             return
         program = program_of(command)
         if program and is_unknown(program, self.root):
-            yield f"{key}: `{command}` runs `{program}`, which is not on this machine's PATH"
-        for word in _named_files(words, self.root):
-            if not (self.root / word).is_file():
-                yield f"{key}: {word} is missing in the arena"
-            elif protected and self.is_editable(os.path.normpath(word)):
-                yield f"editable: the globs match {word}, which {key} runs; it must stay protected"
+            where = (
+                "is not a file; correct its path, or add it"
+                if "/" in program
+                else "is not on this machine's PATH; install it, or write its path"
+            )
+            yield f"{key}: `{command}` runs `{program}`, which {where}"
+        script = script_of(words)
+        if script and not (self.root / script).is_file():
+            yield f"{key}: {script} is missing in the arena; correct its name, or add it"
+        for path in files_named(words, self.root) if protected else ():
+            if self.is_editable(path):
+                yield f"editable: the globs match {path}, which {key} runs; it must stay protected"
 
 
 def _regex(glob: str) -> str:
@@ -324,18 +366,6 @@ def _files(root: Path) -> Iterator[str]:
         folders[:] = [name for name in folders if name not in (STATE, ".git")]
         base = Path(folder).relative_to(root)
         yield from ((base / name).as_posix() for name in files)
-
-
-def _named_files(words: list[str], root: Path) -> Iterator[str]:
-    """Files that a command names: scripts, by their suffix, and the arena's modules after `-m`."""
-    for before, word in zip(["", *words], words, strict=False):
-        if re.fullmatch(r"[\w./-]+\.(py|sh|js|ts|rb|pl|lua|jl|R)", word):
-            yield word
-        elif before == "-m" and re.fullmatch(r"[\w.]+", word):
-            module = word.replace(".", "/")
-            yield from (
-                f for f in (f"{module}.py", f"{module}/__main__.py") if (root / f).is_file()
-            )
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:

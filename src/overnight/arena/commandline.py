@@ -1,12 +1,15 @@
-"""The program that a shell line starts, where it can be known without running the line."""
+"""The program that a shell line starts and the scripts that it names, where they can be known
+without running the line."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 _VARIABLES = re.compile(
@@ -29,6 +32,9 @@ _PROGRAM = re.compile(
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 
+_SCRIPT = re.compile(r"[^-].*\.(py|sh|js|ts|rb|pl|lua|jl|R)")
+_PLAIN = re.compile(r"[\w./ -]+")
+
 
 def words_of(command: str) -> list[str]:
     """The words of a line, without the variables that it sets before its program. Raises ValueError
@@ -42,6 +48,31 @@ def program_of(command: str) -> str | None:
     variables, rest = _split(command)
     found = _PROGRAM.match(rest) if _PLAIN_VARIABLES.fullmatch(variables) else None
     return found[1] if found else None
+
+
+def script_of(words: Sequence[str]) -> str | None:
+    """The script without which a line cannot work: the word after its program. None where only a
+    shell can tell which file that is."""
+    word = words[1] if len(words) > 1 and "cd" not in words else ""
+    return word if _SCRIPT.fullmatch(word) and _PLAIN.fullmatch(word) else None
+
+
+def files_named(words: Sequence[str], root: Path) -> list[str]:
+    """The files in the folder `root` that a line names, relative to it: scripts, by their suffix,
+    and modules after `-m`. Of a link, where it leads as well."""
+    found, folder = [], root
+    for before, word in itertools.pairwise(["", *(word.strip("();&|") for word in words)]):
+        names = [word] if _SCRIPT.fullmatch(word) else []
+        if before == "cd":
+            folder = folder / word
+        elif before == "-m" and re.fullmatch(r"[\w.]+", word):
+            module = word.replace(".", "/")
+            names = [f"{module}.py", f"{module}/__main__.py"]
+        for place in filter(os.path.isfile, (folder / name for name in names)):
+            for whole in (os.path.abspath, os.path.realpath):
+                path, top = Path(whole(place)), whole(root)
+                found += [path.relative_to(top).as_posix()] if path.is_relative_to(top) else []
+    return list(dict.fromkeys(found))
 
 
 def _split(command: str) -> tuple[str, str]:

@@ -1,8 +1,9 @@
 """Which candidates are the same program: their editable files, comments and layout aside.
 
-In doubt two count as different: a measurement too many costs a run, one too few a win. Outside of
-Python only the comments of known kinds of files are left out, and indentation counts; a program
-that reads its own docstrings keeps them.
+In doubt two count as different: a measurement too many costs a run, one too few a win. Docstrings
+count, since a library or a protected file may read them. Outside of Python only blank lines and
+lines of comment are left out, of known kinds of files and where no string can span lines. Of every
+other file each byte counts.
 """
 
 from __future__ import annotations
@@ -10,22 +11,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from overnight.change.simplicity import TOKEN, is_comment
+from overnight.change.source import MOST_BYTES, comment_sign, parsed
 
 _DIGITS = 16
-_MOST_BYTES = 400_000
-"""Of a larger file every byte counts: to parse it would take more than a second."""
-_COMMENTS = {
-    "#": re.compile(r"\.(?:sh|bash|r|rb|jl|pl|mk|cmake|py)$", re.I),
-    "//": re.compile(
-        r"\.(?:c|h|cc|cpp|cxx|hpp|cu|cuh|metal|rs|go|m?js|tsx?|java|kt|scala|swift|zig|cs|glsl|wgsl)$",
-        re.I,
-    ),
-}
-"""The sign that begins a comment → the files in which it does. In others it may be text, such as a
-heading in a prompt."""
 
 
 def program_digest(files: Mapping[str, str]) -> str:
@@ -35,40 +25,28 @@ def program_digest(files: Mapping[str, str]) -> str:
 
 def file_digest(path: str, content: bytes) -> str:
     """Digest of a file; the same for contents that differ only in comments and layout."""
-    if len(content) > _MOST_BYTES:
+    if len(content) > MOST_BYTES:
         return _hash(content)
     if path.endswith(".py"):
         try:
-            return _hash(_python(content).encode(errors="backslashreplace"))
+            return _hash(ast.unparse(parsed(content)).encode(errors="backslashreplace"))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             pass  # not valid for this Python: take it as text
-    try:
-        return _hash(repr(_lines(path, content.decode())).encode())
-    except UnicodeDecodeError:
-        return _hash(content)
+    sign = comment_sign(path)
+    return _hash(_without_comments(sign, content) if sign else content)
 
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
-def _python(content: bytes) -> str:
-    tree = ast.parse(content)
-    if b"__doc__" not in content and b"getdoc" not in content:
-        for node in ast.walk(tree):
-            for name in ("body", "orelse", "finalbody"):
-                if isinstance(block := getattr(node, name, None), list) and block:
-                    kept = [statement for statement in block if not is_comment(statement)]
-                    setattr(node, name, kept or [ast.Pass()])
-    return ast.unparse(tree)
-
-
-def _lines(path: str, text: str) -> Sequence[tuple[str, Sequence[str]]]:
-    """Indentation, words and signs of each line that is not blank."""
-    sign = next((sign for sign, kind in _COMMENTS.items() if kind.search(path)), None)
-    found = []
-    for line in text.splitlines():
-        code = re.sub(rf"(^|\s){sign}(\s.*)?$", "", line) if sign else line
-        if code.strip():
-            found.append((code[: len(code) - len(code.lstrip())], TOKEN.findall(code)))
-    return found
+def _without_comments(sign: str, content: bytes) -> bytes:
+    """The content without blank lines and lines of comment; all of it where such a line may be part
+    of a string or go on in the next line."""
+    aside = re.compile(rb"\s*(?:%s(?:\s.*)?)?" % sign.encode())
+    lines = content.split(b"\n")
+    code = [line for line in lines if not aside.fullmatch(line)]
+    goes_on = any(line.rstrip().endswith(b"\\") for line in lines)
+    opens = any(b"`" in line or line.count(b'"') % 2 or line.count(b"'") % 2 for line in code)
+    here_document = sign == "#" and any(b"<<" in line for line in code)
+    return content if goes_on or opens or here_document else b"\n".join(code)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
-from overnight.arena.arena import Arena
+from overnight.arena.arena import FILE, Arena
+from overnight.change.source import comment_sign
 from overnight.core.text import one_line
+from overnight.repo.patch import changed_lines
 from overnight.repo.workspace import Workspace
 
 _SETS = re.compile(
@@ -14,33 +17,51 @@ _SETS = re.compile(
         (?:\b|_)seed["']?\s*(?::\s*\w+\s*)?[=(:] | --seed\s |
         \b(?:seed_everything|seed_from_u64|srand|prngkey|random\.key|default_rng|pcg64)\( |
         \brandom_?state["']?\s*[=(:] | \b(?-i:Random)\(
-    )\s*\(?-?\d""",
+    )\s*\(?-?\d[\w.]*
+    (?:\s*(?:\*\*?|//?|<<|>>|[-+%^|&])\s*[\w.]+)*""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Sets a seed: an assignment, argument, call, key or option with a number."""
+"""Sets a seed: an assignment, argument, call, key or option with a number, and what it is
+computed with."""
 _DRAWS = re.compile(
     r"\b(?:(?:from|import)\s+random\b|random\.\w+\(|rand\w*(?:\(|::)|shuffle\(|\w*seed\w*\()",
     re.IGNORECASE,
 )
 """Uses randomness, whose seed may be set elsewhere."""
 _WORDS = "seed|rand|shuffle|prngkey|default_rng|pcg64"
-"""In every line that matches one of the two; for `git grep`."""
-_COMMENT = re.compile(r"(^|\s)(#|//|--\s|%|;).*")
+"""For `git grep`: every line that `_SETS` or `_DRAWS` matches has one of these words."""
+_SIGNS = "#|//|--\\s|%|;"
+"""What may begin a comment where the kind of file is not known."""
 GIVEN = "OVERNIGHT_SEED"
 _MOST = 80  # characters that are quoted of a line
 
 
 def chosen_seed(diff: str) -> str | None:
     """The line by which this patch sets a seed, or by which it stops reading OVERNIGHT_SEED; None
-    when it does neither. Seeds that were set before are ignored."""
-    lines = [line for line in diff.splitlines() if not line.startswith(("+++", "---"))]
-    added = [line[1:].strip() for line in lines if line.startswith("+")]
-    removed = [line[1:].strip() for line in lines if line.startswith("-")]
-    for line in added:
-        if _SETS.search(_COMMENT.sub("", line)) and line not in removed:
-            return line
-    given = [line for line in removed if GIVEN in line]
-    return given[0] if given and not any(GIVEN in line for line in added) else None
+    when it does neither. Seeds that were set before are ignored, also where they are moved."""
+    added: list[tuple[str, str]] = []
+    removed: list[tuple[str, str]] = []
+    for path, lines in changed_lines(diff).items():
+        for line in lines:
+            (added if line.startswith("+") else removed).append((line[1:], _code(path, line[1:])))
+    before = Counter(setting for _, code in removed for setting in _settings(code))
+    for line, code in added:
+        now = Counter(_settings(code))
+        if now - before:
+            return line.strip()
+        before -= now
+    given = [line.strip() for line, code in removed if GIVEN in code]
+    return given[0] if given and not any(GIVEN in code for _, code in added) else None
+
+
+def _settings(code: str) -> Iterator[str]:
+    """The seeds that a line sets, each as it is written, such as `seed=7`."""
+    yield from ("".join(found[0].split()) for found in _SETS.finditer(code))
+
+
+def _code(path: str, line: str) -> str:
+    """A line without its comment."""
+    return re.sub(rf"(^|\s)(?:{comment_sign(path) or _SIGNS}).*", "", line)
 
 
 def seed_set_in(files: Mapping[str, str]) -> str | None:
@@ -51,12 +72,14 @@ def seed_set_in(files: Mapping[str, str]) -> str | None:
 
 def fixed_seed(arena: Arena, workspace: Workspace, commit: str) -> str | None:
     """The first line of a commit's editable files that sets a seed, or else uses randomness; None
-    without either, or when a file other than prose reads OVERNIGHT_SEED. If repeats of a program
-    with such a line are equal, all its measurements share one random draw."""
+    without either, or when the program reads OVERNIGHT_SEED. If repeats of a program with such a
+    line are equal, all its measurements share one random draw."""
+    if GIVEN in arena.run.command:
+        return None
     for path in workspace.mentioning(commit, GIVEN):
         text = (workspace.read(commit, path) or b"").decode(errors="replace")
-        if not path.endswith(".md") and any(
-            GIVEN in _COMMENT.sub("", line) for line in text.splitlines()
+        if not _is_beside_the_program(arena, path) and any(
+            GIVEN in _code(path, line) for line in text.splitlines()
         ):
             return None
     paths = filter(arena.is_editable, workspace.mentioning(commit, _WORDS))
@@ -65,9 +88,14 @@ def fixed_seed(arena: Arena, workspace: Workspace, commit: str) -> str | None:
     return seed_set_in(files) or _first(_DRAWS, files)
 
 
+def _is_beside_the_program(arena: Arena, path: str) -> bool:
+    """Whether a file is no part of the program: prose, or what prepares and scores it."""
+    return path.endswith(".md") or path == FILE or path in arena.scoring_programs
+
+
 def _first(pattern: re.Pattern[str], files: Mapping[str, str]) -> str | None:
     for path, text in files.items():
         for line in text.splitlines():
-            if pattern.search(_COMMENT.sub("", line)):
+            if pattern.search(_code(path, line)):
                 return f"{path} has `{one_line(line.strip(), _MOST)}`"
     return None

@@ -12,6 +12,7 @@ from io import BytesIO
 from tokenize import COMMENT, tokenize
 
 from overnight.arena.arena import Arena
+from overnight.change.source import MOST_BYTES, parsed
 from overnight.core.experiment import Experiment
 from overnight.repo.workspace import Workspace
 
@@ -23,7 +24,7 @@ _WORD = 20
 compressed, so it counts by its length."""
 _COMMENT = re.compile(r"(?m)(?:^|\s)(?:#|//)(?:\s.*|$)")
 _BLOCK_COMMENT = re.compile(r"(?s)/\*.*?\*/")
-TOKEN = re.compile(r"\w+|[^\w\s]")
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 """A word or a sign; the rest is layout."""
 _DISGUISE = re.compile(
     r"\b(exec|eval|compile|__doc__|__file__|getsource\w*|getdoc|inspect|runpy|import_module|"
@@ -90,30 +91,37 @@ def _hides_more(before: Collection[Size], after: Collection[Size]) -> bool:
 
 def code_size(path: str, data: bytes) -> Size:
     """Size of a file: nodes of the syntax tree, for Python; words and signs of the text. Layout,
-    comments, docstrings and the length of names do not count."""
-    text = data.decode(errors="replace")
-    plain = _BLOCK_COMMENT.sub(" ", _COMMENT.sub("", text))
-    words = TOKEN.findall(plain)
-    tokens = sum(1 + _beyond_a_word(len(word)) for word in words)
+    comments, docstrings and the length of names do not count. In a large file each byte beyond
+    MOST_BYTES counts."""
+    text = data[:MOST_BYTES].decode(errors="replace")
+    beyond = max(len(data) - MOST_BYTES, 0)
+    plain = _without_comments(text)
+    tokens = beyond + sum(1 + _beyond_a_word(len(word)) for word in _TOKEN.findall(plain))
     disguises = len(_DISGUISE.findall(text))
-    if path.endswith(".py"):
+    if path.endswith(".py") and not beyond:
         with suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # not this Python's
-            nodes, docstrings = _nodes(ast.parse(data))
+            nodes, docstrings = _nodes(parsed(data))
             read = tokenize(BytesIO(data).readline)
             remarks = docstrings + sum(len(t.string) for t in read if t.type == COMMENT)
             return Size(nodes, tokens, remarks, disguises)
     return Size(None, tokens, len(text) - len(plain), disguises)
 
 
+def _without_comments(text: str) -> str:
+    # Where no comment can end, none is looked for: that would take quadratic time.
+    closed, end, rest = _COMMENT.sub("", text).rpartition("*/")
+    return _BLOCK_COMMENT.sub(" ", closed + end) + rest
+
+
 def _nodes(tree: ast.Module) -> tuple[int, int]:
     """Weighted number of nodes, and characters of the docstrings."""
-    found = [node for node in ast.walk(tree) if is_comment(node)]
+    found = [node for node in ast.walk(tree) if _is_comment(node)]
     aside = {id(inner) for remark in found for inner in ast.walk(remark)}
     weight = sum(_weight(node) for node in ast.walk(tree) if id(node) not in aside)
     return weight, sum(len(ast.unparse(remark)) for remark in found)
 
 
-def is_comment(node: ast.AST) -> bool:
+def _is_comment(node: ast.AST) -> bool:
     """Whether a node is a string that stands alone, such as a docstring."""
     return (
         isinstance(node, ast.Expr)

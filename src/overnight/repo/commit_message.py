@@ -5,6 +5,7 @@ from __future__ import annotations
 from overnight.arena.settings import Metric
 from overnight.core.experiment import Experiment, Idea
 from overnight.core.text import one_line
+from overnight.repo.patch import changed_lines
 
 _NAMED = 3
 """Most files that `change_in_words` names."""
@@ -13,22 +14,16 @@ _MOST_OF_A_LINE = 80
 
 def change_in_words(diff: str) -> str:
     """A patch in one line: `train.py: LR = 0.1 → LR = 0.2`, or the number of changed lines."""
-    files: dict[str, list[str]] = {}
-    changed: list[str] = []
-    for line in diff.splitlines():
-        if line.startswith("diff --git "):
-            changed = files.setdefault(line.rpartition(" b/")[2], [])
-        elif line.startswith(("+", "-")) and not line.startswith(("+++ ", "--- ")):
-            changed.append(line)
+    files = changed_lines(diff)
     lines = [line for changed in files.values() for line in changed]
-    name = ", ".join([*files][:_NAMED]) + (
+    name = one_line(", ".join([*files][:_NAMED])) + (
         f" and {len(files) - _NAMED} more" * (len(files) > _NAMED)
     )
     if [line[0] for line in lines] == ["-", "+"]:
         old, new = (one_line(line[1:], _MOST_OF_A_LINE) for line in lines)
         return f"{name}: {old} → {new}"
     added = sum(line[0] == "+" for line in lines)
-    return f"{name}: {added} lines added, {len(lines) - added} removed"
+    return f"{name}: {added} line{'s' * (added != 1)} added, {len(lines) - added} removed"
 
 
 def candidate_message(tag: str, n: int, idea: Idea) -> str:

@@ -15,7 +15,9 @@ from urllib.parse import quote
 from overnight.arena.settings import AgentTable
 from overnight.stage.log import begun_length
 
-_KEY = re.compile(r"(^|_|API|ACCESS|AUTH|PRIVATE)(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE)
+_KEY = re.compile(
+    r"(^|_|API|ACCESS|AUTH|PRIVATE|PG)(KEY|TOKEN|SECRET|PASSWORD)S?(_|$)", re.IGNORECASE
+)
 _LEAST, _LEAST_WORD = 8, 16
 """Fewest characters of a secret, and of one that consists of letters or of digits alone."""
 _WORD = re.compile(r"[A-Za-z._/:-]+|[\d._/:-]+")
