@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from desk import Desk
+from desk import Desk, program
 from overnight.agents.acp.agent import AcpAgent
 from overnight.agents.base import Agent
 from overnight.agents.named import agent_named
 from overnight.agents.programs import stage
-from overnight.agents.programs.coding import CodingAgent
 from overnight.agents.programs.command import CommandAgent
-from overnight.agents.programs.preset import presets
 from overnight.agents.roster import roster
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import Trouble, UsageError
@@ -32,16 +30,6 @@ def desk(tmp_path: Path) -> Desk:
 
 def command(line: str) -> CommandAgent:
     return CommandAgent("mine", AgentTable(command=line))
-
-
-def program(folder: Path, patch: pytest.MonkeyPatch, name: str, script: str) -> CodingAgent:
-    """The coding agent of this preset, whose program is a shell script."""
-    (folder / "bin").mkdir(exist_ok=True)
-    file = folder / "bin" / presets()[name].program
-    file.write_text(f"#!/bin/sh\n{script}\n")
-    file.chmod(0o755)
-    patch.setenv("PATH", str(folder / "bin"), prepend=":")
-    return CodingAgent("mine", AgentTable(), presets()[name])
 
 
 @pytest.mark.parametrize(
