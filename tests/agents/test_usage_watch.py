@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from desk import Desk, program
-from overnight.core.errors import Trouble
+from overnight.core.errors import Trouble, WorkspaceError
 from overnight.core.usage import Usage
 
 NOISE = "{ printf '{\"x\":\"'; head -c %d /dev/zero | tr '\\0' x; echo '\"}'; }"
@@ -66,3 +66,28 @@ def test_thoughts_are_counted_where_only_the_total_has_them(
     result = json.dumps({"type": "result", "status": "success", "stats": stats})
     idea = desk.ask(program(tmp_path, monkeypatch, "gemini", f"echo '{result}'"))
     assert idea and idea.usage == Usage(100, 40, 30)
+
+
+TURN = json.dumps({"type": "turn.completed", "usage": {"input_tokens": 9, "output_tokens": 5}})
+SESSION = json.dumps({"type": "thread.started", "thread_id": "t"})
+
+
+def test_what_was_used_is_known_whatever_fails_afterwards(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bool:
+        raise WorkspaceError("git is gone")
+
+    agent = program(tmp_path, monkeypatch, "codex", f"echo '{TURN}'")
+    error = desk.refused(agent, edited=fail)
+    assert error.usage == Usage(9, None, 5) and "git is gone" in str(error)
+
+
+def test_a_conversation_that_cannot_be_kept_costs_no_change(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"echo '{SESSION}'; echo '{TURN}'; echo X=5 > value.py; rm -r \"$HOME\""
+    agent = program(tmp_path, monkeypatch, "codex", script, session="resume")
+    for _ in range(2):
+        idea = desk.ask(agent)
+        assert idea and idea.usage == Usage(9, None, 5) and desk.now() == "X=5\n"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from overnight.agents.base import Reader, TableAgent, Workbench, key_of
+from overnight.agents.base import Reader, TableAgent, Workbench, charged, key_of
 from overnight.agents.programs.access import knows_dollars, not_installed, with_access
 from overnight.agents.programs.conversation import Conversation, ConversationStore
 from overnight.agents.programs.idea_file import take_idea
@@ -70,7 +70,20 @@ class CodingAgent(TableAgent):
         spec = self._spec(table, bench, before)
         watch = UsageWatch(table, self.preset, bench, before)
         result = run_program(self.name, replace(spec, watch=watch.reached), bench.stopping)
-        usage, said = watch.look(), watch.last_message()
+        usage = watch.look()
+        with charged(self.name, bench, lambda: usage):
+            return self._outcome(bench, store, watch, result, usage)
+
+    def _outcome(
+        self,
+        bench: Workbench,
+        store: ConversationStore | None,
+        watch: UsageWatch,
+        result: StageResult,
+        usage: Usage,
+    ) -> Idea:
+        """The change that the program made. Raises AgentError where it made none."""
+        said = watch.last_message()
         known = usage if any(vars(usage).values()) else Usage()
         idea = take_idea(bench.folder, "")
         idea = replace(idea, hypothesis=idea.hypothesis or one_line(said, _MOST_QUOTED))
