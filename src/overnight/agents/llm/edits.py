@@ -41,7 +41,7 @@ _MOST_BLOCKS = 100
 _MOST_HYPOTHESIS = 2000
 _MOST_PATH = 1000
 """Bytes of a path; Linux allows 4,096 together with the folder's own."""
-_MOST_COMPARED = 200
+_MOST_COMPARED = 120
 """Lines, and characters of each, that are compared with a text that does not occur: comparing 5,000
 takes half a minute."""
 _LABELS = ("TITLE", "HYPOTHESIS", "EXPECTED")
