@@ -30,7 +30,7 @@ from overnight.core.experiment import Idea
 from overnight.core.text import one_line, tail
 from overnight.measure.reach import expanded
 from overnight.stage.secrets import Secrets
-from overnight.stage.stage import StageEnd, StageResult
+from overnight.stage.stage import StageResult
 
 _STDERR = "agent.stderr.log"
 _NOT_FOUND = (126, 127)
@@ -144,7 +144,7 @@ class AcpAgent(TableAgent):
         return _STOPPED.get(ending.reason, ("", Trouble.BROKEN))
 
     def _gone(self, result: StageResult) -> str:
-        if result.end is StageEnd.EXITED and result.exit_code in _NOT_FOUND:
+        if result.exit_code in _NOT_FOUND:
             return f"cannot be started by `{self.table.command}`; is it installed and on PATH?"
         return f"{ended_how(result)} before it was done"
 
