@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from overnight.agents.base import Agent, Workbench
+from overnight.agents.programs.coding import CodingAgent
+from overnight.agents.programs.preset import presets
 from overnight.arena.arena import Arena
+from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError
 from overnight.core.experiment import Experiment, Idea, Verdict
 from toy import ARENA, VALUE, write_toy
@@ -78,3 +81,15 @@ class Desk:
     def now(self, path: str = "value.py") -> str:
         """A file of the worktree as the agent left it."""
         return (self.tree / path).read_text()
+
+
+def program(
+    folder: Path, patch: pytest.MonkeyPatch, name: str, script: str, **table: object
+) -> CodingAgent:
+    """The coding agent of this preset, whose program is a shell script. `table`: its settings."""
+    (folder / "bin").mkdir(exist_ok=True)
+    file = folder / "bin" / presets()[name].program
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    patch.setenv("PATH", str(folder / "bin"), prepend=":")
+    return CodingAgent("mine", AgentTable.model_validate(table), presets()[name])

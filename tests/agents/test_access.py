@@ -139,6 +139,30 @@ def test_what_a_provider_without_a_key_needs_is_handed_through(
     assert "OLLAMA_API_BASE" in table.env
 
 
+@pytest.mark.parametrize(
+    ("named", "given"),
+    [
+        ((), ("ANTHROPIC_API_KEY",)),
+        (("HTTPS_PROXY",), ("HTTPS_PROXY", "ANTHROPIC_API_KEY")),
+        (("HTTPS_PROXY", "MY_TOKEN"), ("HTTPS_PROXY", "MY_TOKEN")),
+        (("CLAUDE_CODE_OAUTH_TOKEN",), ("CLAUDE_CODE_OAUTH_TOKEN",)),
+    ],
+)
+def test_only_a_key_replaces_the_key_of_a_program(
+    monkeypatch: pytest.MonkeyPatch, named: tuple[str, ...], given: tuple[str, ...]
+) -> None:
+    for name in ("ANTHROPIC_API_KEY", *named):
+        monkeypatch.setenv(name, "a-value-of-mine-1")
+    access = with_access(AgentTable(preset="claude", env=named), presets()["claude"])
+    assert tuple(name for name in access.env if not name.startswith("ANTHROPIC_BASE")) == given
+
+
+def test_the_list_shows_no_password_of_an_address(tmp_path: Path) -> None:
+    table = 'kind = "llm"\nmodel = "openai/x"\nurl = "http://me:s3cret-9@localhost:81/v1?k=s3cret"'
+    (mine,) = (e for e in roster(arena_with(tmp_path, table)) if e.name == "mine0")
+    assert mine.ready and "localhost:81" in mine.words and "s3cret" not in mine.words
+
+
 def test_names_are_of_letters_and_digits_so_that_a_run_can_ask_for_them(tmp_path: Path) -> None:
     def named(name: str) -> Arena:
         text = f'{ARENA}\n[agents."{name}"]\ncommand = "sh mend.sh"\n'

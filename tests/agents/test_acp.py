@@ -191,6 +191,14 @@ def test_an_agent_is_ended_at_its_limits_and_at_those_of_the_campaign(
     assert errors[0].usage and errors[0].usage.dollars == 0.75
 
 
+def test_what_a_campaign_has_left_of_its_tokens_is_no_limit_of_the_context(
+    desk: Desk, tmp_path: Path
+) -> None:
+    steps: list[list[object]] = [["spend", 0.1, 900], ["edit", "value.py", "X=5\n"]]
+    idea = desk.ask(scripted(tmp_path / "agent", steps), allowance=Allowance(tokens=500))
+    assert idea and desk.now() == "X=5\n"
+
+
 def test_the_model_is_chosen_where_the_agent_offers_it(desk: Desk, tmp_path: Path) -> None:
     script: dict[str, object] = {"turns": {"1": [["say", "with {model}"]]}}
     offers = {**script, "models": ["small", "large"]}

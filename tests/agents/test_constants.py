@@ -112,6 +112,7 @@ def test_the_last_assignment_of_a_name_is_the_one_that_counts() -> None:
         ("X = 5  # 9..1", 1, 9, True),
         ("X = 0.5  # of what there is", 0.05, 1.0, True),
         ("X = 8", 2, 32, True),
+        ("X = 8  # 1..1e999", 2, 32, True),
         ("X = 1", 1, 4, True),
         ("X = -2.0", -6, -0.2, False),
         ("X = 3.0", 0.3, 30, True),
@@ -163,6 +164,7 @@ MY_SEED = 1
 PATH = 1
 _X = 1
 x = 1
+x = 1  # 1..1e999
 __version__ = 1
 TIME_BUDGET = 60
 """

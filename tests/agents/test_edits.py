@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,16 @@ def test_what_is_not_a_change_is_refused_with_the_reason(
     assert re.search(words, refused(folder, text))
 
 
+def test_the_nearest_line_of_a_large_file_is_found_at_once(folder: Path) -> None:
+    draw = random.Random(1)
+    lines = ["".join(draw.choices("abcdefgh ", k=190)) for _ in range(5000)]
+    (folder / "value.py").write_text("\n".join([*lines, "    rate = 0.1", *lines]))
+    begun = time.process_time()
+    assert "`rate = 0.1`" in refused(folder, said(searched("rate = 0.2", "rate = 0.3")))
+    refused(folder, said(searched("".join(draw.choices("abcdefgh ", k=190)), "x")))
+    assert time.process_time() - begun < 5
+
+
 def test_a_text_that_occurs_twice_is_not_replaced(folder: Path) -> None:
     (folder / "value.py").write_text("a\nb\na\nb")
     assert "more than once" in refused(folder, said(searched("a", "c")))
@@ -134,6 +146,7 @@ def test_a_text_that_occurs_twice_is_not_replaced(folder: Path) -> None:
         "model/.git/config",
         "model/.Overnight/x",
         "model/" + "x" * 300,
+        "model/" + "x/" * 3000 + "x.py",
         "model/\x1b[2J",
         "out/x.py",
         "link/x.py",

@@ -24,7 +24,7 @@ from overnight import Campaign, Idea, Limits
 from overnight.agents.base import Agent
 from overnight.agents.llm.agent import LlmAgent
 from overnight.arena.settings import AgentTable
-from overnight.core.errors import AgentError, Trouble
+from overnight.core.errors import AgentError, ArenaError, Trouble
 from toy import ARENA, git
 from writer import run, verdicts
 
@@ -178,6 +178,46 @@ def test_a_server_or_a_provider_that_is_not_there_is_told(desk: Desk) -> None:
     assert raised.trouble is Trouble.NETWORK and "127.0.0.1:9" in str(raised)
     raised, _ = error(desk, model="some-model", url=None)
     assert raised.trouble is Trouble.BROKEN and "check model" in str(raised)
+
+
+def test_whatever_fails_after_a_reply_says_what_was_used(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("full")
+
+    monkeypatch.setattr("overnight.agents.llm.agent.apply", fail)
+    raised, _ = error(desk, reply("X=5"))
+    assert raised.usage and raised.usage.tokens_in == 1000
+    assert "mine failed: MemoryError: full; see" in str(raised) and "Traceback" in desk.said()
+
+
+def test_an_error_that_cannot_be_put_into_words_ends_the_call_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no words")
+
+    monkeypatch.setattr("overnight.agents.llm.model.agent_error", fail)
+    raised, _ = error(desk, Refuse(500))
+    assert raised.trouble is Trouble.BROKEN and "no words" in str(raised)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://localhost:80000/v1", "Port out of range"),
+        ("http://localhost:80a/v1", "Port could not be"),
+        ("http://[::1/v1", "Invalid IPv6"),
+        ("https:///v1", "names no host"),
+    ],
+)
+def test_a_mistyped_address_is_told_when_the_arena_is_read(
+    tmp_path: Path, url: str, words: str
+) -> None:
+    table = f'\n[agents.mine]\nkind = "llm"\nmodel = "openai/x"\nurl = "{url}"\n'
+    with pytest.raises(ArenaError, match=rf"agents\.mine\.url: .*{words}.*; expected an address"):
+        Desk(tmp_path, ARENA + table)
 
 
 def test_a_hanging_server_ends_with_the_time_limit(desk: Desk) -> None:

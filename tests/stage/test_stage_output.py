@@ -97,3 +97,18 @@ def test_the_exception_line_is_that_of_the_last_traceback() -> None:
         "KeyboardInterrupt"
     )
     assert exception_line("ValueError: printed, not raised") is None
+
+
+@linux
+def test_the_newest_output_is_in_the_log_while_the_stage_works(stages: Stages) -> None:
+    """Whatever came before it; who watches the log need not wait for its end."""
+    seen: list[bool] = []
+
+    def watch(_: float) -> bool:
+        seen.append(stages.log.exists() and b"news" in stages.log.read_bytes()[-2000:])
+        return seen[-1]
+
+    for before in (0, 6 * MB, 100 * MB):
+        flood = f"head -c {before} /dev/zero; seq 100; echo news; sleep 30"
+        assert stages.run(flood, watch=watch).end is StageEnd.CUT
+        assert stages.text().endswith("99\n100\nnews\n")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -14,7 +16,7 @@ from overnight.arena.settings import AgentTable, CampaignCaps
 from overnight.core.errors import AgentError
 from overnight.core.experiment import Experiment, Idea, Verdict
 from overnight.core.sections import Count, estimated_tokens
-from overnight.core.usage import UNLIMITED, Allowance
+from overnight.core.usage import UNLIMITED, Allowance, Usage
 from overnight.stage.secrets import name_of_key
 
 
@@ -152,6 +154,23 @@ def key_of(table: AgentTable) -> str | None:
     if key := os.environ.get(name_of_key(table.env) or ""):
         return key
     return "none" if table.url else None
+
+
+@contextmanager
+def charged(name: str, bench: Workbench, usage: Callable[[], Usage]) -> Iterator[None]:
+    """Turns any failure within into an AgentError that says what the proposal has used: it counts,
+    whatever failed afterwards. The traceback is appended to the transcript."""
+    try:
+        yield
+    except AgentError:
+        raise
+    except Exception as error:
+        with suppress(OSError), bench.transcript.open("a", encoding="utf-8") as transcript:
+            transcript.write(traceback.format_exc())
+        raise AgentError(
+            f"{name} failed: {type(error).__name__}: {error}; see {bench.transcript}",
+            usage=usage(),
+        ) from error
 
 
 class Rejected(AgentError):

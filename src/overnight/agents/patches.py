@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,10 @@ from overnight.repo.git import apply_patch
 
 _KEY = "patch"
 _NAME_ONE = "name a folder with *.patch or *.diff files"
+_HEADER = re.compile(r"From [0-9a-f]{40}\b|(From|Date):")
+_SUBJECT = re.compile(r"^Subject:\s*(\[PATCH[^]]*\])?|^\[PATCH[^]]*\]")
+_END = re.compile(r"---(\s|$)|diff -|index [0-9a-f]{7}")
+"""Where the text before the diff ends: git puts a line `---` before its table of files."""
 
 
 @dataclass
@@ -46,7 +51,8 @@ class PatchesAgent:
         return idea
 
     def _files(self) -> list[Path]:
-        return sorted(f for f in self.folder.iterdir() if f.suffix in (".patch", ".diff"))
+        found = (f for f in self.folder.iterdir() if f.suffix in (".patch", ".diff"))
+        return sorted(f for f in found if f.is_file())
 
 
 def _idea(file: Path) -> Idea:
@@ -57,9 +63,9 @@ def _idea(file: Path) -> Idea:
         raise AgentError(f"{file} cannot be read: {error}") from error
     text = []
     for line in lines:
-        if line.startswith(("diff ", "--- ", "index ")):
+        if _END.match(line):
             break
-        if line.strip() and not line.startswith(("From ", "From:", "Date:")):
-            text.append(line.removeprefix("Subject:").removeprefix(" [PATCH]").strip())
+        if not _HEADER.match(line) and (said := _SUBJECT.sub("", line).strip()):
+            text.append(said)
     title = one_line(text[0]) if text else file.stem
     return Idea(title, "\n".join(text[1:]), {_KEY: file.name})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from overnight.agents.llm.troubles import server_name
 from overnight.agents.named import TUNER, agent_named, plugins, preset_of
 from overnight.agents.programs.access import with_access
 from overnight.agents.programs.preset import Preset, presets
@@ -56,5 +57,5 @@ def _description(table: AgentTable, preset: Preset | None) -> str:
     access = with_access(table, preset) if preset else table
     names = [name for name in (*access.env, *access.data) if not name.startswith("/")]
     if table.url:
-        names.insert(0, table.url)
+        names.insert(0, server_name(table))
     return f"{what}, by {', '.join(names)}" if names else what

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from overnight.core.quantity import Duration, Size, format_dollars, format_duration
 from overnight.core.spending import Spent
@@ -243,6 +244,18 @@ class CampaignCaps(Table):
         return None
 
 
+def _address(url: str) -> str:
+    """Refuses what has no host, or a port that is none."""
+    try:
+        parts = urlsplit(url)
+        wrong = "" if parts.hostname and parts.port != 0 else "it names no host, or port 0"
+    except ValueError as error:
+        wrong = str(error)
+    if wrong:
+        raise ValueError(f"{wrong}; expected an address such as http://localhost:8080/v1")
+    return url
+
+
 class AgentTable(Table):
     """An agent: a program, which needs `command` or a preset; one that speaks the Agent Client
     Protocol (`acp`), which needs `command`; or a model (`llm`), which needs `model`."""
@@ -256,7 +269,7 @@ class AgentTable(Table):
     model: str | None = Field(default=None, min_length=1)
     """The model; default: the program's own. llm: in LiteLLM's form, such as `anthropic/NAME`,
     `openai/NAME` or `gemini/NAME`."""
-    url: str | None = Field(default=None, pattern=r"^https?://")
+    url: Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_address)] | None = None
     """Address of the model's server. llm: of a server that speaks OpenAI's format. program with a
     preset: of a server that speaks the format of this program."""
     session: Literal["fresh", "resume"] = "fresh"

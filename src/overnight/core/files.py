@@ -7,13 +7,15 @@ import stat
 from pathlib import Path
 
 
-def plain_text(path: Path, most: int) -> str | None:
-    """The first `most` bytes of a file, as text; None if it is not a readable regular file. Links
-    are not followed."""
+def plain_text(path: Path, most: int, *, end: bool = False) -> str | None:
+    """The first `most` bytes of a file, or with `end` the last, as text; None if it is not a
+    readable regular file. Links are not followed."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return None
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            if end:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - most))
             return file.read(most).decode("utf-8", "replace")
     except OSError:
         return None  # treated as if the agent had left nothing

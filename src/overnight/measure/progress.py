@@ -3,8 +3,8 @@
 A line `overnight: progress=0.3 val_bpb=1.9` reports the fraction of the budget that is used, and
 the metric at that time. The run is untrusted: its report can end it early, but never help it,
 since the score decides. Reading is bounded: MOST_READ bytes of log at a time, LONGEST_LINE bytes a
-line, one point for every SPACING of the budget. A log holds the first 9.7 MB of output at once, and
-the last 256 KB once the run has ended (stage/log.py): a line after the first 9.7 MB ends no run.
+line, one point for every SPACING of the budget. A log holds the first 9.7 MB of output and the
+newest (stage/log.py): of a longer output, reports may be missed.
 """
 
 from __future__ import annotations

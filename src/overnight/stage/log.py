@@ -13,18 +13,20 @@ TAIL_BYTES = 256 * 1024
 
 
 class Log:
-    """Keeps the beginning and the end of output of any length, with secrets redacted. The
-    beginning is written at once; the last TAIL_BYTES of a full log when it is closed."""
+    """Keeps the beginning and the end of output of any length, with secrets redacted. The file has
+    the newest output at any time, for those who watch it."""
 
     def __init__(
         self, path: str, limit: int, redactions: "list[tuple[bytes, bytes]] | tuple[()]" = ()
     ) -> None:
-        """`limit`: bytes of the file. `redactions`: pairs of a secret and its replacement."""
+        """`limit`: bytes of the file when it is closed. `redactions`: pairs of a secret and its
+        replacement."""
         self.error = ""
         self._redactions = redactions
         self._held = b""
         self._keep = min(TAIL_BYTES, limit // 2)
         self._head = limit - self._keep
+        self._begun = 0  # bytes of the beginning that are in the file
         self._ring = bytearray()
         self._left_out = 0
         self._fd = -1
@@ -65,34 +67,44 @@ class Log:
         now = min(len(data), self._head)
         if now:
             self._head -= now
-            self._write(data[:now])
+            written = self._write(data[:now])
+            self._begun += written
+            self._left_out += now - written
         self._ring += data[now:]
         if len(self._ring) > 4 * self._keep:
-            self._trim()
+            self._write_end()
+        else:
+            self._write(data[now:])
 
     def close(self) -> None:
         """Write the end of the output and close the file."""
         self._take(memoryview(self._without(self._held)))
-        self._trim()
-        if self._left_out:
-            self._write(b"\n[... %s bytes left out ...]\n" % f"{self._left_out:,}".encode())
-        self._write(self._ring)
+        if self._ring or self._left_out:
+            self._write_end()
         if self._fd >= 0:
             os.close(self._fd)
 
-    def _trim(self) -> None:
+    def _write_end(self) -> None:
+        """Write anew what comes after the beginning: how much is left out, and the rest."""
         surplus = max(0, len(self._ring) - self._keep)
         self._left_out += surplus
         del self._ring[:surplus]
+        if self._fd >= 0:
+            os.lseek(self._fd, self._begun, os.SEEK_SET)
+            os.ftruncate(self._fd, self._begun)
+        if self._left_out:
+            self._write(b"\n[... %s bytes left out ...]\n" % f"{self._left_out:,}".encode())
+        self._write(self._ring)
 
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
+    def _write(self, data: bytes | bytearray | memoryview) -> int:
+        """Returns how many bytes were written."""
         rest = memoryview(data)
         try:
             while rest and self._fd >= 0:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError as error:
             self._fail(error)
-        self._left_out += len(rest)
+        return len(data) - len(rest)
 
     def _fail(self, error: OSError) -> None:
         # Stop writing the beginning; the end may still fit if space is freed by then.

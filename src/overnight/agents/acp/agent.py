@@ -24,15 +24,18 @@ from overnight.agents.acp.wire import Sockets
 from overnight.agents.base import TableAgent, Workbench
 from overnight.agents.programs.conversation import ConversationStore
 from overnight.agents.programs.idea_file import take_idea
-from overnight.agents.programs.stage import program_stage, require_reach
-from overnight.arena.settings import AgentTable
+from overnight.agents.programs.stage import (
+    ended_how,
+    program_stage,
+    require_reach,
+    run_program,
+)
 from overnight.core.errors import AgentError, Trouble
 from overnight.core.experiment import Idea
 from overnight.core.text import one_line, tail
-from overnight.core.usage import Allowance
 from overnight.measure.reach import expanded
 from overnight.stage.secrets import Secrets
-from overnight.stage.stage import StageEnd, StageResult, run_stage
+from overnight.stage.stage import StageResult
 
 _STDERR = "agent.stderr.log"
 _NOT_FOUND = (126, 127)
@@ -59,7 +62,10 @@ class AcpAgent(TableAgent):
     """Starts the table's command for every proposal, confined, for at most `timeout` seconds."""
 
     def propose(self, bench: Workbench) -> Idea | None:
-        return replace(self, table=self.table.within(bench.allowance))._proposal(bench)
+        # What the campaign has left of its tokens is no limit here: the protocol reports the tokens
+        # in the context window, not those that were used.
+        allowance = replace(bench.allowance, tokens=None)
+        return replace(self, table=self.table.within(allowance))._proposal(bench)
 
     def _proposal(self, bench: Workbench) -> Idea | None:
         resumes = self.table.session == "resume"
@@ -86,8 +92,7 @@ class AcpAgent(TableAgent):
         assert self.table.command is not None
         spec = program_stage(self.table, bench, self.table.command)
         confined = spec.confinement is not None
-        table = _within(self.table, bench.allowance)
-        session = Session(self.name, table, bench, transcript, before, confined)
+        session = Session(self.name, self.table, bench, transcript, before, confined)
         stderr = bench.transcript.with_name(_STDERR)
         started, done = threading.Event(), threading.Event()
         with Sockets.made() as sockets, ThreadPoolExecutor(1, thread_name_prefix="acp") as thread:
@@ -99,7 +104,9 @@ class AcpAgent(TableAgent):
                 budget_seconds=self.table.timeout + 2 * LAST_SECONDS,
                 watch=lambda _: done.is_set(),
             )
-            stage = thread.submit(run_stage, spec, bench.stopping, lambda _: started.set())
+            stage = thread.submit(
+                run_program, self.name, spec, bench.stopping, lambda _: started.set()
+            )
             stage.add_done_callback(lambda _: started.set())
             started.wait()
             sockets.hand_over()
@@ -143,18 +150,9 @@ class AcpAgent(TableAgent):
         return _STOPPED.get(ending.reason, ("", Trouble.BROKEN))
 
     def _gone(self, result: StageResult) -> str:
-        if result.end not in (StageEnd.EXITED, StageEnd.CUT):
-            return f"was ended before it was done, for its use of {result.end}"
         if result.exit_code in _NOT_FOUND:
             return f"cannot be started by `{self.table.command}`; is it installed and on PATH?"
-        return f"ended with exit code {result.exit_code} before it was done"
-
-
-def _within(table: AgentTable, allowance: Allowance) -> AgentTable:
-    """The table with dollars limited to what the campaign has left. Tokens are not limited so: an
-    agent reports the tokens in its context window, not those that it has used."""
-    dollars = [most for most in (table.dollars, allowance.dollars) if most is not None]
-    return table.model_copy(update={"dollars": min(dollars, default=None)})
+        return f"{ended_how(result)} before it was done"
 
 
 def _trouble(message: str) -> Trouble:

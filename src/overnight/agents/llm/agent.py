@@ -6,7 +6,7 @@ import importlib.util
 import time
 from dataclasses import dataclass, field
 
-from overnight.agents.base import Reader, TableAgent, Workbench
+from overnight.agents.base import Reader, TableAgent, Workbench, charged
 from overnight.agents.llm.edits import FORMAT, BadReply, apply, parse, read_text
 from overnight.agents.llm.model import Message, Model, Reply
 from overnight.core.errors import AgentError, Trouble, UsageError
@@ -83,7 +83,8 @@ class _Proposal:
         """Make the change in the files and describe it; when the campaign is being stopped, only
         the usage."""
         try:
-            return self._idea()
+            with charged(self.model.agent, self.bench, lambda: self.usage):
+                return self._idea()
         except AgentError as error:
             if self.replies or error.usage is None:
                 error.usage = self.usage

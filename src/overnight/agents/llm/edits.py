@@ -6,6 +6,7 @@ Replies are read strictly. The message of a BadReply tells the model what to cor
 from __future__ import annotations
 
 import difflib
+import heapq
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -38,9 +39,15 @@ MOST_CHARACTERS = 1_000_000
 """Of a reply, and of any file after its change."""
 _MOST_BLOCKS = 100
 _MOST_HYPOTHESIS = 2000
+_MOST_PATH = 1000
+"""Bytes of a path; Linux allows 4,096 together with the folder's own."""
+_MOST_COMPARED = 120
+"""Lines, and characters of each, that are compared with a text that does not occur: comparing 5,000
+takes half a minute."""
 _LABELS = ("TITLE", "HYPOTHESIS", "EXPECTED")
 _SEARCH, _MIDDLE, _REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 _WHOLE, _WHOLE_END = "<<<<<<< WHOLE", ">>>>>>> WHOLE"
+_WORD = re.compile(r"\w+")
 _BOM = "\ufeff"
 """A byte order mark, hidden from the model and kept in the file."""
 _FENCE = "```"
@@ -230,6 +237,8 @@ def _check_path(path: str, folder: Path, editable: Callable[[str], bool]) -> Non
         raise BadReply(f"`{shown}` is not a path as in the list of files")
     if {part.casefold() for part in parts} & {".git", ".overnight"} or not editable(path):
         raise BadReply(f"{shown} is not editable; change only what the contract names")
+    if len(path.encode()) > _MOST_PATH:
+        raise BadReply(f"{shown} is too long a path")
     file = folder
     for n, part in enumerate(parts, 1):
         file /= part
@@ -276,9 +285,11 @@ def _first(search: str) -> str:
 
 
 def _nearest(text: str, search: str) -> str:
-    first = search.strip().split("\n")[0][:200]
-    lines = [line[:200] for line in text.split("\n")[:5000]]
-    near = difflib.get_close_matches(first, lines, n=1)
+    first = search.strip().split("\n")[0][:_MOST_COMPARED]
+    words = {*_WORD.findall(first)}
+    lines = {line[:_MOST_COMPARED]: None for line in text.split("\n")}
+    likely = heapq.nlargest(_MOST_COMPARED, lines, lambda line: len(words & {*_WORD.findall(line)}))
+    near = difflib.get_close_matches(first, likely, n=1)
     return f" (the nearest line there is `{one_line(near[0], 120)}`)" if near else ""
 
 

@@ -105,11 +105,9 @@ class Model:
 
         def do() -> None:
             try:
-                future.set_result(work())
-            except AgentError as error:
+                future.set_result(self._translated(work))
+            except BaseException as error:  # else the waiting thread would wait for its time limit
                 future.set_exception(error)
-            except Exception as error:  # LiteLLM may raise anything for what a server sent
-                future.set_exception(agent_error(error, self.agent, self.table))
 
         threading.Thread(target=do, name="model", daemon=True).start()
         while wait([future], _LOOK_SECONDS).not_done:
@@ -123,6 +121,14 @@ class Model:
                     Trouble.HUNG,
                 )
         return future.result()
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except AgentError:
+            raise
+        except Exception as error:  # LiteLLM may raise anything for what a server sent
+            raise agent_error(error, self.agent, self.table) from error
 
 
 @dataclass(frozen=True)

@@ -104,12 +104,13 @@ def _sign_in_advice(preset: Preset) -> str:
 
 def with_access(table: AgentTable, preset: Preset) -> AgentTable:
     """The table, extended by what the program needs to start and to be signed in: its own files,
-    and its key and sign-in file unless the table names variables of its own or a server."""
+    its sign-in file and its key, unless the table names another key or a server."""
     program = shutil.which(preset.program)
     own = [str(path) for path in program_paths(Path(program))] if program else []
     if table.url:
         return table.model_copy(update={"data": (*table.data, *own)})
-    keys = () if table.env else _keys_set(table, preset)
+    own_key = any(is_key(name) or name in preset.keys for name in table.env)
+    keys = () if own_key else _keys_set(table, preset)
     passes = (name for name in preset.passes if name in os.environ)
     env, data = (*table.env, *keys, *passes), (*table.data, *_sign_ins(preset), *own)
     return table.model_copy(update={"env": tuple(dict.fromkeys(env)), "data": data})

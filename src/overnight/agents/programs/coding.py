@@ -12,12 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from overnight.agents.base import Reader, TableAgent, Workbench, key_of
+from overnight.agents.base import Reader, TableAgent, Workbench, charged, key_of
 from overnight.agents.programs.access import knows_dollars, not_installed, with_access
 from overnight.agents.programs.conversation import Conversation, ConversationStore
 from overnight.agents.programs.idea_file import take_idea
 from overnight.agents.programs.preset import Preset, filled
-from overnight.agents.programs.stage import brief_path, program_stage
+from overnight.agents.programs.stage import (
+    MOST_ARGUMENT,
+    brief_path,
+    ended_how,
+    program_stage,
+    run_program,
+    with_brief,
+)
 from overnight.agents.programs.usage_watch import UsageWatch
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import AgentError, Trouble
@@ -25,12 +32,10 @@ from overnight.core.experiment import Idea
 from overnight.core.text import one_line, tail
 from overnight.core.usage import Usage
 from overnight.measure.reach import expanded
-from overnight.stage.stage import StageEnd, StageResult, StageSpec, run_stage
+from overnight.stage.stage import StageEnd, StageResult, StageSpec
 
 _MOST_ANSWERS = 100
 """Answers of its model in one proposal, where the program counts them."""
-_MOST_ARGUMENT = 25_000
-"""Tokens of a brief that is passed as an argument: Linux allows 128 KiB."""
 _MOST_QUOTED = 300
 """Characters of its last message in a reason."""
 
@@ -43,7 +48,7 @@ class CodingAgent(TableAgent):
 
     @property
     def reader(self) -> Reader:
-        most = _MOST_ARGUMENT if self.preset.prompt == "argument" else self.table.brief
+        most = MOST_ARGUMENT if self.preset.prompt == "argument" else self.table.brief
         return Reader(min(self.table.brief, most))
 
     @property
@@ -64,8 +69,21 @@ class CodingAgent(TableAgent):
         before = store.take(expanded(table.data, bench.arena.root)) if store else None
         spec = self._spec(table, bench, before)
         watch = UsageWatch(table, self.preset, bench, before)
-        result = run_stage(replace(spec, watch=watch.reached), bench.stopping)
-        usage, said = watch.look(), watch.last_message()
+        result = run_program(self.name, replace(spec, watch=watch.reached), bench.stopping)
+        usage = watch.look()
+        with charged(self.name, bench, lambda: usage):
+            return self._outcome(bench, store, watch, result, usage)
+
+    def _outcome(
+        self,
+        bench: Workbench,
+        store: ConversationStore | None,
+        watch: UsageWatch,
+        result: StageResult,
+        usage: Usage,
+    ) -> Idea:
+        """The change that the program made. Raises AgentError where it made none."""
+        said = watch.last_message()
         known = usage if any(vars(usage).values()) else Usage()
         idea = take_idea(bench.folder, "")
         idea = replace(idea, hypothesis=idea.hypothesis or one_line(said, _MOST_QUOTED))
@@ -93,6 +111,8 @@ class CodingAgent(TableAgent):
         line = " ".join(shlex.quote(word) for word in (program, *arguments))
         if self.preset.prompt == "stdin":
             line += f" < {shlex.quote(str(brief_path(bench)))}"
+        else:
+            line = with_brief(self.name, line)
         variables = {key: filled(value, values) for key, value in env.items()}
         return replace(spec, command=line, env={**spec.env, **variables})
 
@@ -106,7 +126,6 @@ class CodingAgent(TableAgent):
             "answers": str(_MOST_ANSWERS),
             "dollars": None if self.table.dollars is None else f"{self.table.dollars:.4f}",
             "session": before.session if before else None,
-            "prompt": bench.brief,
             "server": url or None,
             "key": key_of(self.table) if url else None,
             "folder": str(bench.folder),
@@ -125,9 +144,8 @@ class CodingAgent(TableAgent):
         if result.end is StageEnd.DEADLINE:
             seconds = round(self.table.timeout, 1)
             return f"was still working after {seconds:g} s and had edited nothing", Trouble.HUNG
-        if result.exit_code:
-            last = tail(transcript, 10)
-            return f"ended with exit code {result.exit_code}\n{last}", Trouble.BROKEN
+        if result.exit_code or result.end not in (StageEnd.EXITED, StageEnd.CUT):
+            return f"{ended_how(result)}\n{tail(transcript, 10)}", Trouble.BROKEN
         quoted = f"; its last message: {one_line(said, _MOST_QUOTED)}" if said else ""
         return f"changed no editable file{quoted}", Trouble.NO_CHANGE
 

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from overnight.agents.base import TableAgent, Workbench
+from overnight.agents.base import Reader, TableAgent, Workbench
 from overnight.agents.programs.idea_file import take_idea
-from overnight.agents.programs.stage import brief_path, program_stage, require_reach
+from overnight.agents.programs.stage import (
+    MOST_ARGUMENT,
+    brief_path,
+    ended_how,
+    program_stage,
+    require_reach,
+    run_program,
+    with_brief,
+)
 from overnight.core.errors import AgentError, Trouble
 from overnight.core.experiment import Idea
 from overnight.core.text import exception_line, one_line, tail
-from overnight.stage.stage import StageEnd, run_stage
+from overnight.stage.stage import StageEnd
 
 
 @dataclass(frozen=True)
@@ -22,15 +30,29 @@ class CommandAgent(TableAgent):
 
     unreported: ClassVar[Sequence[str]] = ("dollars", "tokens")
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for a `{prompt}` that cannot be replaced."""
+        with_brief(self.name, self._line)
+
+    @property
+    def reader(self) -> Reader:
+        return Reader(min(self.table.brief, MOST_ARGUMENT) if self._argument else self.table.brief)
+
+    @property
+    def _line(self) -> str:
+        return self.table.command or ""
+
+    @property
+    def _argument(self) -> bool:
+        """Whether the brief is an argument, rather than standard input."""
+        return "{prompt}" in self._line
+
     def propose(self, bench: Workbench) -> Idea | None:
-        line = self.table.command
-        assert line is not None
-        if "{prompt}" in line:
-            line = line.replace("{prompt}", shlex.quote(bench.brief))
-        else:
+        line = with_brief(self.name, self._line)
+        if not self._argument:
             line = f"( {line}\n) < {shlex.quote(str(brief_path(bench)))}"
         spec = program_stage(self.table, bench, line)
-        result = run_stage(spec, bench.stopping)
+        result = run_program(self.name, spec, bench.stopping)
         idea = take_idea(bench.folder, f"{self.name}, experiment {bench.n}")
         if result.end is StageEnd.DEADLINE:
             raise AgentError(
@@ -38,10 +60,11 @@ class CommandAgent(TableAgent):
                 "ended",
                 Trouble.HUNG,
             )
-        if result.exit_code != 0 and not bench.stopping.is_set():
+        failed = result.end is not StageEnd.EXITED or result.exit_code
+        if failed and not bench.stopping.is_set():
             require_reach(self.name, self.table, bench, spec, result)
             last = tail(bench.transcript, 10)
             raised = exception_line(last)
-            how = f"exit code {result.exit_code}" + (f", {one_line(raised)}" if raised else "")
-            raise AgentError(f"{self.name} ended with {how}\n{last}")
+            how = ended_how(result) + (f", {one_line(raised)}" if raised else "")
+            raise AgentError(f"{self.name} {how}\n{last}")
         return idea

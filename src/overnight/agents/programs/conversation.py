@@ -64,10 +64,12 @@ class ConversationStore:
         return conversation
 
     def keep(self, conversation: Conversation) -> None:
-        """Keep the proposal's home and its conversation for the next experiment."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._private / "home").rename(self._kept_home)
-        self._file.write_text(conversation.model_dump_json(), encoding="utf-8")
+        """Keep the proposal's home and its conversation for the next experiment. A home that cannot
+        be kept, because the agent removed it, ends the conversation."""
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._private / "home").rename(self._kept_home)
+            self._file.write_text(conversation.model_dump_json(), encoding="utf-8")
 
     def _read(self) -> Conversation | None:
         with suppress(FileNotFoundError, ValidationError):

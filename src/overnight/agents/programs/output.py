@@ -36,16 +36,20 @@ class Part(Table):
     tokens_in: tuple[str, ...] = ()
     tokens_cached: tuple[str, ...] = ()
     tokens_out: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+    """Read and written together. What was not read counts as written, where that is more than
+    `tokens_out`, which may leave out thoughts."""
     dollars: tuple[str, ...] = ()
 
     def used(self, text: str, form: str) -> Usage:
         """The usage that the text reports; unknown where it reports none. `form`: json or jsonl."""
         events = list(_events(text, form))
         chosen = list(_chosen(events, self.where, self.unique))[-1 if self.last else 0 :]
-        counts = [
-            _sum(chosen, paths) for paths in (self.tokens_in, self.tokens_cached, self.tokens_out)
-        ]
-        read, cached, written = (None if count is None else int(count) for count in counts)
+        paths = (self.tokens_in, self.tokens_cached, self.tokens_out, self.tokens)
+        counts = [_sum(chosen, one) for one in paths]
+        read, cached, written, all_ = (None if count is None else int(count) for count in counts)
+        if read is not None and all_ is not None:
+            written = max(written or 0, all_ - read)
         return Usage(read, cached, written, _sum(chosen, self.dollars))
 
 
@@ -97,7 +101,7 @@ def values_at(data: JsonValue, path: str) -> Iterator[JsonValue]:
 
 
 def _events(text: str, form: str) -> Iterator[JsonValue]:
-    for line in [text] if form == "json" else text.splitlines()[-_MOST_LINES:]:
+    for line in [text] if form == "json" else text.split("\n")[-_MOST_LINES:]:
         if line.lstrip().startswith("{"):
             try:
                 yield json.loads(line)

@@ -4,29 +4,60 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from overnight.agents.base import Workbench
 from overnight.arena.commandline import words_of
 from overnight.arena.settings import AgentTable
-from overnight.core.errors import UsageError
-from overnight.core.text import tail
+from overnight.core.errors import AgentError, MeasurementImpossible, UsageError
+from overnight.core.text import one_line, tail
 from overnight.measure.reach import agent_confinement, expanded, make_home
 from overnight.measure.stages import stage_environment
 from overnight.record.notes import NAME
 from overnight.sandbox.named import sandbox_named
+from overnight.sandbox.runtime import home_folder
+from overnight.stage.disk import MOST_FILES
 from overnight.stage.secrets import Secrets
-from overnight.stage.stage import StageEnd, StageResult, StageSpec
+from overnight.stage.stage import StageEnd, StageResult, StageSpec, run_stage
 
+BRIEF = '"$(cat "$OVERNIGHT_BRIEF")"'
+"""The brief as one word of a shell line. No shell reads it as code, whatever it contains."""
+MOST_ARGUMENT = 25_000
+"""Tokens of a brief that is passed as an argument: Linux allows 128 KiB."""
+_MOST_LINE = 128 * 1024
 _MOST_PROCESSES = 4000
-_REPLACED = (Path("/tmp"), Path("/var/tmp"), Path.home())
-"""Folders in whose place a confined program has private ones."""
+_PROMPT = "{prompt}"
+_PARTS = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*"|(?<!\S)\#[^\n]*|\{prompt\}|.""", re.DOTALL)
+"""Of a shell line: an escaped character, quoted text, a comment, `{prompt}`, another character."""
 
 
 def brief_path(bench: Workbench) -> Path:
     """The brief as a file."""
     return bench.transcript.with_name("brief.md")
+
+
+def with_brief(name: str, line: str) -> str:
+    """The shell line with the brief in place of each `{prompt}`, and of quotes directly around it.
+
+    Raises UsageError for one within a longer quoted text, where the brief could not be one word.
+    """
+    return "".join(_filled(name, part) for part in _PARTS.findall(line))
+
+
+def _filled(name: str, part: str) -> str:
+    if part in (_PROMPT, f"'{_PROMPT}'", f'"{_PROMPT}"'):
+        return BRIEF
+    if _PROMPT in part:
+        raise UsageError(
+            f"{name}: {{prompt}} stands within the quoted text {one_line(part, 80)}; write it as a "
+            "word of its own, as in `my-agent --task {prompt}`, or let the program read the file "
+            "$OVERNIGHT_BRIEF"
+        )
+    return part
 
 
 def program_stage(table: AgentTable, bench: Workbench, command: str) -> StageSpec:
@@ -102,11 +133,49 @@ def _sees(spec: StageSpec, bench: Workbench, word: str, there: Path) -> bool:
         return True
     if not word.startswith(("/", "~")):
         return os.path.exists(bench.folder / word)
-    if spec.confinement is None or there in _REPLACED:
+    # In their place a confined program has private ones.
+    if spec.confinement is None or there in (Path("/tmp"), Path("/var/tmp"), home_folder()):
         return True
     policy = spec.confinement.policy
     shown = [*policy.readable, *policy.own, *policy.writable, Path("/dev"), Path("/proc")]
     return any(there.is_relative_to(path) for path in shown)
+
+
+def run_program(
+    name: str,
+    spec: StageSpec,
+    stopping: threading.Event,
+    started: Callable[[float], None] | None = None,
+) -> StageResult:
+    """Run the stage of an agent program. Raises AgentError if it cannot be started: that is the
+    agent's failure and not the machine's."""
+    try:
+        return run_stage(spec, stopping, started)
+    except MeasurementImpossible as error:
+        size = len(spec.command.encode(errors="replace"))
+        if size >= _MOST_LINE:
+            raise AgentError(
+                f"{name} did not start: its shell line has {size:,} bytes, and Linux allows fewer "
+                f"than {_MOST_LINE:,}; name fewer files in `editable`, or shorten `command`"
+            ) from error
+        why = str(error).replace(repr(spec.command), f"`{one_line(spec.command)}`")
+        raise AgentError(f"{name} did not start: {why}") from error
+
+
+def ended_how(result: StageResult) -> str:
+    """For messages, after the agent's name. Not for a program that was ended by its time limit or
+    its watch."""
+    match result.end:
+        case StageEnd.PROCESSES:
+            return f"had more than {_MOST_PROCESSES:,} processes and was ended"
+        case StageEnd.DISK:
+            return (
+                f"wrote more than {StageSpec.disk_bytes:,} bytes or {MOST_FILES:,} files "
+                "and was ended"
+            )
+        case StageEnd.LOST | StageEnd.STOPPED:
+            return "was ended from outside, together with its supervisor"
+    return f"ended with exit code {result.exit_code}"
 
 
 def _environment(table: AgentTable, bench: Workbench) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from overnight.agents.base import Workbench
 from overnight.agents.llm.litellm_setup import price_of
@@ -15,6 +17,7 @@ from overnight.core.files import plain_text
 from overnight.core.usage import Usage
 
 _MOST_BYTES = 10_000_000
+"""The last bytes of a file, which hold the newest report."""
 _MOST_FILES = 20
 _LOOK_SECONDS = 2.0
 """Between two looks while the program runs."""
@@ -67,7 +70,7 @@ class UsageWatch:
 
     def printed(self) -> str:
         """The program's output."""
-        return plain_text(self._transcript, _MOST_BYTES) or ""
+        return _end_of(self._transcript)
 
     def last_message(self) -> str:
         """The agent's last message; empty where the output does not mark it."""
@@ -116,10 +119,26 @@ class UsageWatch:
         if glob is None:
             return self.printed()
         # A link that the agent left must not lead out of its home.
-        home = self._home.resolve()
-        inside = (file for file in self._home.glob(glob) if file.resolve().is_relative_to(home))
-        files = sorted(inside)[:_MOST_FILES]
-        return "\n".join(plain_text(file, _MOST_BYTES) or "" for file in files)
+        home = os.path.realpath(self._home)
+        inside = (
+            file
+            for file in self._home.glob(glob)
+            if Path(os.path.realpath(file)).is_relative_to(home)
+        )
+        newest = sorted(inside, key=_changed)[-_MOST_FILES:]
+        return "\n".join(_end_of(file) for file in newest)
+
+
+def _end_of(file: Path) -> str:
+    return plain_text(file, _MOST_BYTES, end=True) or ""
+
+
+def _changed(file: Path) -> tuple[float, str]:
+    """When a file was last changed; a file that is gone comes first."""
+    try:
+        return file.lstat().st_mtime, file.name
+    except OSError:
+        return 0.0, file.name
 
 
 def _since(total: Usage, before: Usage) -> Usage:

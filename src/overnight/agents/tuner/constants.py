@@ -121,7 +121,7 @@ def find_constants(path: str, source: str) -> list[Constant]:
         value = _literal(node)
         if value is None or _FIXED.match(hint):
             continue
-        hinted = _ONE_OF.match(hint) or _RANGE.match(hint)
+        hinted = _ONE_OF.match(hint) or _range(hint)
         if (hinted or name.isupper()) and (hinted or not _NEVER.search(name)):
             constant = _described(f"{path}:{name}", value, hint)
             if constant is not None:
@@ -202,7 +202,7 @@ def _described(key: str, value: Value, hint: str) -> Constant | None:
         return Constant(key, value, (False, True))
     if isinstance(value, str) or abs(value) > _LARGEST_INT:
         return None
-    if match := _RANGE.match(hint):
+    if (match := _range(hint)) is not None:
         low, high = sorted((float(match[1]), float(match[2])))
         # An integer range of several octaves is logarithmic even without `log`.
         octaves = low > 0 and high / low >= 4 and isinstance(value, int)
@@ -211,6 +211,12 @@ def _described(key: str, value: Value, hint: str) -> Constant | None:
             low, high = math.ceil(low), math.floor(high)
         return Constant(key, value, (), min(low, value), max(high, value), log)
     return _unhinted(key, value)
+
+
+def _range(hint: str) -> re.Match[str] | None:
+    """A range of finite numbers that the hint gives, if it does."""
+    match = _RANGE.match(hint)
+    return match if match and all(math.isfinite(float(match[n])) for n in (1, 2)) else None
 
 
 def _unhinted(key: str, value: int | float) -> Constant | None:
