@@ -127,6 +127,8 @@ def test_a_run_must_go_on_reading_the_seed_that_it_is_given(tmp_path: Path) -> N
     toy = noisy(tmp_path / "arena", value="X=50\nS=$OVERNIGHT_SEED\n")
     run(toy, Writer(["X=40\nS=$((40 + 2))\n", "X=40\nS=$((OVERNIGHT_SEED + 2))\n"]))
     assert [str(e.verdict) for e in final(toy).values()] == ["keep", "invalid", "keep"]
+    reason = final(toy)[1].reason
+    assert reason.startswith("it no longer reads OVERNIGHT_SEED: `S=$OVERNIGHT_SEED` is gone")
 
 
 def test_a_score_as_good_as_infinite_is_invalid_and_the_night_goes_on(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import Bench, repository
 from overnight.arena.arena import Arena
-from overnight.change.seeds import chosen_seed, fixed_seed, seed_set_in
+from overnight.change.seeds import chosen_seed, fixed_seed, seed_set_in, unread_seed
 from overnight.repo.workspace import Workspace
 from toy import RUN, git, make_toy, overnight
 from writer import Writer, run
@@ -105,14 +106,23 @@ def test_a_comment_is_none_of_its_kind_of_file(path: str, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["seed = os.environ['OVERNIGHT_SEED']", "--seed $OVERNIGHT_SEED \\"]
+    ("before", "after", "told"),
+    [
+        ("G = f('OVERNIGHT_SEED')\n", "G = chosen()\n", "G = f('OVERNIGHT_SEED')"),
+        ("--seed $OVERNIGHT_SEED \\\n", "", "--seed $OVERNIGHT_SEED \\"),
+        ("x = $OVERNIGHT_SEED\n", "# OVERNIGHT_SEED\n", "x = $OVERNIGHT_SEED"),
+        ("x = f('OVERNIGHT_SEED')\n", "y = int(f('OVERNIGHT_SEED'))\n", None),
+        ("# from OVERNIGHT_SEED\nx = 1\n", "x = 1\n", None),
+        ("x = OVERNIGHT_SEED\n" + "z\n" * 9 + "y = OVERNIGHT_SEED\n", "x = OVERNIGHT_SEED\n", None),
+    ],
 )
-def test_a_change_that_stops_reading_the_given_seed_is_found(given: str) -> None:
-    assert chosen_seed(patch("a.py", [given], ["seed = chosen()"])) == given
-    assert chosen_seed(patch("a.py", [given], [])) == given
-    assert chosen_seed(patch("a.py", [given], ["x", "# OVERNIGHT_SEED"])) == given
-    assert chosen_seed(patch("a.py", [given], ["s = int(os.environ['OVERNIGHT_SEED'])"])) is None
-    assert chosen_seed(patch("a.py", [f"# {given}"], [])) is None, "a comment reads nothing"
+def test_a_change_that_stops_reading_the_given_seed_is_found(
+    tmp_path: Path, before: str, after: str, told: str | None
+) -> None:
+    bench = Bench(repository(tmp_path / "r"))
+    (old, _), (new, _) = (bench.changed({"model/a.py": f"A = 1\n{t}"}) for t in (before, after))
+    assert unread_seed(bench.workspace.diff(old, new), bench.workspace, new) == told
+    assert chosen_seed(bench.workspace.diff(old, new)) is None
 
 
 def test_a_referee_that_reads_the_given_seed_says_nothing_about_the_program(tmp_path: Path) -> None:

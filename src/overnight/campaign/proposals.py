@@ -15,7 +15,7 @@ from time import monotonic
 from overnight.agents.base import Agent, Rejected, Workbench, access_of, is_free
 from overnight.campaign.keeper import Keeper
 from overnight.campaign.same_program import Programs
-from overnight.change.seeds import chosen_seed
+from overnight.change.seeds import chosen_seed, unread_seed
 from overnight.change.simplicity import Simplicity
 from overnight.core.errors import AgentError, OvernightError, Trouble
 from overnight.core.experiment import Experiment, Idea, Proposal, Verdict
@@ -243,7 +243,7 @@ class Proposers:
         if made.commit is None:
             return _refused(e, secrets.redacted(self._unchanged(ask, bench)))
         diff, commit = self._workspace.diff(parent, made.commit), made.commit
-        if wrong := self._seed_refusal(diff):
+        if wrong := self._seed_refusal(diff, commit):
             return _refused(e, secrets.redacted(wrong))
         if untitled:
             e = replace(e, description=secrets.redacted(change_in_words(diff)))
@@ -274,15 +274,22 @@ class Proposers:
             words += f" beyond #{ask.against.n}, which is kept"
         return words
 
-    def _seed_refusal(self, diff: str) -> str | None:
-        """Why a change must not be measured, if it chooses a seed; else None."""
-        line = chosen_seed(diff)
-        if line is None or self._book.arena.judge.fixed_seeds:
+    def _seed_refusal(self, diff: str, commit: str) -> str | None:
+        """Why a change must not be measured, if it chooses a seed or ignores the one that it is
+        given; else None."""
+        if self._book.arena.judge.fixed_seeds:
             return None
-        return (
-            f"it chooses a seed: `{one_line(line, _LINE)}`; a good score by a chosen seed is luck: "
-            "leave seeds as they are, or take OVERNIGHT_SEED"
-        )
+        if line := chosen_seed(diff):
+            return (
+                f"it chooses a seed: `{one_line(line, _LINE)}`; a good score by a chosen seed is "
+                "luck: leave seeds as they are, or take OVERNIGHT_SEED"
+            )
+        if line := unread_seed(diff, self._workspace, commit):
+            return (
+                f"it no longer reads OVERNIGHT_SEED: `{one_line(line, _LINE)}` is gone; then all "
+                "its measurements may be one lucky draw: go on reading it"
+            )
+        return None
 
     def _bench(self, ask: Ask, proposal: Proposal, brief: str) -> Workbench:
         """What the agent is given. Its logs move once its experiment is recorded."""

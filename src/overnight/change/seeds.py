@@ -37,21 +37,41 @@ _MOST = 80  # characters that are quoted of a line
 
 
 def chosen_seed(diff: str) -> str | None:
-    """The line by which this patch sets a seed, or by which it stops reading OVERNIGHT_SEED; None
-    when it does neither. Seeds that were set before are ignored, also where they are moved."""
-    added: list[tuple[str, str]] = []
-    removed: list[tuple[str, str]] = []
-    for path, lines in changed_lines(diff).items():
-        for line in lines:
-            (added if line.startswith("+") else removed).append((line[1:], _code(path, line[1:])))
-    before = Counter(setting for _, code in removed for setting in _settings(code))
-    for line, code in added:
+    """The line by which this patch sets a seed; None when it sets none. Seeds that were set before
+    are ignored, also where they are moved."""
+    before = Counter(s for _, _, code in _changed(diff, "-") for s in _settings(code))
+    for _, line, code in _changed(diff, "+"):
         now = Counter(_settings(code))
         if now - before:
             return line.strip()
         before -= now
-    given = [line.strip() for line, code in removed if GIVEN in code]
-    return given[0] if given and not any(GIVEN in code for _, code in added) else None
+    return None
+
+
+def unread_seed(diff: str, workspace: Workspace, commit: str) -> str | None:
+    """The line without which a file of this commit no longer reads OVERNIGHT_SEED; None when the
+    patch takes no such line away, or reads it elsewhere. `diff`: the patch that made the commit."""
+    if any(GIVEN in code for _, _, code in _changed(diff, "+")):
+        return None
+    for path, line, code in _changed(diff, "-"):
+        if GIVEN in code:
+            data = workspace.read(commit, path.removeprefix(workspace.prefix)) or b""
+            if not _reads_given(path, data):
+                return line.strip()
+    return None
+
+
+def _changed(diff: str, sign: str) -> Iterator[tuple[str, str, str]]:
+    """File, line and code of each line that a patch adds (`+`) or removes (`-`)."""
+    for path, lines in changed_lines(diff).items():
+        for line in lines:
+            if line.startswith(sign):
+                yield path, line[1:], _code(path, line[1:])
+
+
+def _reads_given(path: str, data: bytes) -> bool:
+    lines = data.decode(errors="replace").splitlines()
+    return any(GIVEN in _code(path, line) for line in lines)
 
 
 def _settings(code: str) -> Iterator[str]:
@@ -77,10 +97,8 @@ def fixed_seed(arena: Arena, workspace: Workspace, commit: str) -> str | None:
     if GIVEN in arena.run.command:
         return None
     for path in workspace.mentioning(commit, GIVEN):
-        text = (workspace.read(commit, path) or b"").decode(errors="replace")
-        if not _is_beside_the_program(arena, path) and any(
-            GIVEN in _code(path, line) for line in text.splitlines()
-        ):
+        data = workspace.read(commit, path) or b""
+        if not _is_beside_the_program(arena, path) and _reads_given(path, data):
             return None
     paths = filter(arena.is_editable, workspace.mentioning(commit, _WORDS))
     blobs = {path: workspace.read(commit, path) or b"" for path in paths}
