@@ -121,13 +121,13 @@ def test_a_limit_that_ended_a_program_is_named(
     whole = stage.program_stage
 
     def narrow(*given: object) -> object:
-        return replace(whole(*given), processes=20, disk_files=50)  # type: ignore[arg-type]
+        return replace(whole(*given), processes=20, disk_bytes=50_000)  # type: ignore[arg-type]
 
     for module in ("programs.command", "programs.coding", "acp.agent"):
         monkeypatch.setattr(f"overnight.agents.{module}.program_stage", narrow)
     many = "for n in $(seq 40); do sleep 30 & done; wait"
     error = desk.refused(KINDS[kind](many, tmp_path, monkeypatch), edited=lambda: False)
     assert str(error).startswith("mine had more than 4,000 processes and was ended")
-    full = "cd $TMPDIR; seq 100 | xargs touch; sleep 30"
+    full = "head -c 900000 /dev/zero >$TMPDIR/full; sleep 30"
     error = desk.refused(KINDS[kind](full, tmp_path, monkeypatch), edited=lambda: False)
     assert "wrote more than 10,000,000,000 bytes or 100,000 files and was ended" in str(error)
