@@ -54,7 +54,7 @@ def run_doctor(root: Path, progress: Console | None) -> Findings:
     arena = Arena.load(root)
     workspace = Workspace.open(arena.root, arena.state)
     base = workspace.head()
-    arena = base_arena(arena, workspace, base)
+    arena, tried = base_arena(arena, workspace, base), attacks(workspace, base)
     with Doctor(arena, workspace) as doctor:
         doctor.prepare()
         found = [*workspace.warnings, *workspace.left_out(base), *unhidden(arena)]
@@ -62,7 +62,7 @@ def run_doctor(root: Path, progress: Console | None) -> Findings:
         rows = []
         names = [arena.run.sandbox] if arena.run.sandbox else sandboxes()
         for sandbox in names:
-            for attack in attacks(arena):
+            for attack in tried:
                 if progress:
                     progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
                 rows.append(doctor.run(attack, sandbox))
