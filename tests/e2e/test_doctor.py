@@ -114,10 +114,10 @@ def test_an_attack_of_each_kind_is_blocked_in_each_sandbox_and_the_table_says_so
     rows = attacked(closed_arena(tmp_path), *names, "talk to servers", sandbox=sandbox)
     assert {row.verdict for row in rows} == {"blocked"}, rows
     with (out := Console(width=200)).capture() as printed:
-        print_findings(Findings(rows, [Trait("traces", "good", "every [candidate]")], []), out)
+        print_findings(Findings(rows, [Trait("traces", "good", "every [candidate] :x:")], []), out)
     lines = printed.get().splitlines()
     assert lines[1].split() == [sandbox, *names[0].split(), "blocked", *rows[0].happened.split()]
-    assert "every [candidate]" in printed.get() and lines[-1] == "Nothing got through."
+    assert "every [candidate] :x:" in printed.get() and lines[-1] == "Nothing got through."
 
 
 @pytest.fixture(scope="module")
