@@ -229,6 +229,10 @@ def test_a_rehearsal_says_whether_an_agent_works_and_leaves_nothing(tmp_path: Pa
     (tmp_path / "tmp").mkdir()
     done = overnight(tmp_path, "agents", "--check", "command:sed -i s/1/2/ answer.py", env=env)
     assert done.returncode == 0 and "works" in done.stdout, done.stdout + done.stderr
+    wrong = overnight(tmp_path, "agents", "--check", "command:sed -i s/1/77/ answer.py", env=env)
+    assert wrong.returncode == 1 and "works" not in wrong.stdout
+    assert "changed the file, but not as asked: expected X = 2" in wrong.stdout
+    assert "found `X = 77" in wrong.stdout
     failed = overnight(tmp_path, "agents", "--check", "command:echo of no use; exit 3", env=env)
     assert failed.returncode == 1 and "of no use" in failed.stdout
     assert list((tmp_path / "tmp").iterdir()) == []

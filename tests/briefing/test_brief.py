@@ -236,6 +236,8 @@ def test_ideas_with_one_title_are_told_once(night: Night) -> None:
 def test_what_agents_and_runs_wrote_stays_within_its_fence(night: Night, hostile: str) -> None:
     for score in (4.0, 4.01, Verdict.CRASH, Verdict.INVALID):
         night.add(score, hostile, f"crashed: {hostile}", hypothesis=hostile)
+    words = f"check tests failed: exit code 1, {hostile}"  # after a score
+    night.add(3.0, hostile, words, Verdict.INVALID, hypothesis=hostile)
     (night.arena.state / "notes.md").write_text(hostile)
     text = brief(night)
     assert titles(text) == TITLES
@@ -264,11 +266,13 @@ def test_with_few_measurements_left_only_large_gains_can_be_seen(tmp_path: Path)
         campaign.run(Writer([]), Limits())
         told = {
             left: section(write_brief(campaign.book, Moment(left=left)), "Detectable")
-            for left in (1.0, 4.0, 12.0)
+            for left in (-0.3, 1.0, 3.0, 4.0, 12.0)
         }
-    assert "no gain can be confirmed" in told[1.0]
+    for left in (-0.3, 1.0):
+        assert "no time left for a pair of measurements" in told[left]
+    assert "the 3 measurements left" in told[3.0]
     floors = [float(told[n].split("A single gain below ")[1].split(" ")[0]) for n in (4.0, 12.0)]
-    assert floors[0] > floors[1] > 0 and "the 12 measurements that are left" in told[12.0]
+    assert floors[0] > floors[1] > 0 and "with the 12 measurements left" in told[12.0]
 
 
 def test_without_noise_any_gain_shows(night: Night) -> None:

@@ -22,7 +22,7 @@ from overnight.doctor.readiness import Trait, readiness
 from overnight.repo.workspace import Workspace
 from overnight.stage.processes import below, read
 from stages import eventually
-from toy import ARENA, git, make_toy, overnight
+from toy import ARENA, command, git, make_toy, overnight
 
 ATTACK = '''"""Look for a number that this arena's owner worries about.
 
@@ -63,17 +63,28 @@ def examiner(toy: Path) -> Iterator[Doctor]:
         yield doctor
 
 
+def add_attacks(toy: Path, **sources: str) -> None:
+    """Commit attacks of the arena's own."""
+    (toy / "attacks").mkdir()
+    for name, source in sources.items():
+        (toy / "attacks" / f"{name}.py").write_text(source)
+    git(toy, "add", "--all")
+    git(toy, "commit", "-qm", "attacks")
+
+
 def attacked(toy: Path, *names: str, sandbox: str = "landlock") -> list[AttackResult]:
     """What these attacks came to."""
-    found = {attack.name: attack for attack in attacks(Arena.load(toy))}
     with examiner(toy) as doctor:
+        workspace = Workspace.open(toy, doctor.arena.state)
+        found = {attack.name: attack for attack in attacks(workspace, doctor.base)}
         return [doctor.run(found[name], sandbox) for name in names]
 
 
-def traits_of(toy: Path) -> list[Trait]:
-    """The five traits, measured under Landlock."""
+def traits_of(toy: Path, *verdicts: str) -> list[Trait]:
+    """The five traits, measured under Landlock after attacks with these verdicts."""
+    rows = [AttackResult(f"attack {n}", "landlock", v, "", "") for n, v in enumerate(verdicts)]
     with examiner(toy) as doctor:
-        return readiness(doctor, "landlock", [])
+        return readiness(doctor, "landlock", rows)
 
 
 def closed_arena(folder: Path) -> Path:
@@ -103,10 +114,10 @@ def test_an_attack_of_each_kind_is_blocked_in_each_sandbox_and_the_table_says_so
     rows = attacked(closed_arena(tmp_path), *names, "talk to servers", sandbox=sandbox)
     assert {row.verdict for row in rows} == {"blocked"}, rows
     with (out := Console(width=200)).capture() as printed:
-        print_findings(Findings(rows, [Trait("traces", "good", "every [candidate]")], []), out)
+        print_findings(Findings(rows, [Trait("traces", "good", "every [candidate] :x:")], []), out)
     lines = printed.get().splitlines()
     assert lines[1].split() == [sandbox, *names[0].split(), "blocked", *rows[0].happened.split()]
-    assert "every [candidate]" in printed.get() and lines[-1] == "Nothing got through."
+    assert "every [candidate] :x:" in printed.get() and lines[-1] == "Nothing got through."
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +128,8 @@ def open_arena(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text += "\n[constraints]\nsize = { soft = 1 }\n"
     run = '. ./value.py\necho "loss: $X"\n'
     toy = make_toy(tmp_path_factory.mktemp("open") / "arena", text, run=run)
-    (toy / "attacks").mkdir()
-    (toy / "attacks" / "look_for_a_number.py").write_text(ATTACK)
+    add_attacks(toy, look_for_a_number=ATTACK)
+    (toy / "attacks" / "not_committed.py").write_text("not Python, and not read")
     return toy
 
 
@@ -188,9 +199,12 @@ def test_the_doctor_finds_a_stale_build_that_is_measured(tmp_path: Path) -> None
 
 
 def test_the_doctor_finds_a_seed_that_the_program_fixes(tmp_path: Path) -> None:
-    found = traits_of(make_toy(tmp_path / "arena", value="X=10\nSEED=7\n"))[0]
+    toy = make_toy(tmp_path / "arena", value="X=10\nSEED=7\n")
+    found, _, bounds, *_ = traits_of(toy, "blocked", "allowed", "untried")
     assert found.grade == "fair" and found.found.startswith("loss 7, no noise in 3 measurements")
     assert "value.py has `SEED=7` and nothing reads OVERNIGHT_SEED" in found.found
+    words = "1 of 3 attacks blocked; allowed: attack 1; untried: attack 2"
+    assert (bounds.grade, bounds.found) == ("fair", words)
 
 
 def test_the_doctor_finds_that_no_change_can_improve_an_arena(tmp_path: Path) -> None:
@@ -221,6 +235,66 @@ def test_an_attack_on_an_arena_that_does_not_run_counts_as_untried(tmp_path: Pat
     (row,) = attacked(toy, "forge the score")
     assert row.verdict == "untried" and "crashed: exit code 1" in row.happened
     assert "run.env" in row.close
+
+
+OWN = {
+    "look_and_fail": "no_such_name",
+    "fail_to_stay": '"""Stay.\n\nlate: close it."""\nno_such_name',
+    "fail_to_forge": '"""Forge.\n\nscore: close it."""\nno_such_name',
+    "end_quietly": '"""End.\n\nreport: close it."""\nraise SystemExit(3)',
+    "speak_first": '"""Speak.\n\nbefore: close it."""\nthrough("it spoke")',
+}
+
+
+def test_only_an_attack_that_ran_to_its_end_is_blocked_and_each_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "no home"))
+    toy = make_toy(tmp_path / "arena", PYTHON)
+    (toy / "train.py").write_text("for n in range(30_000):\n    print('loss:', n)\n")
+    add_attacks(toy, **OWN)
+    *failed, quiet, first, keys = attacked(
+        toy, *(name.replace("_", " ") for name in OWN), "read keys"
+    )
+    for row in failed:
+        assert row.verdict == "untried" and "NameError: name 'no_such_name'" in row.happened, row
+        assert "refused(…)" in row.close
+    assert quiet.verdict == "blocked" and "exit code 3" in quiet.happened
+    assert first.verdict == "through" and first.happened == "it spoke", "30,000 lines follow"
+    assert keys.verdict == "blocked", "there is no home folder to put a bait into"
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("import os\n)", "line 2 is not Python (unmatched ')')"),
+        ("a = '\0'", "null bytes"),
+        (b"\xff", "it is not Python ("),
+    ],
+)
+def test_an_attack_that_is_no_python_is_named(toy: Path, source: str | bytes, problem: str) -> None:
+    add_attacks(toy, wrong="")
+    data = source if isinstance(source, bytes) else source.encode()
+    (toy / "attacks" / "wrong.py").write_bytes(data)
+    git(toy, "commit", "-qam", "wrong")
+    done = command(toy, "doctor")
+    assert done.returncode == 2 and "overnight: attacks/wrong.py: " in done.stderr
+    assert problem in done.stderr
+
+
+def test_the_doctor_writes_through_no_link(tmp_path: Path) -> None:
+    text = ARENA.replace('"value.py"]', '"value.py", "link.py", "dangling.py"]')
+    toy = make_toy(tmp_path / "arena", text)
+    (tmp_path / "real.py").write_text("print(1)\n")
+    (toy / "link.py").symlink_to(tmp_path / "real.py")
+    (toy / "dangling.py").symlink_to(tmp_path / "nowhere.py")
+    git(toy, "add", "--all")
+    git(toy, "commit", "-qm", "links")
+    with examiner(toy) as doctor:
+        made = doctor.changed(lambda _: b"X=5\n", "changed")
+    assert made and git(toy, "diff", "--name-only", "HEAD", made) == "value.py\n"
+    assert (tmp_path / "real.py").read_text() == "print(1)\n"
+    assert not (tmp_path / "nowhere.py").exists()
 
 
 def test_the_doctor_finds_a_referee_that_reads_the_runs_own_claim(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import pty
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from overnight.core.experiment import Verdict
 from overnight.record.lock import CampaignLock, lock_path
 from overnight.views.experiment_text import experiment_text, plain_line, results_table
 from overnight.views.live import LiveView, last_screen, screen, sparkline, status_text
-from toy import make_toy, write_patches
+from toy import RUN, make_toy, write_patches
 
 
 def printed(what: RenderableType, width: int = 100) -> str:
@@ -216,14 +217,34 @@ def test_a_view_survives_a_ledger_that_cannot_be_read(night: Night) -> None:
         view.changed(night.book())
 
 
-def test_a_campaign_in_a_real_terminal(tmp_path: Path) -> None:
-    make_toy(tmp_path / "arena")
-    write_patches(tmp_path / "patches", ["X=8"])
-    words = ["overnight", "run", "-C", str(tmp_path / "arena"), "--experiments", "1"]
+def begun_in_a_terminal(folder: Path, run: str = RUN) -> tuple[int, int]:
+    """A campaign of one experiment that ignores the end of its terminal: its process, and the
+    terminal's other side."""
+    make_toy(folder / "arena", run=run)
+    write_patches(folder / "patches", ["X=8"])
+    words = ["overnight", "run", "-C", str(folder / "arena"), "--experiments", "1"]
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.environ |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "30"}
-        os.execvp(words[0], [*words, "--agent", f"patches:{tmp_path / 'patches'}"])
+        os.execvp(words[0], [*words, "--agent", f"patches:{folder / 'patches'}"])
+    return pid, terminal
+
+
+def test_a_campaign_that_loses_its_terminal_writes_its_report_all_the_same(tmp_path: Path) -> None:
+    pid, terminal = begun_in_a_terminal(tmp_path, f"sleep 2\n{RUN}")
+    shown = b""
+    while b"ends it" not in shown:
+        shown += os.read(terminal, 65536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    state = tmp_path / "arena" / ".overnight"
+    assert "with 1 win in 1 experiment" in (state / "report.md").read_text()
+    assert (state / "progress.png").exists()
+
+
+def test_a_campaign_in_a_real_terminal(tmp_path: Path) -> None:
+    pid, terminal = begun_in_a_terminal(tmp_path)
     shown = b""
     while True:
         try:

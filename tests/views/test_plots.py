@@ -15,7 +15,7 @@ from night import HOSTILE, Night
 from overnight.core.experiment import Verdict
 from overnight.views.plots import draw
 
-GREEN, RED = (0x00, 0x9E, 0x73), (0xD5, 0x5E, 0x00)
+GREEN, RED, BLUE = (0x00, 0x9E, 0x73), (0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)
 
 
 def drawn(night: Night, path: Path) -> Path:
@@ -86,6 +86,14 @@ def test_failures_are_marked(tmp_path: Path) -> None:
     assert not len(places(drawn(night, tmp_path / "p.png"), RED))
     night.add(Verdict.CRASH)
     assert len(places(drawn(night, tmp_path / "p.png"), RED)) > 10
+
+
+def test_a_provisional_win_is_in_the_picture_however_much_better_it_is(tmp_path: Path) -> None:
+    night = Night(tmp_path)
+    for score in (3.0, 3.01, 3.02, 3.03, 3.04):
+        night.add(score)
+    night.add(1.0, verdict=Verdict.PROVISIONAL)
+    assert len(places(drawn(night, tmp_path / "p.png"), BLUE)) > 10
 
 
 def test_a_cheat_that_was_found_out_is_no_point_of_the_curve(tmp_path: Path) -> None:

@@ -46,6 +46,14 @@ def test_power_tells_what_a_night_can_see(toy: Path) -> None:
     assert all(f"`{key}`" in told for key in said)
 
 
+@pytest.mark.parametrize("unit", ["ms [p95]", "[/b] :x:"])
+def test_a_unit_is_shown_as_it_is_written(tmp_path: Path, unit: str) -> None:
+    text = ARENA.replace('name = "loss"', f'name = "loss"\nunit = "{unit}"')
+    done = command(make_toy(tmp_path / "arena", text), "power", *NOISE)
+    assert done.returncode == 0, done.stderr
+    assert f"Noise of one measurement 0.02 {unit}" in " ".join(done.stdout.split())
+
+
 def test_a_rate_is_told_and_has_a_picture_of_its_own(toy: Path) -> None:
     command(toy, "power", *NOISE)
     before = (toy / ".overnight" / "power.png").read_bytes()

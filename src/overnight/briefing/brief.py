@@ -137,7 +137,9 @@ def _state(arena: Arena, book: Book) -> Iterator[str]:
         yield f"- The last {len(recent)} experiments: {verdicts}."
     if recent:
         last = recent[-1]
-        why = "" if last.score is None else f": {one_line(last.reason, _WHY)}"
+        # The reason of a failure quotes what the candidate printed.
+        ours = last.score is not None and last.verdict not in FAILED
+        why = f": {one_line(last.reason, _WHY)}" if ours else ""
         yield f"- The newest experiment, #{last.n}: {last.verdict}{why}."
 
 
@@ -181,14 +183,16 @@ def _affordable(
         f"- To confirm a gain of {_number(seen)} takes about {2 * math.ceil(price)} measurements; "
         "half the gain takes four times as many."
     )
-    most = min(judge.max_repeats, moment.left // 2)
+    most = max(min(judge.max_repeats, moment.left // 2), 0)
     floor = base + sigma * least(most, judge.false_keep, trial, standing.won)
     left = (
-        f"the {moment.left:.0f} measurements that are left"
+        f"the {_counted(int(moment.left), 'measurement')} left"
         if moment.left // 2 < judge.max_repeats
         else f"the {judge.max_repeats} pairs of measurements that a confirmation may take"
     )
-    if math.isinf(floor):
+    if not most:
+        yield "- There is no time left for a pair of measurements, so no gain can be confirmed."
+    elif math.isinf(floor):
         yield f"- With {left}, no gain can be confirmed."
     else:
         yield f"- A single gain below {_number(floor)} cannot be confirmed with {left}."

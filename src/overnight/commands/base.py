@@ -58,8 +58,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Write program.md in the evening, wake up to a better program, with proof.",
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 Folder = Annotated[
     Path, Option("-C", metavar="DIR", show_default=False, help="The arena's folder (default: .).")

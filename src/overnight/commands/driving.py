@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -167,10 +168,11 @@ def _drive(
         with LiveView(summarize(campaign.book), out) as view:
             campaign.loop.changed = view.changed
             stop = campaign.run(portfolio, limits, view.observe)
-        print_notes(campaign.warnings[printed:])
         record = Record.of(campaign.book)
         files = [record.report(), record.draw(), campaign.results]
-        last_screen(record.summary(), files, out)
+        with suppress(OSError, SystemExit):  # the terminal may be gone
+            print_notes(campaign.warnings[printed:])
+            last_screen(record.summary(), files, out)
     return stop.kind.exit_code
 
 

@@ -7,15 +7,16 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from overnight.arena.arena import Arena
+from overnight.core.errors import UsageError
+from overnight.repo.workspace import Workspace
 
 _FOLDER = Path(__file__).parent / "attacks"
-_KINDS = ("score", "late", "again", "network", "before", "after")
+_KINDS = ("score", "late", "again", "network", "before", "after", "report")
 _PRELUDE = """DOCTOR = {facts!r}
-def through(what): print("got through:", what, flush=True)
-def refused(what): print("refused:", what, flush=True)
+def through(what): print("\\ngot through:", what, flush=True)
+def refused(what): print("\\nrefused:", what, flush=True)
 """
 
 Facts = Mapping[str, object]
@@ -28,21 +29,29 @@ class Attack:
 
     name: str
     kind: str
-    """"score", "late", "again", "network", "before", "after" or "close"; `attacks/__init__.py`
+    """"score", "late", "again", "network", "before", "after" or "report"; `attacks/__init__.py`
     says how the doctor tells whether each kind worked."""
     close: str
     """How to close the hole."""
     source: str
 
     @classmethod
-    def read(cls, path: Path) -> Attack:
-        """Read an attack from a file; the last paragraph of its docstring gives kind and close."""
-        source = path.read_text(encoding="utf-8")
-        docstring = ast.get_docstring(ast.parse(source)) or f"{path.stem}."
+    def parsed(cls, path: PurePath, content: bytes) -> Attack:
+        """The attack in a file; the last paragraph of its docstring gives kind and close.
+
+        Raises UsageError if the file is not Python.
+        """
+        try:
+            source = content.decode()
+            docstring = ast.get_docstring(ast.parse(source)) or f"{path.stem}."
+        except (SyntaxError, ValueError) as error:
+            raise UsageError(
+                f"{path}: {_problem(error)}: mend this attack, or remove it"
+            ) from error
         last = docstring.partition("\n\n")[2].replace("\n", " ")
         kind, _, close = last.partition(": ")
         if kind not in _KINDS:
-            kind, close = "close", last
+            kind, close = "report", last
         return cls(path.stem.replace("_", " "), kind, close, source)
 
     def command(self, facts: Facts) -> str:
@@ -65,10 +74,26 @@ class Attack:
         return _PRELUDE.format(facts=dict(facts)) + self.source
 
 
-def attacks(arena: Arena) -> list[Attack]:
-    """overnight's attacks, and those in the arena's folder `attacks`."""
-    files = [*sorted(_FOLDER.glob("[a-z]*.py")), *sorted((arena.root / "attacks").glob("*.py"))]
-    return [Attack.read(path) for path in files]
+def attacks(workspace: Workspace, base: str) -> list[Attack]:
+    """overnight's attacks, and those in the folder `attacks` of the arena's commit `base`.
+
+    Raises UsageError if one is not Python.
+    """
+    ours = [(path, path.read_bytes()) for path in sorted(_FOLDER.glob("[a-z]*.py"))]
+    found = sorted(workspace.files(base, _is_attack).items())
+    yours = [(PurePath(path), workspace.content(blob)) for path, blob in found]
+    return [Attack.parsed(*file) for file in [*ours, *yours]]
+
+
+def _is_attack(path: str) -> bool:
+    return path.startswith("attacks/") and path.count("/") == 1 and path.endswith(".py")
+
+
+def _problem(error: SyntaxError | ValueError) -> str:
+    """What keeps a file from being Python, with the line if it is known."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f"line {error.lineno} is not Python ({error.msg})"
+    return f"it is not Python ({error})"
 
 
 def _must_stay_first(body: list[ast.stmt], n: int) -> bool:

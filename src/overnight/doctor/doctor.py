@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -21,7 +22,7 @@ from time import monotonic
 from overnight.arena.arena import Arena
 from overnight.change.seeds import fixed_seed
 from overnight.core.experiment import Measurement, Outcome, Purpose
-from overnight.core.text import one_line, tail
+from overnight.core.text import one_line
 from overnight.doctor.attack import Attack, Facts
 from overnight.judge.base import Side
 from overnight.judge.head_to_head import duel
@@ -30,7 +31,7 @@ from overnight.measure.job import Job, places
 from overnight.measure.measurement import measure
 from overnight.measure.reach import expanded
 from overnight.measure.setup import run_setup
-from overnight.measure.stages import candidate_stage, open_place
+from overnight.measure.stages import candidate_stage, last_words, open_place
 from overnight.record.lock import DOCTOR, CampaignLock, family_of, lock_path
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.named import NONE, all_sandboxes
@@ -45,6 +46,14 @@ _MEASURED = ("score", "before", "after")
 _UNTRIED = (
     "declare what the run needs under `data` or run.env, or choose another sandbox with run.sandbox"
 )
+_UNFINISHED = (
+    "mend what its own message names: an attack reports each failure with refused(…) and ends by "
+    "itself; if it is one of overnight's, report it as a bug"
+)
+_ITS_OWN_FAULT = re.compile(r"exit code (?:12[67]\b|[1-9]\d*, (?!and it printed nothing))")
+"""Matches how a program ended that could not start, or that ended with a traceback."""
+_MOST_LOG = 11_000_000
+"""Bytes of a log that are searched: more than a stage writes."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ class AttackResult:
     attack: str
     sandbox: str
     verdict: str
-    """"blocked", "through", "allowed" (the arena grants it), or "untried" (no score without it)."""
+    """"blocked", "through", "allowed" (the arena grants it), or "untried" (no score without it, or
+    the attack itself failed)."""
     happened: str
     close: str
 
@@ -120,12 +130,15 @@ class Doctor:
         return self.arena.model_copy(update={"run": run})
 
     def changed(self, edit: Callable[[bytes], bytes], why: str) -> str | None:
-        """A commit with `edit` applied to every editable file; None if that changes nothing."""
+        """A commit with `edit` applied to all editable files but links; None if nothing changes."""
         scratch = self._job(NONE).place(self.arena)
         try:
             folder = self._workspace.checkout(self.base, scratch / "tree", own_git=True)
-            for path in self._workspace.files(self.base, self.arena.is_editable):
-                (folder / path).write_bytes(edit((folder / path).read_bytes()))
+            paths = self._workspace.files(self.base, self.arena.is_editable)
+            files = (folder / path for path in paths)
+            for file in files:
+                if not file.is_symlink():  # it may lead to a file of yours
+                    file.write_bytes(edit(file.read_bytes()))
             made = self._workspace.commit(
                 self.base, scratch / "tree", self.arena.is_editable, f"{why} by the doctor"
             )
@@ -152,7 +165,8 @@ class Doctor:
                 verdict, happened = self._run_alone(attack, sandbox, facts)
         if verdict == "through" and attack.kind == "network" and self.arena.run.network:
             verdict, happened = "allowed", "run.network = true"
-        return AttackResult(attack.name, sandbox, verdict, happened, attack.close)
+        close = _UNFINISHED if verdict == "untried" else attack.close
+        return AttackResult(attack.name, sandbox, verdict, happened, close)
 
     def _run_alone(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         for _ in range(2 if attack.kind == "again" else 1):
@@ -161,11 +175,15 @@ class Doctor:
             seconds = monotonic() - began
         if won := _breakthrough(log):
             return "through", won
+        unfinished = _own_fault(last_words(result, log))
         if attack.kind == "late":
             late = seconds > _SECONDS + _LATE_SECONDS or result.survivors
             ended = f"ended after {seconds:.1f} s ({result.end})"
-            return ("through" if late else "blocked"), ended
-        count = sum(line.startswith("refused: ") for line in tail(log, 400).splitlines())
+            if late or not unfinished:
+                return ("through" if late else "blocked"), ended
+        if unfinished:
+            return "untried", unfinished
+        count = len(_reported("refused", log))
         if result.end is not StageEnd.EXITED or (result.exit_code and not count):
             return "blocked", f"ended: {result.end}, exit code {result.exit_code}"
         left = "the first run left nothing" if attack.kind == "again" else "nothing to try"
@@ -186,6 +204,8 @@ class Doctor:
     def _run_and_score(self, attack: Attack, sandbox: str, facts: Facts) -> tuple[str, str]:
         command = f"{self.arena.run.command}\n{attack.command(facts)}"  # the attack prints last
         found = self.measured(sandbox, self.with_run(command=command))
+        if unfinished := _own_fault(found.detail):
+            return "untried", unfinished
         if ended := self._forged_or_unscored(found, facts):
             return ended
         return "blocked", f"the score is the one that the referee measured ({found.score:g})"
@@ -260,8 +280,11 @@ class Doctor:
                 local.listen()
             os.environ[key] = "bait"
             stack.callback(os.environ.pop, key)
-            canary.write_text("bait\n")
-            stack.callback(canary.unlink)
+            bait = ""  # none where the home folder cannot be written
+            with suppress(OSError):
+                canary.write_text("bait\n")
+                stack.callback(canary.unlink)
+                bait = str(canary)
             yield {
                 "arena": str(self.arena.root),
                 "state": str(self.arena.state),
@@ -274,7 +297,7 @@ class Doctor:
                 "abstract": self._mark,
                 "pid": os.getpid(),
                 "key": key,
-                "canary": str(canary),
+                "canary": bait,
                 "home": str(Path.home()),
                 "mark": f"{self._mark}-left",
                 "sleep": "86.75",
@@ -301,8 +324,25 @@ def _why_unscored(found: Measurement) -> str:
     return detail if found.outcome is Outcome.REFUSED else f"{found.outcome}: {detail}"
 
 
+def _own_fault(ending: str) -> str:
+    """How an attack failed that was not blocked but could not start or ended with a traceback, in
+    one line; else empty. `ending`: how its program ended, and its last lines."""
+    words = ending.partition("\n")[0]
+    return f"the attack itself failed: {one_line(words)}" if _ITS_OWN_FAULT.match(words) else ""
+
+
+def _reported(word: str, log: Path) -> list[str]:
+    """What an attack reports with `refused` or as `got through`, oldest first."""
+    try:
+        with log.open("rb") as file:
+            text = file.read(_MOST_LOG)
+    except FileNotFoundError:
+        return []
+    found = re.findall(rb"(?m)^%s: (.*)$" % word.encode(), text)
+    return [one_line(words.decode(errors="replace"), 400) for words in found]
+
+
 def _breakthrough(log: Path) -> str:
     """What an attack reports that it could do; empty if nothing."""
-    lines = tail(log, 400).splitlines()
-    won = [line.partition(": ")[2] for line in lines if line.startswith("got through: ")]
+    won = _reported("got through", log)
     return won[0] + (f" (and {len(won) - 1} more)" if len(won) > 1 else "") if won else ""

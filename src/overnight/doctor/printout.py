@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from overnight.arena.arena import Arena
 from overnight.doctor.attack import attacks
@@ -54,7 +54,7 @@ def run_doctor(root: Path, progress: Console | None) -> Findings:
     arena = Arena.load(root)
     workspace = Workspace.open(arena.root, arena.state)
     base = workspace.head()
-    arena = base_arena(arena, workspace, base)
+    arena, tried = base_arena(arena, workspace, base), attacks(workspace, base)
     with Doctor(arena, workspace) as doctor:
         doctor.prepare()
         found = [*workspace.warnings, *workspace.left_out(base), *unhidden(arena)]
@@ -62,7 +62,7 @@ def run_doctor(root: Path, progress: Console | None) -> Findings:
         rows = []
         names = [arena.run.sandbox] if arena.run.sandbox else sandboxes()
         for sandbox in names:
-            for attack in attacks(arena):
+            for attack in tried:
                 if progress:
                     progress.print(f"{sandbox}: {attack.name} …", style="dim", markup=False)
                 rows.append(doctor.run(attack, sandbox))
@@ -86,14 +86,14 @@ def print_findings(findings: Findings, out: Console) -> None:
     for name in ("sandbox", "attack", "verdict", "what happened"):
         table.add_column(name, overflow="fold")
     for row in findings.rows:
-        colour = _COLOURS[row.verdict]
-        table.add_row(row.sandbox, row.attack, f"[{colour}]{row.verdict}[/]", escape(row.happened))
+        verdict = Text(row.verdict, style=_COLOURS[row.verdict])
+        table.add_row(row.sandbox, Text(row.attack), verdict, Text(row.happened))
     out.print(table)
     out.print()
     traits = Table(box=None, pad_edge=False, show_header=False)
     for trait in findings.traits:
-        colour = _COLOURS[trait.grade]
-        traits.add_row(trait.name, f"[{colour}]{trait.grade}[/]", escape(trait.found))
+        grade = Text(trait.grade, style=_COLOURS[trait.grade])
+        traits.add_row(trait.name, grade, Text(trait.found))
     out.print(traits)
     out.print()
     for close, rows in groupby(sorted(findings.open, key=_close), key=_close):

@@ -143,9 +143,13 @@ def _with_half_budget(doctor: Doctor, sandbox: str, baselines: Sequence[Measurem
 
 
 def _bounds_trait(rows: Sequence[AttackResult]) -> Trait:
-    open_ = [row for row in rows if row.verdict == "through"]
-    words = f"{len(rows) - len(open_)} of {len(rows)} attacks blocked"
-    return Trait("a bounded environment", "poor" if open_ else "good", words)
+    verdicts = {row.verdict for row in rows}
+    words = f"{sum(row.verdict == 'blocked' for row in rows)} of {len(rows)} attacks blocked"
+    for verdict in sorted(verdicts - {"blocked"}):
+        names = dict.fromkeys(row.attack for row in rows if row.verdict == verdict)
+        words += f"; {verdict}: {', '.join(names)}"
+    grade = "poor" if "through" in verdicts else "fair" if "untried" in verdicts else "good"
+    return Trait("a bounded environment", grade, words)
 
 
 def _cost_trait(doctor: Doctor, sandbox: str) -> Trait:

@@ -202,6 +202,8 @@ def roster_lines(entries: Sequence[Entry]) -> Text:
 def rehearsal_text(name: str, rehearsal: Rehearsal) -> str:
     """Whether an agent works, and what it used."""
     e, transcript = rehearsal.experiment, rehearsal.transcript
+    if rehearsal.words and e and e.candidate:
+        return f"{name} changed the file, but not as asked: {rehearsal.words}"
     if rehearsal.words or e is None:
         said = f"\nIts last output:\n{transcript}" if transcript else ""
         return f"{name} made no change: {rehearsal.words}{said}"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -91,7 +90,8 @@ class LiveView:
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.stop()
+            with suppress(OSError, SystemExit):  # the terminal may be gone
+                self._live.stop()
         if self._heartbeat is not None:
             self._ended = True
             self._printed.set()
@@ -101,7 +101,7 @@ class LiveView:
 def screen(summary: Summary) -> RenderableType:
     """The live screen of a campaign."""
     results = results_table(summary.recent[-_SHOWN:], summary.metric, one_line_each=True)
-    title = f"overnight · {escape(one_line(summary.arena.name, 40))} · {summary.tag}"
+    title = Text(f"overnight · {one_line(summary.arena.name, 40)} · {summary.tag}")
     running = summary.driven and not summary.stop_reason
     hint = "Ctrl-C or `overnight stop` ends it; nothing is lost" if running else None
     return Panel(Group(status_text(summary), "", results), title=title, subtitle=hint)

@@ -186,7 +186,9 @@ def power_text(night: Night) -> Table | Text:
         "Each chance is that of one such gain among 20 candidates, under the rule `confirm` with "
         "its default settings." + _differences(night)
     )
-    table = Table(title=words, title_justify="left", box=None, padding=(0, 1), header_style="bold")
+    table = Table(
+        title=Text(words), title_justify="left", box=None, padding=(0, 1), header_style="bold"
+    )
     names = ["gain", "in sigmas", "chance to be kept", "pairs to confirm it alone"]
     for name in names + (["in percent of the rate"] if night.rate else []):
         table.add_column(name, justify="right")

@@ -296,13 +296,14 @@ def scale(experiments: Iterable[Experiment], metric: Metric) -> tuple[float, flo
     """The range of oriented scores that a picture should show, worst and best. The gain takes at
     least a fifth of it, however bad some scores are.
 
-    None when no experiment was kept or discarded with a score.
+    None when no experiment was kept, provisionally or not, or discarded with a score.
     """
-    compared = [e for e in experiments if e.verdict in (Verdict.KEEP, Verdict.DISCARD)]
+    won = (Verdict.KEEP, Verdict.PROVISIONAL)
+    compared = [e for e in experiments if e.verdict in (*won, Verdict.DISCARD)]
     scores = sorted(metric.orient(e.score) for e in compared if e.score is not None)
     if not scores:
         return None
-    kept = [metric.orient(e.score) for e in compared if e.kept and e.score is not None]
+    kept = [metric.orient(e.score) for e in compared if e.verdict in won and e.score is not None]
     kept = kept or [scores[len(scores) // 2]]
     start, best = min(kept), max(kept)
     worse = [start - score for score in scores if score < start][::-1]

@@ -7,8 +7,9 @@ after a keyword for how the doctor recognises success:
 - `before:`, `after:` inserted before or after the code of every editable Python file; the arena's
   judge keeps the candidate.
 - `late:` still running after its budget, or it leaves a process.
-- `again:` run twice; its own report counts, as it does without a keyword.
-- `network:` its own report; an arena may allow it.
+- `report:` or no keyword: its own report counts.
+- `again:` run twice; its own report counts.
+- `network:` its own report counts; an arena may allow it.
 
 An attack finds what it needs in DOCTOR and reports with through(what) and refused(what).
 """

@@ -5,18 +5,31 @@ close it with a sandbox: without one, a run as root controls the machine.
 
 import ctypes
 import os
+import tempfile
 
 kernel = ctypes.CDLL(None)
+folder = os.fsencode(tempfile.mkdtemp())
+
+
+def mount():
+    done = kernel.mount(b"none", folder, b"tmpfs", 0, None)
+    kernel.umount2(folder, 2)
+    return done
+
+
 tries = {
     "a new user namespace": lambda: kernel.unshare(0x10000000),
-    "a mount": lambda: kernel.mount(b"none", b"/tmp", b"tmpfs", 0, None),
+    "a mount": mount,
     "a chroot": lambda: kernel.chroot(b"/tmp"),
     "a raw socket": lambda: kernel.socket(17, 3, 0),
     "a socket to the hypervisor": lambda: kernel.socket(40, 1, 0),
     "another user": lambda: kernel.setuid(12345),
 }
 for name, act in tries.items():
-    (through if act() >= 0 else refused)(name)
+    try:
+        (through if act() >= 0 else refused)(name)
+    except AttributeError:
+        refused(f"{name}: not on this system")
 settings = ("core_pattern", "modprobe", "hotplug", "sysrq")
 for name in (*(f"/proc/sys/kernel/{name}" for name in settings), "/proc/sysrq-trigger"):
     try:

@@ -21,4 +21,7 @@ for _ in range(3000):
     except OSError as error:
         refused(f"processes: {error.strerror}")
         break
-os.execv("/bin/sleep", ["sleep", DOCTOR["sleep"]])
+try:
+    os.execv("/bin/sleep", ["sleep", DOCTOR["sleep"]])
+except OSError as error:
+    refused(f"another program: {error.strerror}")

@@ -18,7 +18,7 @@ for pid in {str(DOCTOR["pid"]), str(os.getppid()), "1", *others}:
             through(f"the environment of process {pid} could be read")
     except OSError as error:
         refused(f"process {pid}: {error.strerror}")
-for path in (DOCTOR["canary"], "/etc/shadow"):
+for path in filter(None, (DOCTOR["canary"], "/etc/shadow")):
     try:
         through(f"{path} could be read: {len(open(path, 'rb').read())} bytes")
     except OSError as error:

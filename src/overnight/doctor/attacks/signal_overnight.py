@@ -18,7 +18,7 @@ for pid in {DOCTOR["pid"], os.getppid()} - {0, 1, os.getpid()}:
             act()
             if pid == DOCTOR["pid"]:
                 through(f"process {pid} could be {name}")
-        except (OSError, ValueError) as error:
+        except (AttributeError, OSError, ValueError) as error:
             refused(f"{name}: {error}")
 if ctypes.CDLL(None).ptrace(16, DOCTOR["pid"], 0, 0) == 0:
     through("overnight could be traced")
