@@ -319,6 +319,20 @@ def test_a_template_says_what_it_needs_and_is_not_there(tmp_path: Path) -> None:
     assert overnight(tmp_path, "new", "nanogpt", "there").stderr == ""
 
 
+def test_a_branch_that_is_checked_out_is_not_claimed_to_hold_the_wins(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena")
+    overnight(toy, "run", "--tag", "t", "--agent", "command:true", "--experiments", "1")
+    git(toy, "switch", "--quiet", "overnight/t")
+    folder = write_patches(tmp_path / "patches", ["X=5"])
+    done = overnight(toy, "run", "--tag", "t", "--agent", f"patches:{folder}")
+    kept = json.loads(overnight(toy, "status", "--json").stdout)["incumbent"]["candidate"][:10]
+    assert git(toy, "rev-parse", "overnight/t") == git(toy, "rev-parse", "main")
+    for said in (done.stdout, (toy / ".overnight" / "report.md").read_text()):
+        assert f"git merge {kept}" in said and "git merge overnight/t" not in said
+    git(toy, "merge", "--quiet", kept)
+    assert (toy / "value.py").read_text() == "X=5\n"
+
+
 def test_two_arenas_of_a_repository_that_start_at_once_have_a_branch_each(tmp_path: Path) -> None:
     top = make_toy(tmp_path / "arena")
     write_toy(top / "sub")

@@ -172,7 +172,7 @@ def _drive(
         files = [record.report(), record.draw(), campaign.results]
         with suppress(OSError, SystemExit):  # the terminal may be gone
             print_notes(campaign.warnings[printed:])
-            last_screen(record.summary(), files, out)
+            last_screen(record.summary(), files, out, record.unmoved())
     return stop.kind.exit_code
 
 

@@ -225,8 +225,11 @@ def _clock(elapsed: float, run: Run) -> str:
     return f"\n{'━' * done}{'─' * (_BAR - done)} {format_duration(elapsed)}, {words}"
 
 
-def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> None:
-    """Print what was gained, why the run stopped, and where to look."""
+def last_screen(
+    summary: Summary, files: Sequence[Path], console: Console, unmoved: str | None = None
+) -> None:
+    """Print what was gained, why the run stopped, and where to look. `unmoved`: the commit to which
+    the branch could not be moved."""
     text = Text()
     text.append(f"{summary.gained}.\n", style="bold green" if summary.wins else "bold")
     for words in summary.warnings:
@@ -242,8 +245,10 @@ def last_screen(summary: Summary, files: Sequence[Path], console: Console) -> No
         text.append(f"  {provisional_words(summary)}\n", style="cyan")
     text.append(f"\nIt stopped: {one_line(summary.stop_reason or 'the command ended', 300)}\n")
     if summary.keeps:
-        text.append(f"The branch {summary.branch} holds what was kept. To take it:\n")
-        text.append(f"  cd {shlex.quote(str(summary.arena.root))} && git merge {summary.branch}\n")
+        source = unmoved[:10] if unmoved else summary.branch
+        where = f"commit {source}" if unmoved else f"branch {source}"
+        text.append(f"The {where} holds what was kept. To take it:\n")
+        text.append(f"  cd {shlex.quote(str(summary.arena.root))} && git merge {source}\n")
     else:
         text.append(f"The branch {summary.branch} has nothing to `git merge` yet.\n")
     text.append("Look at:\n")

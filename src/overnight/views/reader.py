@@ -103,8 +103,15 @@ class Record:
         from overnight.views.report import write_report
 
         path = self.arena.state / "report.md"
-        write_report(self.book, self._workspace().diff, path)
+        write_report(self.book, self._workspace().diff, path, self.unmoved())
         return path
+
+    def unmoved(self) -> str | None:
+        """The incumbent's commit if the branch is elsewhere, because it is checked out, else
+        None."""
+        tip = self._workspace().refs.branch(self.tag)
+        wanted = self.book.incumbent.candidate if self.book.begun else tip
+        return None if tip == wanted else wanted
 
     def _workspace(self) -> Workspace:
         from overnight.repo.workspace import Workspace

@@ -28,7 +28,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u20
 Diff = Callable[[str, str], str]
 
 
-def write_report(book: Book, diff: Diff, path: Path) -> None:
+def write_report(book: Book, diff: Diff, path: Path, unmoved: str | None = None) -> None:
     """Write the report of a campaign to `path`, replaced atomically. `diff(old, new)` returns the
     patch between two commits. Raises LedgerError."""
     summary = summarize(book)
@@ -39,7 +39,7 @@ def write_report(book: Book, diff: Diff, path: Path) -> None:
         *_provisional(summary),
         *(_exam(summary.holdout) if summary.holdout else ()),
         *_lost(book),
-        *_merging(summary),
+        *_merging(summary, unmoved),
         *_cost(summary),
         *_happened(book.events("warning", "trouble", "switch")),
         *_judging(summary),
@@ -192,13 +192,17 @@ def _all_discards(ledger: Ledger, tag: str) -> Iterator[Experiment]:
         after = page[-1].n
 
 
-def _merging(summary: Summary) -> Iterator[str]:
+def _merging(summary: Summary, unmoved: str | None) -> Iterator[str]:
     branch, base = summary.branch, summary.base[:10]
     yield "## How to take it\n"
     if not summary.keeps:
         yield f"There is nothing to take: the branch `{branch}` has no new commits.\n"
         return
-    yield f"The branch `{branch}` holds what was kept, one commit each.\n"
+    if unmoved:
+        yield f"Commit {unmoved[:10]} has what was kept: `{branch}` could not be moved to it.\n"
+        branch = unmoved[:10]
+    else:
+        yield f"The branch `{branch}` holds what was kept, one commit each.\n"
     yield f"```\ngit log {base}..{branch}\ngit diff {base} {branch}\ngit merge {branch}\n```\n"
 
 
