@@ -184,7 +184,7 @@ def test_of_the_wins_the_largest_stay_in_order_and_members_of_stacks_go_first(ni
     assert "a member (confirmed together with #3; its own gain is unknown)" in wins
     assert "#3 +0.5 → 4.5: the tip\n" in wins
     stand = section(brief(few), "Where we stand")
-    assert "2 wins, 1 change confirmed with a later one in 3 experiments" in stand
+    assert "2 wins of 3 changes in 3 experiments" in stand
 
 
 def test_a_history_of_2000_experiments_is_told_quickly(night: Night) -> None:

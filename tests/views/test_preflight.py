@@ -22,8 +22,7 @@ from overnight.arena.settings import AgentTable
 from overnight.campaign.limits import Stretch
 from overnight.core.experiment import Event, Proposal
 from overnight.core.spending import Spent
-from overnight.core.usage import FREE, UNKNOWN, Usage
-from overnight.insights.limits_left import Left
+from overnight.core.usage import FREE, UNKNOWN, Left, Usage
 from overnight.insights.wall_time import walls
 from overnight.search.portfolio import Portfolio
 from overnight.views.preflight import Past, preflight

@@ -17,10 +17,10 @@ from statistics import median
 from overnight.agents.base import Reader
 from overnight.arena.arena import PROGRAM, Arena
 from overnight.briefing.contract import contract, handing_in
-from overnight.core.experiment import Event, Experiment, Verdict
+from overnight.core.experiment import FAILED, Event, Experiment, Verdict, kept_words
 from overnight.core.sections import Section, fitted
-from overnight.core.text import one_line
-from overnight.insights.failures import FAILED, causes
+from overnight.core.text import counted, one_line
+from overnight.insights.failures import causes
 from overnight.insights.readings import campaign_noise
 from overnight.insights.track_record import track_records
 from overnight.judge.base import Standing
@@ -116,15 +116,10 @@ def _state(arena: Arena, book: Book) -> Iterator[str]:
     if not best.n:
         yield f"- {name} {_score(best)}: the baseline, #0. Nothing is confirmed to beat it yet."
     else:
-        members = sum(e.is_member for e in book.keeps)
-        simpler = sum(e.simpler and e.within is None for e in book.keeps)
-        wins = sum(e.won for e in book.keeps)
-        more = f", {_counted(members, 'change')} confirmed with a later one" if members else ""
-        more += f", {_counted(simpler, 'simplification')}" if simpler else ""
         yield (
             f"- {name} {_score(best)} (#{best.n}); the baseline, #0, had "
-            f"{_score(book.baseline)}. {_counted(wins, 'win')}{more} in "
-            f"{_counted(done, 'experiment')}."
+            f"{_score(book.baseline)}. {kept_words(book.keeps)} in "
+            f"{counted(done, 'experiment')}."
         )
     for e in book.stack[1:]:
         yield f"- Provisional, not yet confirmed: #{e.n}, {_score(e)}{_gained(e)}."
@@ -151,7 +146,7 @@ def _detectable(arena: Arena, noise: Noise, moment: Moment) -> Iterator[str]:
     if not sigma:
         yield "- The noise of a score is not known yet."
         return
-    repeats = _counted(len(noise.differences), "repeat")
+    repeats = counted(len(noise.differences), "repeat")
     yield (
         f"- The noise of one measurement is {_number(sigma)}{f' {unit}' if unit else ''} "
         f"(standard deviation, from {repeats})."
@@ -186,7 +181,7 @@ def _affordable(
     most = max(min(judge.max_repeats, moment.left // 2), 0)
     floor = base + sigma * least(most, judge.false_keep, trial, standing.won)
     left = (
-        f"the {_counted(int(moment.left), 'measurement')} left"
+        f"the {counted(int(moment.left), 'measurement')} left"
         if moment.left // 2 < judge.max_repeats
         else f"the {judge.max_repeats} pairs of measurements that a confirmation may take"
     )
@@ -321,7 +316,3 @@ def _score(e: Experiment) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.2g}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,8 +11,7 @@ from overnight.core.experiment import Event, confirmed_gain
 from overnight.core.interrupts import EXIT_CODE
 from overnight.core.quantity import format_duration
 from overnight.core.spending import together
-from overnight.core.usage import Allowance
-from overnight.insights.limits_left import Left
+from overnight.core.usage import Allowance, Left
 from overnight.insights.wall_time import last_driver_died
 from overnight.record.book import Book
 

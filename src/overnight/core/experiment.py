@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from statistics import median
 
+from overnight.core.text import counted
 from overnight.core.usage import UNKNOWN, Usage
 
 Number = int | float
@@ -27,6 +28,10 @@ class Verdict(StrEnum):
     TIMEOUT = "timeout"
     INVALID = "invalid"
     STALE = "stale"
+
+
+FAILED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
+"""The verdicts of experiments that were never compared with their parent."""
 
 
 class Outcome(StrEnum):
@@ -292,6 +297,11 @@ class Experiment:
         """Whether it is a win: a keep other than the baseline, with a gain to claim."""
         return self.kept and self.n > 0 and self.claim is not None
 
+    @property
+    def only_simpler(self) -> bool:
+        """Whether it is a keep because it is simpler, neither a win nor part of one."""
+        return self.kept and self.n > 0 and not self.won and not self.is_member
+
 
 @dataclass(frozen=True)
 class Closing:
@@ -329,6 +339,15 @@ def confirmed_gain(keeps: Iterable[Experiment]) -> float:
         min(keep.gain or 0.0, 0.0) if keep.simpler and keep.within is None else keep.claim or 0.0
         for keep in keeps
     )
+
+
+def kept_words(keeps: Sequence[Experiment]) -> str:
+    """These keeps in words: `2 wins of 5 changes and 1 simplification`."""
+    wins, simpler = sum(e.won for e in keeps), sum(e.only_simpler for e in keeps)
+    words = [counted(wins, "win")] if wins or not simpler else []
+    if (changes := len(keeps) - simpler) > wins:
+        words = [f"{counted(wins, 'win')} of {counted(changes, 'change')}"]
+    return " and ".join([*words, *[counted(simpler, "simplification")] * (simpler > 0)])
 
 
 @dataclass(frozen=True)

@@ -47,13 +47,19 @@ _ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*"
 """Whole terminal escape sequences: without its ESC, the rest of one would remain as garbage."""
 
 
-_CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""A control character other than a tab, or one that changes the direction of text."""
 
 
-_UNPRINTABLE = re.compile(f"(?:{_ESCAPES}|{_CONTROLS})+")
+_UNPRINTABLE = re.compile(f"(?:{_ESCAPES}|{CONTROL.pattern})+")
 
 
 def one_line(text: str, most: int = 200) -> str:
     """The text without control characters or line breaks, at most `most` characters long."""
     line = " ".join(_UNPRINTABLE.sub(" ", text).split())
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 win`, `2 wins`, `2,000 experiments`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

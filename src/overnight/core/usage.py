@@ -1,4 +1,4 @@
-"""What a proposal used, and its limits: tokens, dollars, seconds."""
+"""What a proposal used, its limits, and what a run has left: tokens, dollars, seconds."""
 
 from __future__ import annotations
 
@@ -83,3 +83,13 @@ def _smaller(a: N | None, b: N | None) -> N | None:
 
 
 UNLIMITED = Allowance()
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left until each limit of a run is reached. None: no such limit."""
+
+    experiments: int | None = None
+    seconds: float | None = None
+    dollars: float | None = None
+    tokens: int | None = None

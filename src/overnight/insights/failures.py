@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from overnight.core.experiment import Experiment, Verdict
+from overnight.core.experiment import FAILED, Experiment, Verdict
 from overnight.core.text import one_line
 
-FAILED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.INVALID, Verdict.STALE)
-"""The verdicts of experiments that were never compared with their parent."""
 _MOST = 240  # characters of a line
 _MUTE = re.compile(r"(?:exit code \d+|killed by signal \d+)$")
 """Matches a first line that does not say why; the log's last lines may."""

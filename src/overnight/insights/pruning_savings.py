@@ -11,6 +11,7 @@ from statistics import median
 
 from overnight.core.experiment import Event, Experiment, Measurement, Outcome, Verdict
 from overnight.core.quantity import format_duration
+from overnight.core.text import counted
 from overnight.record.book import Book
 from overnight.record.ledger import Note
 
@@ -37,9 +38,9 @@ class Savings:
         """The totals in one line; empty without pruned runs and controls."""
         if not self.prunes and not self.controls:
             return ""
-        runs = f"{self.prunes:,} run{'' if self.prunes == 1 else 's'} ended early"
+        runs = f"{counted(self.prunes, 'run')} ended early"
         saved = f"{format_duration(self.seconds_saved)} saved"
-        controls = f"{self.controls:,} control{'' if self.controls == 1 else 's'}"
+        controls = counted(self.controls, "control")
         return f"{runs}, {saved}; wins lost: {self.wins_lost} of {controls}"
 
     @classmethod

@@ -12,11 +12,10 @@ from rich.text import Text
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
-from overnight.core.experiment import Experiment, Purpose, Verdict
+from overnight.core.experiment import FAILED, Experiment, Purpose, Verdict
 from overnight.core.quantity import format_count, format_dollars, format_duration
 from overnight.core.spending import Spent
 from overnight.core.text import one_line
-from overnight.insights.failures import FAILED
 from overnight.insights.readings import charges_of
 from overnight.insights.track_record import TrackRecord, held, measured_gain
 from overnight.views.summary import median_of, score_words

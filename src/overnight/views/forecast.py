@@ -10,8 +10,7 @@ from statistics import fmean
 
 from overnight.core.experiment import Experiment
 from overnight.core.spending import Spent
-from overnight.core.usage import Allowance
-from overnight.insights.limits_left import Left
+from overnight.core.usage import Allowance, Left
 
 NEWEST = 5
 """Newest experiments of each agent from which its rates are computed."""

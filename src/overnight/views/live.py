@@ -17,15 +17,14 @@ from rich.text import Text
 
 from overnight.arena.settings import Metric, Run
 from overnight.core.errors import OvernightError
-from overnight.core.experiment import Experiment
+from overnight.core.experiment import FAILED, Experiment
 from overnight.core.quantity import format_dollars, format_duration
-from overnight.core.text import one_line
-from overnight.insights.failures import FAILED
-from overnight.insights.limits_left import Left
+from overnight.core.text import counted, one_line
+from overnight.core.usage import Left
 from overnight.insights.overfitting import OVERFITTED, Gap
 from overnight.record.book import Book
 from overnight.views.experiment_text import plain_line, results_table
-from overnight.views.summary import Summary, counted, direction_words, scale, summarize
+from overnight.views.summary import Summary, direction_words, scale, summarize
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BAR = 20

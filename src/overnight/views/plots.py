@@ -25,9 +25,8 @@ from matplotlib.transforms import Bbox, IdentityTransform
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import Metric
-from overnight.core.experiment import Experiment, Verdict
+from overnight.core.experiment import FAILED, Experiment, Verdict
 from overnight.core.text import one_line
-from overnight.insights.failures import FAILED
 from overnight.insights.overfitting import OVERFITTED, Gap
 from overnight.views.summary import NO_SANDBOX, SELF_REPORTED, direction_words, scale
 

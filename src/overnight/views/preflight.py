@@ -14,7 +14,7 @@ from overnight.core.experiment import Event, Experiment
 from overnight.core.quantity import format_dollars
 from overnight.core.spending import Spent
 from overnight.core.text import one_line
-from overnight.insights.limits_left import Left
+from overnight.core.usage import Left
 from overnight.insights.wall_time import TURNS, walls
 from overnight.measure.setup import needs_setup
 from overnight.record.book import Book

@@ -8,22 +8,20 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from overnight.core.experiment import Event, Experiment, Verdict
+from overnight.core.experiment import FAILED, Event, Experiment, Verdict
 from overnight.core.quantity import format_dollars, format_duration
 from overnight.core.spending import together
-from overnight.core.text import one_line
-from overnight.insights.failures import FAILED
+from overnight.core.text import CONTROL, counted, one_line
 from overnight.insights.overfitting import OVERFITTED, Gap
 from overnight.record.book import Book
 from overnight.record.ledger import Ledger
 from overnight.record.rows import PAGE
-from overnight.views.summary import Summary, counted, direction_words, median_words, summarize
+from overnight.views.summary import Summary, direction_words, median_words, summarize
 
 _MOST_DIFF_LINES = 80
 _MOST_WIDTH = 400
 _MOST_DIFFS = 30
 _MOST_ROWS = 15
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 Diff = Callable[[str, str], str]
 
@@ -287,7 +285,7 @@ def _number(value: float | None) -> str:
 
 def _fenced(text: str, n: int) -> str:
     """A diff as a code block, cut if it is long. Backticks in the diff cannot end the block."""
-    lines = [_UNPRINTABLE.sub("�", line)[:_MOST_WIDTH] for line in text.splitlines()]
+    lines = [CONTROL.sub("�", line)[:_MOST_WIDTH] for line in text.splitlines()]
     shown = lines[:_MOST_DIFF_LINES]
     if more := len(lines) - len(shown):
         shown.append(f"… {counted(more, 'more line')}; see overnight diff {n}")

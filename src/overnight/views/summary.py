@@ -19,10 +19,11 @@ from overnight.core.experiment import (
     Verdict,
     confirmed_gain,
     counted_scores,
+    kept_words,
 )
 from overnight.core.spending import Spent, together
-from overnight.core.text import one_line, tail
-from overnight.insights.limits_left import Left
+from overnight.core.text import counted, one_line, tail
+from overnight.core.usage import Left
 from overnight.insights.overfitting import Gap, read_gap
 from overnight.insights.pruning_savings import Savings, savings
 from overnight.insights.readings import campaign_noise
@@ -157,7 +158,7 @@ class Summary:
     @property
     def simpler(self) -> Sequence[Experiment]:
         """Keeps that were kept because they are simpler, not as part of a win."""
-        return [keep for keep in self.keeps if not keep.won and not keep.is_member]
+        return [keep for keep in self.keeps if keep.only_simpler]
 
     def members_of(self, win: Experiment) -> Sequence[Experiment]:
         """The earlier keeps that were confirmed together with this win; none of them is confirmed
@@ -166,12 +167,8 @@ class Summary:
 
     @property
     def kept_words(self) -> str:
-        """The changes on the branch: `2 wins of 5 changes and 1 simplification`."""
-        simpler, changes = len(self.simpler), len(self.keeps) - len(self.simpler)
-        words = [counted(len(self.wins), "win")] if self.wins or not simpler else []
-        if changes > len(self.wins):
-            words[0] += f" of {counted(changes, 'change')}"
-        return " and ".join([*words, *[counted(simpler, "simplification")] * (simpler > 0)])
+        """The changes on the branch."""
+        return kept_words(self.keeps)
 
     @property
     def gain(self) -> float | None:
@@ -253,11 +250,6 @@ class Summary:
 def direction_words(metric: Metric) -> str:
     """`lower is better` or `higher is better`."""
     return f"{'lower' if metric.direction == 'minimize' else 'higher'} is better"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 win`, `2 wins`, `2,000 experiments`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def median_of(e: Experiment) -> int | None:
