@@ -133,6 +133,13 @@ def open_arena(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy
 
 
+def test_the_gain_that_a_night_can_see_is_the_one_of_power(tmp_path: Path) -> None:
+    found = traits_of(noisy(tmp_path / "arena"))[0].found
+    match = re.search(r"noise (\S+) from .* a gain of (\S+) is kept in four of five", found)
+    assert match, found
+    assert float(match[2]) == pytest.approx(visible() * float(match[1]), rel=0.1)
+
+
 def begun(toy: Path) -> tuple[subprocess.Popen[str], str]:
     """A doctor in the middle of an attack, and what it has said."""
     started = subprocess.Popen(

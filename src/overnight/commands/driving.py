@@ -137,7 +137,8 @@ def run(
 
     Limits count from the start of this run. If the last run was killed (kill -9, power failure),
     they count from the start of that one: the same command then completes it. After Ctrl-C or
-    `overnight stop` they count anew.
+    `overnight stop` they count anew. A closed terminal ends it like Ctrl-C: to log out meanwhile,
+    start it in tmux or with nohup.
     """
     from overnight.campaign.limits import Limits
 
@@ -198,7 +199,8 @@ def try_(
 ) -> None:
     """Measure your own uncommitted change, and keep it if it wins.
 
-    The change is the difference from HEAD in the editable files. Exit code: 0 keep, 10 discard,
+    The change is the difference from HEAD in the editable files. A new --tag begins a new campaign.
+    Exit code: 0 keep, 10 discard,
     11 crash, 12 timeout, 13 invalid or stale, 14 provisional.
     """
     from overnight.connect.try_change import EXIT_CODES, Change, try_change

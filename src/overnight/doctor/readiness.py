@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from overnight.core.experiment import Measurement, Outcome
 from overnight.core.quantity import format_duration
 from overnight.doctor.doctor import AttackResult, Doctor
+from overnight.judge.odds import visible
 
 BASELINES = 3
 """Measurements of the unchanged arena; their spread is the noise."""
@@ -55,11 +55,12 @@ def _score_trait(doctor: Doctor, sandbox: str, baselines: Sequence[Measurement])
     scores, noise = _scores(baselines)
     words = f"{arena.metric.name} {statistics.mean(scores):.6g}, "
     if noise:
-        least = _VISIBLE_SIGMAS * noise / math.sqrt(_measurements_a_night(baselines) / 2)
-        words += (
-            f"noise {noise:.2g} from {len(scores)} measurements: a gain of "
-            f"{_VISIBLE_SIGMAS * noise:.2g} shows in one, a gain of {least:.2g} in a night of them"
-        )
+        words += f"noise {noise:.2g} from {len(scores)} measurements: a gain of "
+        if arena.judge.rule == "confirm":
+            words += f"{visible() * noise:.2g} is kept in four of five campaigns"
+        else:
+            words += f"{_VISIBLE_SIGMAS * noise:.2g} shows in one"
+        words += "; `overnight power` says more"
     elif place := doctor.fixed_seed():
         grade = "fair"
         words += (
