@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from noisy import noisy
 from overnight.arena.arena import Arena
 from overnight.doctor.attack import attacks
 from overnight.doctor.doctor import AttackResult, Doctor
 from overnight.doctor.printout import Findings, print_findings
 from overnight.doctor.readiness import Trait, readiness
+from overnight.judge.odds import visible
 from overnight.repo.workspace import Workspace
 from overnight.stage.processes import below, read
 from stages import eventually
