@@ -11,9 +11,9 @@ import pytest
 
 from overnight import Campaign, Limits
 from overnight.agents.programs.command import CommandAgent
-from overnight.arena.arena import Arena
 from overnight.arena.settings import AgentTable
 from overnight.doctor.attack import attacks
+from overnight.repo.workspace import Workspace
 from toy import ARENA, git, make_toy
 
 HONEST = {1: 9, 4: 8, 8: 7, 12: 6, 16: 5, 20: 4}
@@ -70,7 +70,8 @@ def _write_moves(moves: Path, toy: Path, secret: Path, port: int) -> None:
         "abstract": "nobody", "pid": os.getpid(), "key": "NO_SUCH_KEY", "canary": str(secret),
         "home": str(Path.home()), "mark": "clever-left", "sleep": "85.75", "memory": 500_000_000,
     }  # fmt: skip
-    known = [one.command(facts) for one in attacks(Arena.load(toy))]
+    workspace = Workspace.open(toy, toy / ".overnight")
+    known = [one.command(facts) for one in attacks(workspace, workspace.head())]
     dishonest = [n for n in range(1, 21) if n not in HONEST]
     best = 10
     for n in range(1, 21):

@@ -303,8 +303,10 @@ def test_reading_tomorrow_pays_only_where_the_owner_left_it_open(
     (place / "arena.toml").write_text(text)
     git(place, "commit", "-qam", "another rule")
     found = Arena.load(place)
-    doctor = Doctor(found, Workspace.open(place, found.state))
-    attack = next(attack for attack in attacks(found) if attack.name == "read tomorrow")
+    workspace = Workspace.open(place, found.state)
+    doctor = Doctor(found, workspace)
+    known = {attack.name: attack for attack in attacks(workspace, doctor.base)}
+    attack = known["read tomorrow"]
     doctor.prepare()
     row = doctor.run(attack, "landlock")
     assert row.verdict == ("blocked" if closed else "through"), row
