@@ -50,6 +50,7 @@ def skill(
     your home folder), where Claude Code, Codex, Gemini CLI, opencode and others look.
     """
     from overnight.connect.skill import PLACES, install, skill_text
+    from overnight.sandbox.runtime import home_folder
 
     if action not in ("install", "show"):
         raise UsageError(f"overnight skill {action}: expected `install` or `show`")
@@ -61,7 +62,7 @@ def skill(
     if to is not None:
         folders = [to]
     else:
-        above = Path.home() if user else arena_folder(folder)
+        above = home_folder() if user else arena_folder(folder)
         folders = [above / place for place in PLACES]
     for installed in install(folders, force):
         out.print(f"{installed.file}: {installed.change}", markup=False, soft_wrap=True)

@@ -35,6 +35,7 @@ from overnight.measure.stages import candidate_stage, last_words, open_place
 from overnight.record.lock import DOCTOR, CampaignLock, family_of, lock_path
 from overnight.repo.workspace import Workspace
 from overnight.sandbox.named import NONE, all_sandboxes
+from overnight.sandbox.runtime import home_folder
 from overnight.stage.stage import StageEnd, StageResult, end_strays, run_stage
 
 _SECONDS = 6.0
@@ -269,7 +270,7 @@ class Doctor:
         key = f"OVERNIGHT_{self._mark}".replace("-", "_")
         # One name per arena, so that the next doctor removes what a killed one left.
         digest = hashlib.sha256(bytes(self.arena.root)).hexdigest()
-        canary = Path.home() / f".overnight-doctor-{digest[:12]}"
+        canary = home_folder() / f".overnight-doctor-{digest[:12]}"
         metric = self.arena.metric
         forged = metric.best_possible
         with ExitStack() as stack:
@@ -298,7 +299,7 @@ class Doctor:
                 "pid": os.getpid(),
                 "key": key,
                 "canary": bait,
-                "home": str(Path.home()),
+                "home": str(home_folder()),
                 "mark": f"{self._mark}-left",
                 "sleep": "86.75",
             }

@@ -13,7 +13,7 @@ from overnight.arena.commandline import is_unknown, program_of
 from overnight.arena.settings import AgentTable
 from overnight.core.errors import Trouble
 from overnight.core.usage import Usage
-from overnight.sandbox.runtime import program_paths
+from overnight.sandbox.runtime import home_folder, program_paths
 from overnight.stage.secrets import is_key, name_of_key
 
 
@@ -121,7 +121,7 @@ def _keys_set(table: AgentTable, preset: Preset) -> list[str]:
 
 
 def _sign_ins(preset: Preset) -> list[str]:
-    return [f"~/{path}" for path in preset.sign_in if Path.home().joinpath(path).is_file()]
+    return [f"~/{path}" for path in preset.sign_in if home_folder().joinpath(path).is_file()]
 
 
 def _keys(table: AgentTable, preset: Preset) -> Sequence[str]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overnight.agents.base import Workbench
 from overnight.core.usage import Usage
+from overnight.sandbox.runtime import home_folder
 
 _MOST_PROPOSALS = 20
 _MOST_CONTEXT = 0.5
@@ -80,7 +81,7 @@ class ConversationStore:
 def _leads_elsewhere(home: Path, data: Sequence[Path]) -> bool:
     """Whether a link that the agent left would lead overnight out of this home when it links the
     declared data into it, or stands in the place of such a link."""
-    own, real = Path.home(), os.path.realpath(home)
+    own, real = home_folder(), os.path.realpath(home)
     for path in data:
         if path.is_relative_to(own):
             link = Path(home, path.relative_to(own))
