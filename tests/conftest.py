@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from bench import Bench, repository
 from sizes import sizes
-from stages import Stages, alive
+from stages import Stages, alive, mounted
 from toy import make_toy
 
 # A suite that was started behind `&` ignores Ctrl-C, and so would all that it starts.
@@ -49,9 +48,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(folder, "128k"):
+        yield folder
 
 
 @pytest.fixture

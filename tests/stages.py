@@ -92,3 +92,13 @@ class Stages:
 
     def text(self) -> str:
         return self.log.read_text()
+
+
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[None]:
+    """Mount a file system of this size on a folder; only root can."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)

@@ -75,12 +75,15 @@ SESSION = json.dumps({"type": "thread.started", "thread_id": "t"})
 def test_what_was_used_is_known_whatever_fails_afterwards(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> bool:
-        raise WorkspaceError("git is gone")
+    def fail(error: Exception) -> bool:
+        raise error
 
     agent = program(tmp_path, monkeypatch, "codex", f"echo '{TURN}'")
-    error = desk.refused(agent, edited=fail)
-    assert error.usage == Usage(9, None, 5) and "git is gone" in str(error)
+    error = desk.refused(agent, edited=lambda: fail(ValueError("a bug")))
+    assert error.usage == Usage(9, None, 5) and "a bug" in str(error)
+    with pytest.raises(WorkspaceError, match="git is gone") as machine:
+        desk.ask(agent, edited=lambda: fail(WorkspaceError("git is gone")))
+    assert machine.value.usage == Usage(9, None, 5), "the machine's fault is not the agent's"
 
 
 def test_a_conversation_that_cannot_be_kept_costs_no_change(

@@ -24,6 +24,7 @@ from overnight.insights.wall_time import TURNS
 from overnight.record.book import Book
 from overnight.repo.workspace import Workspace
 from overnight.views.summary import summarize
+from stages import eventually
 from toy import ARENA, git, make_toy
 from writer import Writer, run, verdicts
 
@@ -256,8 +257,7 @@ def test_a_change_that_was_finished_before_a_stop_at_once_is_not_lost(toy: Path)
         def stop_late(book: Book) -> None:
             if book.asked:
                 place = toy / ".overnight" / "worktrees" / "t" / "agent"
-                while place.exists():  # it is deleted last
-                    time.sleep(0.05)
+                assert eventually(lambda: not place.exists(), 60), "it is deleted last"
                 time.sleep(0.5)  # the agent is done now, but its change is not recorded
                 campaign.stopping.set()
 

@@ -357,3 +357,15 @@ def test_a_terminal_without_a_character_shows_another(done: Path) -> None:
     for words in (["status"], ["log"], ["show", "3"], ["report"]):
         shown = overnight(done, *words, env={"PYTHONIOENCODING": "ascii"})
         assert "Traceback" not in shown.stderr and shown.returncode == 0, shown.stderr
+
+
+def test_two_runs_that_start_at_once_in_one_arena_are_one_campaign(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "arena", run="sleep 1\n")
+    words = ["overnight", "run", "--experiments", "1", "--agent", "command:true"]
+    both = [
+        subprocess.Popen(words, cwd=toy, stdout=-1, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=120)[1] for process in both]
+    assert sum("is already running, in process" in words for words in told) == 1, told
+    assert len(git(toy, "branch", "--list", "overnight/*").split()) == 1

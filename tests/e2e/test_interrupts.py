@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stages import eventually
 from toy import ARENA, make_toy
 
 TERM = 1 << (signal.SIGTERM - 1)
@@ -47,8 +48,7 @@ def test_two_signals_are_one_interrupt(tmp_path: Path, apart: float) -> None:
     """As `timeout` and supervisors send them, or an impatient user."""
     toy = make_toy(tmp_path / "arena", run="sleep 20\n")
     process = started(toy, "run", "--agent", "tuner")
-    while not glob.glob(f"{toy}/.overnight/worktrees/*/run-*"):
-        time.sleep(0.01)
+    assert eventually(lambda: bool(glob.glob(f"{toy}/.overnight/worktrees/*/run-*")), 60)
     process.send_signal(signal.SIGINT)
     time.sleep(apart)
     process.send_signal(signal.SIGTERM)

@@ -18,7 +18,7 @@ from overnight.measure.measurement import measure
 from overnight.measure.setup import run_setup
 from overnight.repo.workspace import Workspace
 from overnight.stage import stage
-from stages import unkillable
+from stages import mounted, unkillable
 from toy import RUN, git, make_toy
 
 TEXT = """
@@ -129,6 +129,16 @@ def test_a_full_disk_is_not_the_candidates_fault(
     words = f"output of the {named} could not be written.*logs.*No space left.*Free some space"
     with pytest.raises(MeasurementImpossible, match=words):
         measured(toy, purpose)
+
+
+def test_a_candidate_that_fills_the_disk_crashes_and_the_next_has_room(tmp_path: Path) -> None:
+    fill = f'head -c 99000000 /dev/zero >"$OVERNIGHT_OUT/x"\n{RUN}'
+    toy = arena(tmp_path, fill)
+    toy.state.mkdir()
+    with mounted(toy.state, "60m"):
+        found = measured(toy)
+        assert found.outcome is Outcome.CRASHED and "the disk has room again" in found.detail
+        assert not job(toy)[1].place(toy).exists()
 
 
 def test_nothing_is_measured_beside_a_process_that_cannot_be_ended(

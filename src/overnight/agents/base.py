@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from overnight.arena.arena import Arena
 from overnight.arena.settings import AgentTable, CampaignCaps
-from overnight.core.errors import AgentError
+from overnight.core.errors import AgentError, MeasurementImpossible, WorkspaceError
 from overnight.core.experiment import Experiment, Idea, Verdict
 from overnight.core.sections import Count, estimated_tokens
 from overnight.core.usage import UNLIMITED, Allowance, Usage
@@ -158,11 +158,15 @@ def key_of(table: AgentTable) -> str | None:
 
 @contextmanager
 def charged(name: str, bench: Workbench, usage: Callable[[], Usage]) -> Iterator[None]:
-    """Turns any failure within into an AgentError that says what the proposal has used: it counts,
-    whatever failed afterwards. The traceback is appended to the transcript."""
+    """Notes what the proposal has used in any failure within: it counts, whatever failed
+    afterwards. A failure of anything but the machine becomes an AgentError, with its traceback in
+    the transcript."""
     try:
         yield
     except AgentError:
+        raise
+    except (WorkspaceError, MeasurementImpossible) as error:
+        error.usage = usage()
         raise
     except Exception as error:
         with suppress(OSError), bench.transcript.open("a", encoding="utf-8") as transcript:

@@ -34,6 +34,9 @@ _PROGRAM = re.compile(
 
 _SCRIPT = re.compile(r"[^-].*\.(py|sh|js|ts|rb|pl|lua|jl|R)")
 _PLAIN = re.compile(r"[\w./ -]+")
+_SWITCH = re.compile("-[uBEIOqsSv]+")
+"""An option of Python or a shell that takes no value."""
+_RUNNERS = {("uv", "run"), ("poetry", "run"), ("pdm", "run")}
 
 
 def words_of(command: str) -> list[str]:
@@ -51,9 +54,11 @@ def program_of(command: str) -> str | None:
 
 
 def script_of(words: Sequence[str]) -> str | None:
-    """The script without which a line cannot work: the word after its program. None where only a
-    shell can tell which file that is."""
-    word = words[1] if len(words) > 1 and "cd" not in words else ""
+    """The script without which a line cannot work: the word after its program, or after `uv run`,
+    and after options without a value. None where only a shell can tell which file that is."""
+    started = words[2:] if tuple(words[:2]) in _RUNNERS else words[1:]
+    rest = itertools.dropwhile(_SWITCH.fullmatch, started)
+    word = next(rest, "") if "cd" not in words else ""
     return word if _SCRIPT.fullmatch(word) and _PLAIN.fullmatch(word) else None
 
 

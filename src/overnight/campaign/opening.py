@@ -29,12 +29,22 @@ def begin_or_find(
     arena: Arena, workspace: Workspace, ledger: Ledger, tag: str | None
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
     """The campaign's record, its lock, and warnings for the user."""
-    known = ledger.campaigns()
     with workspace.alone():
+        known = ledger.campaigns()
         if tag is None:
             today = datetime.now().strftime("%b%d").lower()
-            tag = known[-1].tag if known else _free_tag(workspace, today)
+            tag = known[-1].tag if known else _begun(arena) or _free_tag(workspace, today)
         return _begin_or_find(arena, workspace, ledger, tag)
+
+
+_BEGINNING = "beginning"
+"""A file in the state folder with the tag of a campaign whose branch is being made."""
+
+
+def _begun(arena: Arena) -> str | None:
+    """The tag whose branch a driver of this arena made, or was about to make, when it died."""
+    file = arena.state / _BEGINNING
+    return file.read_text() if file.is_file() else None
 
 
 def _free_tag(workspace: Workspace, tag: str) -> str:
@@ -67,7 +77,8 @@ def _begin(
     arena: Arena, workspace: Workspace, ledger: Ledger, tag: str, lock: CampaignLock
 ) -> tuple[CampaignRecord, CampaignLock, list[str]]:
     branch = f"overnight/{tag}"
-    if tip := workspace.refs.branch(tag):
+    tip = workspace.refs.branch(tag)
+    if tip and tag != _begun(arena):
         raise WorkspaceError(
             f"branch {branch} exists already (at {tip[:10]}), but the ledger of {arena.root} knows "
             f"no campaign {tag}: it was perhaps lost, or the branch is another arena's. It may "
@@ -77,8 +88,11 @@ def _begin(
     base = workspace.head()
     record = CampaignRecord(tag, arena.name, branch, base, datetime.now(UTC))
     base_arena(arena, workspace, record.base)
+    (arena.state / _BEGINNING).write_text(tag)
+    if not tip:  # before the campaign is recorded, so that no other arena takes it
+        workspace.refs.move_branch(tag, base, None)
     ledger.add_campaign(record)
-    workspace.refs.move_branch(tag, base, None)  # now, so that no other arena takes it
+    (arena.state / _BEGINNING).unlink()
     return record, lock, [*workspace.warnings, *workspace.left_out(base)]
 
 

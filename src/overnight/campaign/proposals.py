@@ -175,6 +175,8 @@ class Proposers:
                 warnings.append(f"the notes of {ask.agent.name} are lost: {lost}")
             answer = self._became(ask, ended, bench, secrets, idea, error)
         except (OvernightError, OSError) as failure:
+            if isinstance(failure, OvernightError) and failure.usage:
+                ended = replace(proposal, usage=_used(ask.agent, failure.usage))
             answer = Answer(ask, replace(ended, outcome="stopped"), failure=failure)
         try:
             self._workspace.remove(bench.private)

@@ -17,12 +17,10 @@ _SETS = re.compile(
         (?:\b|_)seed["']?\s*(?::\s*\w+\s*)?[=(:] | --seed\s |
         \b(?:seed_everything|seed_from_u64|srand|prngkey|random\.key|default_rng|pcg64)\( |
         \brandom_?state["']?\s*[=(:] | \b(?-i:Random)\(
-    )\s*\(?-?\d[\w.]*
-    (?:\s*(?:\*\*?|//?|<<|>>|[-+%^|&])\s*[\w.]+)*""",
+    )\s*\(?-?\d[\w.]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Sets a seed: an assignment, argument, call, key or option with a number, and what it is
-computed with."""
+"""Sets a seed: an assignment, argument, call, key or option with a number."""
 _DRAWS = re.compile(
     r"\b(?:(?:from|import)\s+random\b|random\.\w+\(|rand\w*(?:\(|::)|shuffle\(|\w*seed\w*\()",
     re.IGNORECASE,
@@ -32,6 +30,8 @@ _WORDS = "seed|rand|shuffle|prngkey|default_rng|pcg64"
 """For `git grep`: every line that `_SETS` or `_DRAWS` matches has one of these words."""
 _SIGNS = "#|//|--\\s|%|;"
 """What may begin a comment where the kind of file is not known."""
+_AGAIN = re.compile(r"seed|spawn|jump|advance", re.IGNORECASE)
+"""Takes another stream of a generator, or changes its seed."""
 GIVEN = "OVERNIGHT_SEED"
 _MOST = 80  # characters that are quoted of a line
 
@@ -75,8 +75,22 @@ def _reads_given(path: str, data: bytes) -> bool:
 
 
 def _settings(code: str) -> Iterator[str]:
-    """The seeds that a line sets, each as it is written, such as `seed=7`."""
-    yield from ("".join(found[0].split()) for found in _SETS.finditer(code))
+    """The seeds that a line sets, each with all that may change it, such as `seed=7+n`."""
+    for found in _SETS.finditer(code):
+        option = found[0].lower().startswith("--")
+        rest = "" if option else _rest_of_value(code[found.end() :], found[0].count("("))
+        yield "".join((found[0] + rest).split())
+
+
+def _rest_of_value(code: str, depth: int) -> str:
+    """What follows a number until its argument or its statement ends; all that follows if it speaks
+    of the seed again. `depth`: brackets that are open before it."""
+    for at, character in enumerate(code):
+        depth += (character in "([{") - (character in ")]}")
+        ends = character == ";" or (character == "," and depth <= 1) or depth < 0
+        if ends or (depth == 0 and character == ")"):
+            return code if _AGAIN.search(code[at:]) else code[:at]
+    return code
 
 
 def _code(path: str, line: str) -> str:

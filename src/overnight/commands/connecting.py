@@ -34,7 +34,7 @@ def mcp(tag: Tag = None, no_sandbox: NoSandbox = False, folder: Folder = HERE) -
 
 @app.command(epilog="Example: overnight skill install")
 def skill(
-    action: Annotated[str, Argument(metavar="ACTION", help="install, or show its text.")],
+    action: Annotated[str, Argument(metavar="install|show", help="Install it, or show its text.")],
     to: Annotated[
         Path | None, Option(metavar="DIR", help="Install it in this folder of skills.")
     ] = None,

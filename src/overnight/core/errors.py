@@ -59,9 +59,11 @@ class Trouble(StrEnum):
 
 
 class OvernightError(Exception):
-    """Base class. `exit_code`: exit code of the command line."""
+    """Base class. `exit_code`: exit code of the command line. `usage`: what a proposal had used
+    when it failed."""
 
     exit_code = 1
+    usage: Usage | None = None
 
 
 class UsageError(OvernightError):

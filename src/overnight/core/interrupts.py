@@ -56,8 +56,10 @@ def _heard(number: int, frame: FrameType | None) -> None:
 
 def leave() -> None:
     """Print the sentence and exit at once."""
-    os.write(2, f"overnight: {WORDS}\n".encode())
-    os._exit(EXIT_CODE)
+    try:
+        os.write(2, f"overnight: {WORDS}\n".encode())
+    finally:  # the terminal may be gone
+        os._exit(EXIT_CODE)
 
 
 def _loading(frame: FrameType | None) -> bool:

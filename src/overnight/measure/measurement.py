@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,8 @@ _NOT_FOUND = re.compile(
     r"(?:No such file or directory|Permission denied|Read-only file system): '(/[^'\n]{1,400})'"
 )
 _CHECK_SECONDS = 3600.0
+_ROOM = 20_000_000
+"""Free bytes with which a disk has room for the output of a stage, twice over."""
 MOST_ARTEFACTS = 100_000
 """Most files that a run may leave for the referee."""
 _OUT_OF_MEMORY = re.compile(
@@ -65,10 +68,20 @@ def measure(
     """
     if stopping.is_set():
         return None
-    place = job.place(arena)
+    place, logs = job.place(arena), job.logs(arena)
     try:
-        job.logs(arena).mkdir(parents=True, exist_ok=True)
-        taken = _Measuring(arena, workspace, job, stopping).result()
+        logs.mkdir(parents=True, exist_ok=True)
+        measuring = _Measuring(arena, workspace, job, stopping)
+        taken = measuring.result()
+    except _OutputLost as lost:
+        _remove(workspace, place)
+        if shutil.disk_usage(logs).free < _ROOM:
+            raise MeasurementImpossible(
+                f"{lost}. Free some space or check the folder's permissions; then run the same "
+                "command again"
+            ) from lost
+        words = f"{lost}; without the candidate's files the disk has room again"
+        taken = measuring.ended(Outcome.CRASHED, None, words)
     except OSError as error:
         raise MeasurementImpossible(
             f"{error.filename or place} cannot be written: {error.strerror}. "
@@ -88,6 +101,10 @@ def _remove(workspace: Workspace, place: Path) -> str:
     except (WorkspaceError, OSError) as error:
         return str(error)
     return ""
+
+
+class _OutputLost(Exception):
+    """The disk had no room for a stage's output."""
 
 
 @dataclass
@@ -133,8 +150,8 @@ class _Measuring:
                 return None
             if result.end is not StageEnd.EXITED or result.exit_code != 0:
                 words = f"check {name} failed: {last_words(result, log)}"
-                return self._ended(Outcome.REFUSED, None, words)
-        return self._ended(Outcome.FINISHED, None, "")
+                return self.ended(Outcome.REFUSED, None, words)
+        return self.ended(Outcome.FINISHED, None, "")
 
     def _run(self, folder: Path, cards: Sequence[Gpu]) -> Measurement | None:
         spec = candidate_stage(self.arena, self.job, folder, self.arena.run.command, cards)
@@ -145,21 +162,21 @@ class _Measuring:
         self._note_curve(watch, run)
         self.reported = reported_numbers(spec.stdout)
         if run.end is StageEnd.CUT:
-            return self._ended(*watch.ending)
+            return self.ended(*watch.ending)
         if failure := _run_failure(self.arena, run, spec.stdout):
             outcome, score, words = failure
             hint = _missed(words, self.place) if spec.confinement else ""
-            return self._ended(outcome, score, words + hint)
+            return self.ended(outcome, score, words + hint)
         self._meter(run)
         if self.referee is None:
-            return self._ended(*self_reported(self.arena.metric, self.reported))
+            return self.ended(*self_reported(self.arena.metric, self.reported))
         return self._score(self.referee, folder, cards)
 
     def _score(self, referee: Score, folder: Path, cards: Sequence[Gpu]) -> Measurement | None:
         arena, job, place = self.arena, self.job, self.place
         left = take_over(place / "out", place / "artefacts", arena.run.disk, MOST_ARTEFACTS)
         if left.refused:
-            return self._ended(Outcome.REFUSED, None, left.refused)
+            return self.ended(Outcome.REFUSED, None, left.refused)
         (place / "referee-tmp").mkdir()
         env = stage_environment(
             arena,
@@ -194,10 +211,10 @@ class _Measuring:
         without = f" (not given to it: {', '.join(left.left_out)})" if left.left_out else ""
         if result.end is not StageEnd.EXITED or result.exit_code != 0:
             words = f"the referee failed{without}: {last_words(result, log)}"
-            return self._ended(Outcome.NO_METRIC, None, words)
+            return self.ended(Outcome.NO_METRIC, None, words)
         (outcome, score, detail), numbers = read_score(tail(out, 1), arena.metric)
         self.numbers = {**numbers, **self.numbers}
-        return self._ended(outcome, score, f"{detail}{without}" if detail else "")
+        return self.ended(outcome, score, f"{detail}{without}" if detail else "")
 
     def _note_curve(self, watch: Watch, run: StageResult) -> None:
         spent = run.cpu_seconds if self.arena.run.clock == "cpu" else run.wall_seconds
@@ -208,7 +225,7 @@ class _Measuring:
     def _timed(self, stage: str, spec: StageSpec) -> StageResult:
         result = run_stage(spec, self.stopping)
         self.seconds[stage] = result.wall_seconds
-        if result.survivors:
+        if result.survivors and result.end is not StageEnd.STOPPED:
             raise MeasurementImpossible(
                 f"{result.survivors} of the processes of the {stage} cannot be ended, not even by "
                 "SIGKILL, and would disturb every measurement. They may hang in a device driver: "
@@ -216,10 +233,8 @@ class _Measuring:
             )
         # A stage that was stopped is not judged; one that broke its disk limit has a verdict.
         if result.log_error and result.end not in (StageEnd.STOPPED, StageEnd.DISK):
-            raise MeasurementImpossible(
-                f"the output of the {stage} could not be written to {self.logs}: "
-                f"{result.log_error}. Free some space or check the folder's permissions; then run "
-                "the same command again"
+            raise _OutputLost(
+                f"the output of the {stage} could not be written to {self.logs}: {result.log_error}"
             )
         return result
 
@@ -228,7 +243,7 @@ class _Measuring:
         self.numbers["cpu_seconds"] = round(run.cpu_seconds, 3)
         self.numbers["peak_memory_mb"] = round(run.peak_memory_bytes / 1e6, 1)
 
-    def _ended(self, outcome: Outcome, score: float | None, detail: str) -> Measurement:
+    def ended(self, outcome: Outcome, score: float | None, detail: str) -> Measurement:
         return Measurement(
             candidate=self.job.candidate,
             seed=self.job.seed,

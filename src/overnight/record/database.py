@@ -47,7 +47,7 @@ _FAULTS = {
     # PostgreSQL's classes of SQLSTATE
     "23": _CONTRADICTION,
     "53100": _FULL,
-    "": f"failed. If that happens again, it {_DAMAGED}",
+    "": "failed; run the same command again",
 }
 _UNREACHABLE = "cannot be reached: check its URL and server, then run again; no record is lost"
 
@@ -252,6 +252,8 @@ def _tables(connection: sa.Connection) -> list[str]:
 def _words(error: Exception, cause: BaseException) -> str:
     code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None)
     words = next(_FAULTS[start] for start in _FAULTS if (code or "").startswith(start))
+    if "no such column" in str(cause) or code == "42703":
+        words = "was written by another overnight: pip install --upgrade overnight"
     if code is None and isinstance(error, OperationalError):
         words = _UNREACHABLE
     return f"{words} ({str(cause).strip().partition(chr(10))[0]})"

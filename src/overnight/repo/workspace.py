@@ -1,7 +1,8 @@
 """Checkouts and candidates: every tree that overnight makes.
 
 Trees are made in a private git directory without hooks, filters or the user's configuration. In
-the user's repository only objects, refs/overnight/… and the branch overnight/<tag> are written.
+the user's git directory only objects, refs/overnight/…, the branch overnight/<tag> and an empty
+file overnight.lock are written.
 
 When a candidate is made from a checkout, the checkout's own .git, .gitattributes and links are
 not obeyed. What an agent does outside its checkout is the sandbox's concern.

@@ -107,8 +107,8 @@ class Record:
         return path
 
     def unmoved(self) -> str | None:
-        """The incumbent's commit if the branch is elsewhere, because it is checked out, else
-        None."""
+        """The incumbent's commit if the branch is not there, because it is checked out or gone,
+        else None."""
         tip = self._workspace().refs.branch(self.tag)
         wanted = self.book.incumbent.candidate if self.book.begun else tip
         return None if tip == wanted else wanted

@@ -197,7 +197,7 @@ def _merging(summary: Summary, unmoved: str | None) -> Iterator[str]:
         yield f"There is nothing to take: the branch `{branch}` has no new commits.\n"
         return
     if unmoved:
-        yield f"Commit {unmoved[:10]} has what was kept: `{branch}` could not be moved to it.\n"
+        yield f"Commit {unmoved[:10]} has what was kept; the branch `{branch}` is not there.\n"
         branch = unmoved[:10]
     else:
         yield f"The branch `{branch}` holds what was kept, one commit each.\n"

@@ -45,13 +45,18 @@ def with_brief(name: str, line: str) -> str:
 
     Raises UsageError for one within a longer quoted text, where the brief could not be one word.
     """
+    if _PROMPT in line and "<<" in line:
+        raise UsageError(
+            f"{name}: {{prompt}} cannot stand in a line with a here-document (<<); write it as an "
+            "argument, or let the program read the file $OVERNIGHT_BRIEF"
+        )
     return "".join(_filled(name, part) for part in _PARTS.findall(line))
 
 
 def _filled(name: str, part: str) -> str:
     if part in (_PROMPT, f"'{_PROMPT}'", f'"{_PROMPT}"'):
         return BRIEF
-    if _PROMPT in part:
+    if _PROMPT in part and not part.startswith("#"):
         raise UsageError(
             f"{name}: {{prompt}} stands within the quoted text {one_line(part, 80)}; write it as a "
             "word of its own, as in `my-agent --task {prompt}`, or let the program read the file "
@@ -94,10 +99,13 @@ def require_reach(
     name: str, table: AgentTable, bench: Workbench, spec: StageSpec, result: StageResult
 ) -> None:
     """Raises UsageError, which ends the campaign, if the program failed because its command names a
-    file that is on this machine but not where the agent works: it would fail at every proposal."""
-    if result.end is not StageEnd.EXITED or not result.exit_code:
+    file that is on this machine but not where the agent works: it would fail at every proposal. Not
+    once it has made a candidate: then it does not need the file."""
+    worked = any(e.agent == name and e.candidate for e in bench.history)
+    if result.end is not StageEnd.EXITED or not result.exit_code or worked:
         return
-    command, printed = table.command or "", tail(spec.stderr, 10)
+    command, last = table.command or "", tail(spec.stderr, 10).splitlines()
+    printed = "\n".join(line for line in last if _MISSING.search(line))
     for word in _words(command):
         there = Path(os.path.normpath(bench.arena.root / os.path.expanduser(word)))
         if there.name not in printed or _sees(spec, bench, word, there):
@@ -114,6 +122,9 @@ def require_reach(
             f"command = {_quoted(command.replace(word, shlex.quote(str(there))))} and "
             f"data = [{_quoted(str(there))}]" + ("" if known else "; then run with --agent mine")
         )
+
+
+_MISSING = re.compile(r"(?i)no such file|not found|can(no|')t (open|find|access)|does not exist")
 
 
 def _quoted(text: str) -> str:
