@@ -20,7 +20,13 @@ def started(folder: Path, *words: str, ignored: bool = False) -> subprocess.Pope
     """The command, as soon as it listens: until then it is Python that starts."""
     shell = "trap '' INT; " * ignored + f"exec overnight {' '.join(words)}"
     process = subprocess.Popen(
-        ["sh", "-c", shell], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["sh", "-c", shell],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # The tests themselves may have been started by nohup.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     status = Path(f"/proc/{process.pid}/status")
     while not int(status.read_text().split("SigCgt:")[1].split()[0], 16) & TERM:

@@ -86,4 +86,4 @@ def test_a_failure_is_printed_once_with_the_last_lines_of_its_run(tmp_path: Path
 def test_an_expected_gain_is_a_finite_number(toy: Path) -> None:
     done = command(toy, "try", "-m", "x", "--expect", "nan")
     assert done.returncode == 2
-    assert "the expected gain is nan; expected a finite number" in done.stderr
+    assert "found nan; expected a finite number" in done.stderr

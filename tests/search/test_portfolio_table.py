@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,9 +67,9 @@ def test_an_hour_of_the_machine_costs_what_it_says(tmp_path: Path, price: float,
     began, spent = datetime.now(UTC), {"a": (1.0, 1), "b": (0.01, 3600)}
     done = []
     for n, (name, (dollars, seconds)) in enumerate([*spent.items()] * 20):
-        asked = Proposal(n, name, 0, 0, began, usage=Usage(dollars=dollars))
-        ended = began + timedelta(seconds=seconds)
-        kept = Experiment(n, name, began, verdict=Verdict.KEEP, gain=1.0, ended=ended)
+        usage = Usage(dollars=dollars)
+        asked = Proposal(n, name, 0, 0, began, usage=usage, thought=float(seconds))
+        kept = Experiment(n, name, began, verdict=Verdict.KEEP, gain=1.0, ended=began)
         done.append(replace(kept, proposal=asked))
     book = SimpleNamespace(finished=done, next_number=len(done))
     made = portfolio(tmp_path, f"tuner = false\ndollars_per_hour = {price}")

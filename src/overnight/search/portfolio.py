@@ -197,7 +197,8 @@ class Portfolio:
         if self._shares:
             return self._furthest_behind(ready, finished)
         rates = self._rates(ready, finished, random.Random(n))
-        return max(ready, key=lambda agent: rates[agent.name])
+        turns = Counter(e.agent for e in finished)
+        return max(ready, key=lambda agent: (rates[agent.name], -turns[agent.name]))
 
     def _furthest_behind(self, ready: Sequence[Agent], finished: Sequence[Experiment]) -> Agent:
         """The agent furthest below its share in the newest turns; older imbalance is ignored."""
