@@ -88,11 +88,16 @@ def _begin(
     base = workspace.head()
     record = CampaignRecord(tag, arena.name, branch, base, datetime.now(UTC))
     base_arena(arena, workspace, record.base)
-    (arena.state / _BEGINNING).write_text(tag)
+    mark = arena.state / _BEGINNING
+    mark.write_text(tag)
     if not tip:  # before the campaign is recorded, so that no other arena takes it
-        workspace.refs.move_branch(tag, base, None)
+        try:
+            workspace.refs.move_branch(tag, base, None)
+        except WorkspaceError:
+            mark.unlink()
+            raise
     ledger.add_campaign(record)
-    (arena.state / _BEGINNING).unlink()
+    mark.unlink()
     return record, lock, [*workspace.warnings, *workspace.left_out(base)]
 
 
