@@ -1,8 +1,7 @@
 """Checkouts and candidates: every tree that overnight makes.
 
 Trees are made in a private git directory without hooks, filters or the user's configuration. In
-the user's git directory only objects, refs/overnight/…, the branch overnight/<tag> and an empty
-file overnight.lock are written.
+the user's repository only objects, refs/overnight/… and the branch overnight/<tag> are written.
 
 When a candidate is made from a checkout, the checkout's own .git, .gitattributes and links are
 not obeyed. What an agent does outside its checkout is the sandbox's concern.
@@ -138,9 +137,12 @@ class Workspace:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Waits until no other process is in here for any arena of this repository."""
-        with (self._common / "overnight.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        directory = os.open(self._common, os.O_RDONLY)  # locked itself, so nothing is left in it
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(directory)
 
     # -- checkouts and candidates
 
