@@ -169,12 +169,18 @@ def charged(name: str, bench: Workbench, usage: Callable[[], Usage]) -> Iterator
         error.usage = usage()
         raise
     except Exception as error:
-        with suppress(OSError), bench.transcript.open("a", encoding="utf-8") as transcript:
-            transcript.write(traceback.format_exc())
-        raise AgentError(
-            f"{name} failed: {type(error).__name__}: {error}; see {bench.transcript}",
-            usage=usage(),
-        ) from error
+        raise failed(name, bench, error, usage()) from error
+
+
+def failed(
+    name: str, bench: Workbench, error: BaseException, usage: Usage | None = None
+) -> AgentError:
+    """The error of an agent whose own code has failed; call it while that failure is handled. Its
+    traceback is appended to the transcript."""
+    with suppress(OSError), bench.transcript.open("a", encoding="utf-8") as transcript:
+        transcript.write(traceback.format_exc())
+    words = f"{name} failed: {type(error).__name__}: {error}; see {bench.transcript}"
+    return AgentError(words, usage=usage)
 
 
 class Rejected(AgentError):

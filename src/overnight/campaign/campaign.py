@@ -138,9 +138,9 @@ class Campaign:
         no later driver resumes it. The baseline and experiments of earlier drivers stay."""
         self._end_what_is_under_way()
         first = self._trying.first if self._trying else math.inf
-        for e in self.book.unfinished:
-            if e.n >= first:
-                self.keeper.publish({e.n: Closing(Verdict.INVALID, reason)})
+        tried = [e.n for e in self.book.unfinished if e.n >= first]
+        if tried:
+            self.keeper.publish(dict.fromkeys(tried, Closing(Verdict.INVALID, reason)))
 
     def replay(self, n: int, times: int) -> Replay:
         """Measure the candidate of experiment n again; changes no verdict. Raises UsageError when

@@ -12,7 +12,7 @@ from overnight.core.interrupts import EXIT_CODE
 from overnight.core.quantity import format_duration
 from overnight.core.spending import together
 from overnight.core.usage import Allowance, Left
-from overnight.insights.wall_time import last_driver_died
+from overnight.insights.wall_time import death_of_last_driver
 from overnight.record.book import Book
 
 _CAPPED = 3
@@ -110,7 +110,7 @@ class Stretch:
     @classmethod
     def begin(cls, book: Book, limits: Limits) -> Stretch:
         """Resume the stretch whose driver died, or open a new one."""
-        ahead, died = cls.ahead(book, limits), last_driver_died(book)
+        ahead, died = cls.ahead(book, limits), death_of_last_driver(book)
         if ahead.event:
             book.note("resume", **died)
         else:

@@ -23,6 +23,8 @@ from overnight.stage.secrets import Secrets
 from overnight.stage.stage import end_strays
 
 _TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,40}", re.IGNORECASE)
+_BEGINNING = "beginning"
+"""A file in the state folder with the tag of a campaign whose branch is being made."""
 
 
 def begin_or_find(
@@ -35,10 +37,6 @@ def begin_or_find(
             today = datetime.now().strftime("%b%d").lower()
             tag = known[-1].tag if known else _begun(arena) or _free_tag(workspace, today)
         return _begin_or_find(arena, workspace, ledger, tag)
-
-
-_BEGINNING = "beginning"
-"""A file in the state folder with the tag of a campaign whose branch is being made."""
 
 
 def _begun(arena: Arena) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from overnight.agents.base import Agent, Rejected, Workbench, access_of, is_free
+from overnight.agents.base import Agent, Rejected, Workbench, access_of, failed, is_free
 from overnight.campaign.keeper import Keeper
 from overnight.campaign.same_program import Programs
 from overnight.change.seeds import chosen_seed, unread_seed
@@ -190,10 +189,7 @@ class Proposers:
         except OvernightError:
             raise
         except (Exception, SystemExit) as error:  # foreign code must not end the campaign
-            with bench.transcript.open("a", encoding="utf-8") as transcript:
-                transcript.write(traceback.format_exc())
-            words = f"{type(error).__name__}: {error}"
-            raise AgentError(f"{agent.name} failed: {words}; see {bench.transcript}") from error
+            raise failed(agent.name, bench, error) from error
 
     def _take_notes(self, agent: Agent, bench: Workbench, secrets: Secrets) -> None:
         who = note_writer(self._book.tag, bench.n, agent.name)

@@ -107,24 +107,19 @@ def run(
         int | None, number_option("N", "Stop after N new experiments.", min=1)
     ] = None,
     hours: Annotated[
-        float | None,
-        number_option("H", "Stop after H hours.", min=0, max=100_000),
+        float | None, number_option("H", "Stop after H hours.", min=0, max=100_000)
     ] = None,
     target: Annotated[
-        float | None,
-        number_option("SCORE", "Stop when the best score is this good."),
+        float | None, number_option("SCORE", "Stop when the best score is this good.")
     ] = None,
     plateau: Annotated[
-        int | None,
-        number_option("N", "Stop after N experiments without a win.", min=1),
+        int | None, number_option("N", "Stop after N experiments without a win.", min=1)
     ] = None,
     dollars: Annotated[
-        float | None,
-        number_option("USD", "Stop when proposals have cost this much.", min=0),
+        float | None, number_option("USD", "Stop when proposals have cost this much.", min=0)
     ] = None,
     tokens: Annotated[
-        int | None,
-        number_option("N", "Stop when proposals have used N tokens.", min=1),
+        int | None, number_option("N", "Stop when proposals have used N tokens.", min=1)
     ] = None,
     tag: Tag = None,
     no_sandbox: NoSandbox = False,
@@ -186,8 +181,7 @@ def try_(
         str, Option(metavar="TEXT", help="Why it should help.", show_default=False)
     ] = "",
     expect: Annotated[
-        float | None,
-        number_option("GAIN", "Expected gain in the metric's units; + is better."),
+        float | None, number_option("GAIN", "Expected gain in the metric's units; + is better.")
     ] = None,
     source: Annotated[
         Path | None, Option("--from", metavar="DIR", help="Checkout with the change (default: -C).")

@@ -45,7 +45,7 @@ def driven_times(turns: Sequence[Event], newest: datetime | None) -> Iterator[_S
         yield turn.at, max(turn.at, end)
 
 
-def last_driver_died(book: Book) -> dict[str, str]:
+def death_of_last_driver(book: Book) -> dict[str, str]:
     """What the event of a new turn records of the turn before it: `died`, the time of the last
     activity, if its driver died; nothing if it ended with a stop."""
     turns = book.events(*TURNS)
